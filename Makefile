@@ -1,0 +1,73 @@
+# `make` lists the targets. EXPERIMENT, ARGS and PYTHON may be given: make stage1 ARGS="stage1.lr=3e-4"
+EXPERIMENT ?= quickstart
+ARGS ?=
+
+# PYTHON= names the interpreter of an environment that holds the dependencies; without it, .venv is made and filled.
+ifdef PYTHON
+python := $(PYTHON)
+environment :=
+export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
+else
+python := .venv/bin/python
+environment := .venv/.installed
+endif
+pisam := $(python) -m pisam.cli
+
+.DEFAULT_GOAL := help
+.PHONY: help stage1 stage2 evaluate interact test lint types test-fast test-slow bench format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo 'Variables: EXPERIMENT=quickstart  ARGS="key=value ..."  PYTHON=python of an existing environment'
+
+stage1: $(environment) ## train the High-Resolution Mask Decoder
+	$(pisam) train $(EXPERIMENT) stage=1 $(ARGS)
+
+stage2: $(environment) ## train the Precise Interactor on the trained stage 1
+	$(pisam) train $(EXPERIMENT) stage=2 $(ARGS)
+
+# Alone, stage2 uses an earlier stage 1; asked for together, it waits for this one, also under -j.
+ifneq ($(filter stage1,$(MAKECMDGOALS)),)
+stage2: | stage1
+endif
+
+evaluate: $(environment) ## score the trained stages on the validation sets
+	$(pisam) evaluate $(EXPERIMENT) $(ARGS)
+
+interact: $(environment) ## measure what clicks change, over three click seeds
+	$(pisam) interact $(EXPERIMENT) $(ARGS)
+
+test: lint types test-fast ## lint, types and the fast tests with their coverage, under 10 minutes
+
+lint: $(environment) ## ruff: rules and format
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+
+types: $(environment) ## mypy
+	$(python) -m mypy
+
+test-fast: $(environment) ## the fast tests, with at least 90 % line coverage
+	$(python) -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+test-slow: $(environment) ## the marked slow tests
+	$(python) -m pytest -m slow
+
+bench: $(environment) ## the speed measurements
+	$(python) -m pytest -m bench
+
+format: $(environment) ## rewrite the code in ruff's format
+	$(python) -m ruff check --fix .
+	$(python) -m ruff format .
+
+clean: ## remove caches; runs and data stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed: setup.cfg
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "python3 is missing or older than 3.10: install one, or give PYTHON=" >&2; exit 1; }
+	@python3 -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "python3 cannot make environments: install python3-venv (Debian, Ubuntu), or give PYTHON=" >&2; exit 1; }
+	python3 -m venv .venv
+	.venv/bin/python -m pip install --editable '.[dev]'
+	@touch $@

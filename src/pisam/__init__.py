@@ -1,0 +1,38 @@
+"""Pi-SAM: frozen SAM, a High-Resolution Mask Decoder, and a Precise Interactor that repairs masks by clicks.
+
+Public names are imported when first used, so that `import pisam` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pisam.clicks import simulate_clicks
+    from pisam.modeling.pisam import build_model, load_model
+    from pisam.predictor import PiSamPredictor
+    from pisam.types import Clicks
+
+__version__ = "0.1.0"
+__all__ = ["Clicks", "PiSamPredictor", "__version__", "build_model", "load_model", "simulate_clicks"]
+
+_HOME = {
+    "Clicks": "pisam.types",
+    "PiSamPredictor": "pisam.predictor",
+    "build_model": "pisam.modeling.pisam",
+    "load_model": "pisam.modeling.pisam",
+    "simulate_clicks": "pisam.clicks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
