@@ -1,0 +1,121 @@
+"""SAM's three parts for each backbone, at any frame size, with an early feature beside the image embedding.
+
+`vit_b`, `vit_l`, `vit_h` are segment-anything's; `vit_t` is MobileSAM's TinyViT from segment-anything-hq;
+`nano` is a tiny random SAM of the same interface for tests and quick starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import Tensor, nn
+
+BACKBONES = ("nano", "vit_t", "vit_b", "vit_l", "vit_h")
+PATCH = 16  # S / E, the same for every backbone
+SAM_DIM = 256
+NANO_SEED = 20241028
+
+
+@dataclass
+class SamParts:
+    """A SAM taken apart.
+
+    Attributes:
+        image_encoder: float (B, 3, S, S) -> image embedding (B, 256, E, E) and early feature (B, D, E, E).
+        prompt_encoder: segment-anything's.
+        mask_decoder: segment-anything's.
+        early_dim: D.
+    """
+
+    image_encoder: nn.Module
+    prompt_encoder: PromptEncoder
+    mask_decoder: MaskDecoder
+    early_dim: int
+
+
+class EarlyFeatureViT(ImageEncoderViT):
+    """SAM's image encoder that also returns the output of its first global-attention block."""
+
+    def __init__(self, *, global_attn_indexes: tuple[int, ...], **arguments: Any) -> None:
+        super().__init__(global_attn_indexes=global_attn_indexes, **arguments)
+        self.early_index = global_attn_indexes[0]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.patch_embed(x)
+        if self.pos_embed is not None:
+            x = x + self.pos_embed
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index == self.early_index:
+                early = x
+        return self.neck(x.permute(0, 3, 1, 2)), early.permute(0, 3, 1, 2)
+
+
+def build_sam_parts(backbone: str, image_size: int) -> SamParts:
+    """An untrained, unfrozen SAM for frames of image_size x image_size; `nano` is the same one each time.
+
+    Raises:
+        ValueError: unknown backbone, or a size that is no positive multiple of 64.
+    """
+    if image_size < 64 or image_size % 64:
+        raise ValueError(f"image_size must be a positive multiple of 64, got {image_size}")
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers do not depend on the backbone
+        torch.manual_seed(NANO_SEED)
+        image_encoder, early_dim = build_image_encoder(backbone, image_size)
+        return SamParts(image_encoder, build_prompt_encoder(image_size), build_mask_decoder(), early_dim)
+
+
+def build_image_encoder(backbone: str, image_size: int) -> tuple[nn.Module, int]:
+    """An untrained image encoder and the channels D of its early feature."""
+    match backbone:
+        case "vit_b":
+            return _vit(image_size, width=768, depth=12, heads=12, global_blocks=(2, 5, 8, 11)), 768
+        case "vit_l":
+            return _vit(image_size, width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23)), 1024
+        case "vit_h":
+            return _vit(image_size, width=1280, depth=32, heads=16, global_blocks=(7, 15, 23, 31)), 1280
+        case "nano":
+            return _vit(image_size, width=192, depth=2, heads=3, global_blocks=(0, 1)), 192
+        case "vit_t":
+            from pisam.modeling.tiny_vit import EARLY_DIM, EarlyFeatureTinyViT  # timm: only where it is needed
+
+            return EarlyFeatureTinyViT(image_size), EARLY_DIM
+    raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
+
+
+def build_prompt_encoder(image_size: int) -> PromptEncoder:
+    """SAM's prompt encoder, untrained."""
+    side = image_size // PATCH
+    return PromptEncoder(
+        embed_dim=SAM_DIM,
+        image_embedding_size=(side, side),
+        input_image_size=(image_size, image_size),
+        mask_in_chans=16,
+    )
+
+
+def build_mask_decoder() -> MaskDecoder:
+    """SAM's mask decoder, untrained; it knows no image size."""
+    transformer = TwoWayTransformer(depth=2, embedding_dim=SAM_DIM, num_heads=8, mlp_dim=2048)
+    return MaskDecoder(transformer_dim=SAM_DIM, transformer=transformer)
+
+
+def _vit(
+    image_size: int, *, width: int, depth: int, heads: int, global_blocks: tuple[int, ...]
+) -> EarlyFeatureViT:
+    return EarlyFeatureViT(
+        img_size=image_size,
+        patch_size=PATCH,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        out_chans=SAM_DIM,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=14,
+        global_attn_indexes=global_blocks,
+    )

@@ -1,0 +1,41 @@
+"""HR-Conv Head: from the object's features to a mask at the full resolution of the frame (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pisam.modeling.layers import LayerNorm2d, conv3x3, upscale2x
+
+
+class HRConvHead(nn.Module):
+    """Upscales the enhanced feature four times and adds an embedding of the image's own colours.
+
+    Args:
+        dim: channels of the enhanced feature.
+    """
+
+    def __init__(self, dim: int = 32) -> None:
+        super().__init__()
+        self.rgb_embedding = nn.Sequential(nn.Conv2d(3, dim // 4, kernel_size=1), conv3x3(dim // 4, dim // 4))
+        self.upscaling = nn.Sequential(
+            upscale2x(dim, dim // 2), LayerNorm2d(dim // 2), nn.GELU(), upscale2x(dim // 2, dim // 4)
+        )
+        self.output = nn.Sequential(
+            LayerNorm2d(dim // 4),
+            conv3x3(dim // 4, dim // 4),
+            LayerNorm2d(dim // 4),
+            nn.GELU(),
+            conv3x3(dim // 4, 1),
+        )
+
+    def forward(self, enhanced: Tensor, image: Tensor) -> Tensor:
+        """Predict the high-resolution mask.
+
+        Args:
+            enhanced: float (B, dim, F, F), O or the interactor's O'.
+            image: float (B, 3, S, S), normalised with SAM's mean and standard deviation; S = 4 F.
+
+        Returns:
+            logits (B, 1, S, S).
+        """
+        return self.output(self.upscaling(enhanced) + self.rgb_embedding(image))

@@ -1,0 +1,96 @@
+"""High-Resolution Mask Decoder: stage 1 of Pi-SAM, on top of SAM's frozen mask decoder (paper, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from segment_anything.modeling import MaskDecoder
+from torch import Tensor, nn
+
+from pisam.modeling.hr_conv_head import HRConvHead
+from pisam.modeling.layers import MLP, LayerNorm2d, conv3x3, upscale2x
+from pisam.modeling.object_embedder import ObjectEmbedder
+from pisam.types import ObjectFeatures, Prediction, SamFeatures
+
+
+class MaskFeature(nn.Module):
+    """Sums what SAM's decoder, its final and its early encoder features say, at a quarter of the frame.
+
+    Args:
+        early_dim: channels D of the early encoder feature.
+        sam_dim: channels of SAM's image embedding.
+        dim: channels of the mask feature M.
+    """
+
+    def __init__(self, early_dim: int, sam_dim: int = 256, dim: int = 32) -> None:
+        super().__init__()
+        self.from_decoder = nn.Sequential(
+            conv3x3(dim, 2 * dim), LayerNorm2d(2 * dim), nn.GELU(), conv3x3(2 * dim, dim)
+        )
+        self.from_embedding = nn.Sequential(
+            upscale2x(sam_dim, sam_dim // 4), LayerNorm2d(sam_dim // 4), nn.GELU(), upscale2x(sam_dim // 4, dim)
+        )
+        self.from_early = nn.Sequential(
+            upscale2x(early_dim, sam_dim), LayerNorm2d(sam_dim), nn.GELU(), upscale2x(sam_dim, dim)
+        )
+        self.fusion = nn.Sequential(LayerNorm2d(dim), conv3x3(dim, dim), nn.GELU())
+
+    def forward(self, upscaled: Tensor, image_embedding: Tensor, early: Tensor) -> Tensor:
+        """(B, 32, F, F), (B, 256, E, E), (B, D, E, E) -> M (B, 32, F, F)."""
+        total = (
+            self.from_decoder(upscaled) + self.from_embedding(image_embedding) + self.from_early(early)
+        )
+        return self.fusion(total)
+
+
+class HighResolutionMaskDecoder(nn.Module):
+    """Predicts a mask at a quarter and at the full resolution of the frame from frozen SAM's features.
+
+    SAM's decoder stays frozen, but gradients flow *through* it to the output token.
+
+    Args:
+        sam_decoder: SAM's mask decoder; frozen by the owner of this module.
+        early_dim: channels D of the early encoder feature.
+    """
+
+    def __init__(self, *, sam_decoder: MaskDecoder, early_dim: int) -> None:
+        super().__init__()
+        sam_dim = sam_decoder.transformer_dim
+        dim = sam_dim // 8
+        self.sam_decoder = sam_decoder
+        self.output_token = nn.Embedding(1, sam_dim)
+        self.token_mlp = MLP(sam_dim, sam_dim, dim, num_layers=3)
+        self.mask_feature = MaskFeature(early_dim, sam_dim, dim)
+        self.object_embedder = ObjectEmbedder(dim)
+        self.head = HRConvHead(dim)
+
+    def forward(self, features: SamFeatures, image: Tensor) -> tuple[ObjectFeatures, Prediction]:
+        """The straight-forward prediction, before any click.
+
+        Args:
+            features: what frozen SAM says of the image and its prompt.
+            image: float (B, 3, S, S), normalised with SAM's mean and standard deviation.
+
+        Returns:
+            the object's features, which the interactor starts from, and the masks.
+        """
+        token_out, upscaled = self._run_sam_decoder(features)
+        token = self.token_mlp(token_out)  # T: (B, 32)
+        mask_feature = self.mask_feature(upscaled, features.image_embedding, features.early)  # M: (B, 32, F, F)
+        low_res = torch.einsum("bc,bchw->bhw", token, mask_feature).unsqueeze(1)
+        enhanced = self.object_embedder(mask_feature, low_res)  # O: (B, 32, F, F)
+        high_res = self.head(enhanced, image)
+        return ObjectFeatures(enhanced, token), Prediction(low_res, high_res)
+
+    def _run_sam_decoder(self, features: SamFeatures) -> tuple[Tensor, Tensor]:
+        """SAM's transformer with the output token among its own: (B, 256) and (B, 32, F, F).
+
+        SAM's `MaskDecoder.forward` repeats one image over many prompts; here each sample has its own image.
+        """
+        sam = self.sam_decoder
+        learned = torch.cat([sam.iou_token.weight, sam.mask_tokens.weight, self.output_token.weight])
+        batch = len(features.image_embedding)
+        tokens = torch.cat([learned.expand(batch, -1, -1), features.sparse_prompt], dim=1)
+        source = features.image_embedding + features.dense_prompt
+        tokens_out, source_out = sam.transformer(source, features.position.expand_as(source), tokens)
+        upscaled = sam.output_upscaling(source_out.transpose(1, 2).view_as(source))
+        return tokens_out[:, len(learned) - 1], upscaled

@@ -1,0 +1,137 @@
+"""SAM checkpoints: found, read safely, fitted to the frame size, loaded strictly, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pisam.errors import PisamError
+from pisam.modeling.backbones import PATCH, SamParts
+
+FILE_PATTERNS = {
+    "vit_t": "mobile_sam*.pt*",
+    "vit_b": "sam_vit_b*.pth",
+    "vit_l": "sam_vit_l*.pth",
+    "vit_h": "sam_vit_h*.pth",
+}
+# In published files, but no part of what is used here: the classifier of TinyViT.
+DECLARED_UNUSED = ("image_encoder.head.*", "image_encoder.norm_head.*")
+
+
+def find_sam_weights(location: str | Path, backbone: str) -> Path:
+    """The checkpoint of `backbone`: the file itself, or the one of its name in a directory.
+
+    Raises:
+        PisamError: no such file, or not exactly one in the directory.
+    """
+    path = Path(location).expanduser()
+    if path.is_file():
+        return path
+    pattern = FILE_PATTERNS[backbone]
+    if not path.is_dir():
+        raise PisamError(f"SAM weights for {backbone}: no file or directory {path}")
+    found = sorted(path.glob(pattern))
+    if len(found) != 1:
+        what = "none" if not found else ", ".join(file.name for file in found)
+        raise PisamError(f"SAM weights for {backbone}: expected one {pattern} in {path}, found {what}")
+    return found[0]
+
+
+def read_checkpoint(path: Path) -> dict:
+    """A checkpoint's contents; only tensors and plain values are ever unpickled.
+
+    Raises:
+        PisamError: absent, truncated, or holding anything else.
+    """
+    if not path.is_file():
+        raise PisamError(f"checkpoint {path}: no such file")
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise PisamError(f"checkpoint {path}: truncated, or not a file of tensors ({reason})") from error
+    if not isinstance(contents, dict):
+        raise PisamError(f"checkpoint {path}: expected a dictionary of tensors, got {type(contents).__name__}")
+    return contents
+
+
+def load_sam_weights(parts: SamParts, path: Path, image_size: int) -> None:
+    """Load a SAM checkpoint into `parts`, strictly, after the declared names are removed.
+
+    Raises:
+        PisamError: unreadable file, or names or shapes that differ; the message lists them.
+    """
+    state = {
+        name: value
+        for name, value in read_checkpoint(path).items()
+        if not any(fnmatch(name, pattern) for pattern in DECLARED_UNUSED)
+    }
+    state = fit_positions(state, image_size)
+    modules = nn.ModuleDict(
+        {
+            "image_encoder": parts.image_encoder,
+            "prompt_encoder": parts.prompt_encoder,
+            "mask_decoder": parts.mask_decoder,
+        }
+    )
+    load_strictly(modules, state, what=f"SAM weights {path}")
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
+    """`load_state_dict` whose error is one line: how many names differ, and the first of each kind.
+
+    Raises:
+        PisamError: missing names, unexpected names, or other shapes; nothing is loaded then.
+    """
+    own = module.state_dict()
+    kinds = {
+        "missing": sorted(own.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - own.keys()),
+        "of another shape": sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape),
+    }
+    problems = [
+        f"{len(names)} {kind} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
+        for kind, names in kinds.items()
+        if names
+    ]
+    if problems:
+        raise PisamError(f"{what}: does not fit this model: {'; '.join(problems)}")
+    module.load_state_dict(state)
+
+
+def fit_positions(state: dict[str, Tensor], image_size: int) -> dict[str, Tensor]:
+    """Interpolate a ViT's position tables to another frame size; TinyViT has none, and is left as it is.
+
+    `pos_embed` is resized bicubically; the `rel_pos` tables of the global blocks, told by their length, linearly.
+    Windows keep their size, so their tables stay.
+    """
+    table = state.get("image_encoder.pos_embed")
+    side = image_size // PATCH
+    if table is None or table.shape[1] == side:
+        return state
+    trained_side = table.shape[1]
+    resized = F.interpolate(
+        table.permute(0, 3, 1, 2), (side, side), mode="bicubic", antialias=True, align_corners=False
+    )
+    fitted = dict(state) | {"image_encoder.pos_embed": resized.permute(0, 2, 3, 1)}
+    for name, value in state.items():
+        if ".rel_pos_" in name and len(value) == 2 * trained_side - 1:
+            fitted[name] = F.interpolate(value.T[None], 2 * side - 1, mode="linear")[0].T
+    return fitted
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,129 @@
+"""The values that travel between the parts: one dataclass each, one shape per field.
+
+Letters: B samples, S side of the square network frame in pixels, E = S / 16, F = S / 4, M clicks.
+A coordinate is (x, y) in pixels of a stated frame, with pixel centres at +0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Clicks:
+    """User clicks on a batch of masks, padded to the same number per sample.
+
+    Attributes:
+        points: float (B, M, 2), (x, y) in pixels of the frame of the mask that was clicked.
+        labels: int64 (B, M), 1 = foreground (object was missed), 0 = background (object was invented).
+        valid: bool (B, M), False where a row is padding.
+    """
+
+    points: Tensor
+    labels: Tensor
+    valid: Tensor
+
+    @classmethod
+    def none(cls, batch_size: int, device: torch.device | str = "cpu") -> Clicks:
+        """No click for any of `batch_size` samples (M = 0)."""
+        return cls(
+            points=torch.zeros(batch_size, 0, 2, device=device),
+            labels=torch.zeros(batch_size, 0, dtype=torch.int64, device=device),
+            valid=torch.zeros(batch_size, 0, dtype=torch.bool, device=device),
+        )
+
+    def to(self, device: torch.device | str) -> Clicks:
+        """The same clicks on `device`."""
+        return Clicks(self.points.to(device), self.labels.to(device), self.valid.to(device))
+
+
+@dataclass
+class SamFeatures:
+    """What frozen SAM says of an image and its box prompt.
+
+    Attributes:
+        image_embedding: float (B, 256, E, E).
+        early: float (B, D, E, E), the output of an early encoder block; D depends on the backbone.
+        sparse_prompt: float (B, 2, 256), the two corners of the box.
+        dense_prompt: float (B, 256, E, E).
+        position: float (1, 256, E, E), SAM's position code of the embedding's pixels.
+    """
+
+    image_embedding: Tensor
+    early: Tensor
+    sparse_prompt: Tensor
+    dense_prompt: Tensor
+    position: Tensor
+
+
+@dataclass
+class ObjectFeatures:
+    """What the High-Resolution Mask Decoder knows of the prompted object, before its head.
+
+    Attributes:
+        enhanced: float (B, 32, F, F), the enhanced feature O of the Object Embedder.
+        token: float (B, 32), the output token T after its MLP.
+    """
+
+    enhanced: Tensor
+    token: Tensor
+
+
+@dataclass
+class Prediction:
+    """Mask logits, positive = object.
+
+    Attributes:
+        low_res: float (B, 1, F, F).
+        high_res: float (B, 1, S, S).
+    """
+
+    low_res: Tensor
+    high_res: Tensor
+
+
+@dataclass
+class Batch:
+    """Samples as the data module delivers them; callbacks fill the last fields in place.
+
+    Attributes:
+        image: uint8 (B, 3, S, S) RGB.
+        mask: bool (B, 1, S, S), True = object.
+        box: float (B, 4), the prompt as xyxy edges in pixels of the S x S frame
+            (a mask of the single pixel (3, 5) has the box 3, 5, 4, 6).
+        extent: float (B, 2), (width, height) in pixels of the image content inside the S x S frame;
+            what lies right of and below it is padding and takes part in no loss and no click.
+        ids: B sample names, unique within their data set.
+        sets: B data set names.
+        seeds: B integers, a function of (seed, epoch, sample id) alone.
+        views: B integers: which augmented view of its image a sample is, where views repeat; else 0.
+        original_masks: in validation, B bool tensors (H, W) at original size; empty in training.
+        clicks: filled by the click simulator.
+        objects: filled with the frozen decoder's object features where they were computed already.
+        straight_forward: filled with the prediction before any click where it was computed already.
+    """
+
+    image: Tensor
+    mask: Tensor
+    box: Tensor
+    extent: Tensor
+    ids: Sequence[str]
+    sets: Sequence[str]
+    seeds: Sequence[int]
+    views: Sequence[int] = ()
+    original_masks: Sequence[Tensor] = field(default_factory=list)
+    clicks: Clicks | None = None
+    objects: ObjectFeatures | None = None
+    straight_forward: Prediction | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def pin_memory(self) -> Batch:
+        """Called by the DataLoader: the same batch in page-locked memory."""
+        tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        return replace(self, **{name: value.pin_memory() for name, value in tensors.items()})
