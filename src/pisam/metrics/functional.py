@@ -1,0 +1,117 @@
+"""Intersection over union of one binary pair at its original size, of the areas and of the boundaries."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LOGIT_THRESHOLD = 0.0
+DILATION_RATIO = 0.02
+
+
+def binarise(prediction: Tensor) -> Tensor:
+    """A prediction of one image as a binary mask.
+
+    Args:
+        prediction: float logits (positive = object) or bool, (H, W) or with leading axes of length 1.
+
+    Returns:
+        bool (H, W).
+
+    Raises:
+        ValueError: more than one image, or neither logits nor bool.
+    """
+    if prediction.ndim < 2 or prediction.numel() != prediction.shape[-2] * prediction.shape[-1]:
+        raise ValueError(f"expected one image (H, W) or (1, 1, H, W), got {tuple(prediction.shape)}")
+    prediction = prediction.reshape(prediction.shape[-2:])
+    if prediction.dtype == torch.bool:
+        return prediction
+    if not prediction.is_floating_point():
+        raise ValueError(f"expected float logits or a bool mask, got {prediction.dtype}")
+    return prediction > LOGIT_THRESHOLD
+
+
+def iou(prediction: Tensor, mask: Tensor) -> Tensor:
+    """Intersection over union, in [0, 1].
+
+    Args:
+        prediction: bool (H, W).
+        mask: bool (H, W) on the same device.
+
+    Returns:
+        float32 scalar; 1 where both are empty, as nothing was there and nothing was said to be.
+
+    Raises:
+        ValueError: not two bool masks of one size.
+    """
+    return _iou_compute(*_iou_update(prediction, mask))
+
+
+def boundary_iou(prediction: Tensor, mask: Tensor, dilation_ratio: float = DILATION_RATIO) -> Tensor:
+    """Boundary IoU (Cheng et al., CVPR 2021), in [0, 1]: the IoU of the inner bands along the two contours.
+
+    Args:
+        prediction: bool (H, W).
+        mask: bool (H, W) on the same device.
+        dilation_ratio: width of the band as a fraction of the image diagonal.
+
+    Returns:
+        float32 scalar; 1 where both are empty.
+
+    Raises:
+        ValueError: not two bool masks of one size.
+    """
+    return _iou_compute(*_boundary_iou_update(prediction, mask, dilation_ratio))
+
+
+def boundary_band(mask: Tensor, dilation_ratio: float = DILATION_RATIO) -> Tensor:
+    """The pixels of a mask within d of its outside in Chebyshev distance; the image border counts as outside.
+
+    Args:
+        mask: bool (H, W).
+        dilation_ratio: d as a fraction of the image diagonal, rounded to pixels, at least 1.
+
+    Returns:
+        bool (H, W).
+    """
+    distance = max(1, round(dilation_ratio * math.hypot(*mask.shape)))
+    inner = _erode(_erode(mask, distance, dim=0), distance, dim=1)
+    return mask & ~inner
+
+
+def _iou_update(prediction: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    both_bool = prediction.dtype == mask.dtype == torch.bool
+    if not both_bool or mask.ndim != 2 or prediction.shape != mask.shape:
+        raise ValueError(
+            "expected two bool masks (H, W) of one size, got prediction "
+            f"{prediction.dtype} {tuple(prediction.shape)} and mask {mask.dtype} {tuple(mask.shape)}"
+        )
+    return (prediction & mask).count_nonzero(), (prediction | mask).count_nonzero()
+
+
+def _boundary_iou_update(prediction: Tensor, mask: Tensor, dilation_ratio: float) -> tuple[Tensor, Tensor]:
+    return _iou_update(boundary_band(prediction, dilation_ratio), boundary_band(mask, dilation_ratio))
+
+
+def _iou_compute(intersection: Tensor, union: Tensor) -> Tensor:
+    return (intersection / union.clamp(min=1)).where(union > 0, 1.0)
+
+
+def _erode(mask: Tensor, distance: int, dim: int) -> Tensor:
+    """Erosion by `distance` pixels to both sides along one axis of (H, W).
+
+    The AND over a window is built from windows of half its length, so the cost grows with log(distance).
+    """
+    window = 2 * distance + 1
+    padding = (0, 0, distance, distance) if dim == 0 else (distance, distance)
+    result = F.pad(mask, padding, value=False)
+    covered = 1
+    while covered < window:
+        step = min(covered, window - covered)
+        length = result.shape[dim] - step
+        result = result.narrow(dim, 0, length) & result.narrow(dim, step, length)
+        covered += step
+    return result

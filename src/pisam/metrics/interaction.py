@@ -1,0 +1,44 @@
+"""What clicks changed: IoU and boundary IoU before and after, and their gain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from pisam.metrics.segmentation import PerSetMean, segmentation_scores
+
+
+class InteractionScores(PerSetMean):
+    """Scores of a mask before and after clicks, at original size.
+
+    Keys `iou_before`, `iou_after`, `iou_gain`, the same of `biou`, and `improved`, the share of images whose
+    IoU grew; each also per data set as `SET/...`. Over sets, all of them are the mean of the sets' means.
+
+    Args:
+        set_names: all data sets.
+    """
+
+    def __init__(self, set_names: Sequence[str], **kwargs: Any) -> None:
+        scores = ["iou_before", "iou_after", "iou_gain", "biou_before", "biou_after", "biou_gain", "improved"]
+        super().__init__(set_names, scores, **kwargs)
+
+    def update(self, before: Tensor, after: Tensor, mask: Tensor, set_name: str) -> None:
+        """Add one image.
+
+        Args:
+            before: prediction without clicks, logits or bool, (H, W) or (1, 1, H, W).
+            after: prediction with clicks, likewise.
+            mask: bool (H, W), the mask at its original size.
+            set_name: one of the sets.
+
+        Raises:
+            ValueError: unknown set, or sizes or types do not fit.
+        """
+        old, new = segmentation_scores(before, mask), segmentation_scores(after, mask)
+        gain = {score: new[score] - old[score] for score in old}
+        values = {"improved": (gain["iou"] > 0).float()}
+        for moment, scores in (("before", old), ("after", new), ("gain", gain)):
+            values |= {f"{score}_{moment}": value for score, value in scores.items()}
+        self._add(set_name, values)

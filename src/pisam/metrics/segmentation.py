@@ -1,0 +1,91 @@
+"""IoU and boundary IoU per data set, exact for any number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from pisam.metrics.functional import binarise, boundary_iou, iou
+
+
+class PerSetMean(Metric):
+    """Base of scores that are a mean over the images of each data set, and over sets the mean of those means.
+
+    A subclass turns one image into its scores in `update` and hands them to `_add`. The states are sums over
+    images, so each rank may hold any number of images, also none of some set.
+
+    Args:
+        set_names: all data sets.
+        scores: names of the scores of an image.
+
+    Raises:
+        ValueError: no set, or a set named twice.
+    """
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, set_names: Sequence[str], scores: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not set_names or len(set(set_names)) != len(set_names):
+            raise ValueError(f"expected at least one data set, each named once, got {list(set_names)}")
+        self.set_names, self.scores = list(set_names), list(scores)
+        # Of the devices supported only Apple's has no float64.
+        dtype = torch.float32 if torch.backends.mps.is_available() else torch.float64
+        self.add_state("total", torch.zeros(len(set_names), len(scores), dtype=dtype), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(len(set_names), dtype=dtype), dist_reduce_fx="sum")
+
+    def _add(self, set_name: str, values: Mapping[str, Tensor]) -> None:
+        if set_name not in self.set_names:
+            raise ValueError(f"unknown data set {set_name!r}: expected one of {self.set_names}")
+        index = self.set_names.index(set_name)
+        self.total[index] += torch.stack([values[score] for score in self.scores]).to(self.total)
+        self.count[index] += 1
+
+    def compute(self) -> dict[str, Tensor]:
+        """Scalars `SET/score` and, over the sets that had images, `score`.
+
+        The keys and their order are the same on every rank; a set without any image has NaN.
+        """
+        means = self.total / self.count.unsqueeze(1)
+        per_set = {
+            f"{set_name}/{score}": means[row, column]
+            for row, set_name in enumerate(self.set_names)
+            for column, score in enumerate(self.scores)
+        }
+        return per_set | dict(zip(self.scores, means.nanmean(dim=0), strict=True))
+
+
+class SegmentationScores(PerSetMean):
+    """IoU and boundary IoU at original size: `SET/iou`, `SET/biou`, `iou`, `biou`.
+
+    Args:
+        set_names: all data sets.
+    """
+
+    def __init__(self, set_names: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(set_names, ["iou", "biou"], **kwargs)
+
+    def update(self, prediction: Tensor, mask: Tensor, set_name: str) -> None:
+        """Add one image.
+
+        Args:
+            prediction: logits or bool, (H, W) or (1, 1, H, W).
+            mask: bool (H, W), the mask at its original size.
+            set_name: one of the sets.
+
+        Raises:
+            ValueError: unknown set, or sizes or types do not fit.
+        """
+        self._add(set_name, segmentation_scores(prediction, mask))
+
+
+def segmentation_scores(prediction: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """`iou` and `biou` of one image; arguments as in `SegmentationScores.update`."""
+    predicted = binarise(prediction)
+    return {"iou": iou(predicted, mask), "biou": boundary_iou(predicted, mask)}
