@@ -1,0 +1,170 @@
+"""The data of a run, as Lightning asks for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Sampler
+
+from pisam.data.dataset import PairDataset, collate
+from pisam.data.sampler import TrainingSampler, ValidationSampler
+from pisam.data.sources import Entry, resolve_sources
+from pisam.errors import PisamError
+
+log = logging.getLogger(__name__)
+
+
+class PairDataModule(LightningDataModule):
+    """Any number of training sources merged, and any number of validation sets in one loader.
+
+    The trainer must run with `use_distributed_sampler=False`: the samplers here share out samples themselves,
+    without padding validation. A run resumed in the middle of an epoch continues after the batches it had
+    trained on; the position is the trainer's own record of it, so no second one can disagree.
+
+    Args:
+        root: folder that known sets and relative rows start from.
+        train: entries to train on, see `resolve_source`; may be empty where only validation runs.
+        val: entries to validate on.
+        image_size: side S of the network frame.
+        batch_size: training samples per batch and rank.
+        val_batch_size: validation samples per batch and rank.
+        workers: loader processes per rank.
+        flip: mirror half of the training views.
+        jitter: range of the large-scale jitter; empty or None for none.
+        views: number of training views per image, 0 = endless.
+        seed: of order, views and sample seeds.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path | None,
+        train: Sequence[Entry] = (),
+        val: Sequence[Entry] = (),
+        image_size: int = 1024,
+        batch_size: int = 4,
+        val_batch_size: int = 1,
+        workers: int = 4,
+        flip: bool = True,
+        jitter: Sequence[float] | None = (0.8, 1.6),
+        views: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root = None if root is None else Path(root)
+        self.train_entries = list(train)
+        self.val_entries = list(val)
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.val_batch_size = val_batch_size
+        self.workers = workers
+        self.flip = flip
+        self.jitter = (jitter[0], jitter[1]) if jitter else None
+        self.views = views
+        self.seed = seed
+        self.train_set: PairDataset | None = None
+        self.val_set: PairDataset | None = None
+
+    @property
+    def set_names(self) -> list[str]:
+        """The validation sets' names in their fixed order, known before any file is looked at."""
+        return [entry if isinstance(entry, str) else str(entry["name"]) for entry in self.val_entries]
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Pairs per source, under `train` and `val`, of what is set up."""
+        parts = {"train": self.train_set, "val": self.val_set}
+        return {part: data.counts() for part, data in parts.items() if data is not None}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find every file of every source, so that a missing one stops the run before its first step.
+
+        Raises:
+            PisamError: see `resolve_sources` and `list_pairs`; or nothing to train on.
+        """
+        if self.val_set is None:
+            sources = resolve_sources(self.val_entries, self.root, training=False)
+            self.val_set = PairDataset(sources, image_size=self.image_size, training=False, seed=self.seed)
+        if self.train_set is None and stage in (None, "fit"):
+            if not self.train_entries:
+                raise PisamError("data.train: no source to train on; name at least one")
+            self.train_set = PairDataset(
+                resolve_sources(self.train_entries, self.root, training=True),
+                image_size=self.image_size,
+                training=True,
+                flip=self.flip,
+                jitter=self.jitter,
+                views=self.views,
+                seed=self.seed,
+            )
+        if self._rank == 0:
+            for part, counts in self.counts.items():
+                each = ", ".join(f"{name} {count}" for name, count in counts.items())
+                log.info("%s: %d pairs (%s)", part, sum(counts.values()), each)
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of random views, in the order of the epoch, from where the trainer stands."""
+        if self.train_set is None:
+            raise PisamError("data.train: no source to train on; name at least one")
+        sampler = TrainingSampler(
+            [source.weight for source, _ in self.train_set.items],
+            batch_size=self.batch_size,
+            rank=self._rank,
+            world_size=self._world_size,
+            seed=self.seed,
+        )
+        sampler.resume(*self._position())
+        return self._loader(self.train_set, sampler, self.batch_size)
+
+    def val_dataloader(self) -> DataLoader:
+        """All validation sets in one loader, in the order of `set_names`, each sorted by id."""
+        if self.val_set is None:
+            raise PisamError("validation data is not set up; call setup() first")
+        sampler = ValidationSampler(len(self.val_set), rank=self._rank, world_size=self._world_size)
+        return self._loader(self.val_set, sampler, self.val_batch_size)
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def _position(self) -> tuple[int, int]:
+        """(epoch, batches of it already trained on), also right after a checkpoint was restored.
+
+        Lightning asks the loader for its iterator before it tells samplers the epoch, and workers then read
+        ahead at once: the sampler must know beforehand.
+        """
+        if not self.trainer:
+            return 0, 0
+        epochs = self.trainer.fit_loop.epoch_progress.current.state_dict()
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.state_dict()
+        # Between two epochs the batch counter still shows the end of the last one.
+        in_epoch = epochs["started"] > epochs["processed"]
+        return epochs["processed"], batches["processed"] if in_epoch else 0
+
+    def _loader(self, data: PairDataset, sampler: Sampler, batch_size: int) -> DataLoader:
+        return DataLoader(
+            data,
+            batch_size=batch_size,
+            sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_single_threaded,
+            # Its own generator: making an iterator must not advance the run's random state.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+
+def _single_threaded(worker: int) -> None:
+    """OpenCV would start a thread per core in every worker."""
+    cv2.setNumThreads(0)

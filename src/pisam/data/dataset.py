@@ -1,0 +1,161 @@
+"""Samples from pairs, and batches from samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pisam.data.reading import read_pair
+from pisam.data.sampler import Key
+from pisam.data.sources import Pair, Source, list_pairs
+from pisam.data.transforms import frame_for_training, frame_for_validation
+from pisam.errors import PisamError
+from pisam.seeding import derive_seed
+from pisam.types import Batch
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a `Batch`; see there.
+
+    Attributes:
+        image: uint8 (3, S, S).
+        mask: bool (1, S, S).
+        box: float (4,).
+        extent: float (2,).
+        id: stem of the image file.
+        set: name of its source.
+        seed: for whatever else is drawn for this sample.
+        view: index of its augmented view, 0 where views do not repeat.
+        original_mask: bool (H, W) in validation, else None.
+    """
+
+    image: Tensor
+    mask: Tensor
+    box: Tensor
+    extent: Tensor
+    id: str
+    set: str
+    seed: int
+    view: int = 0
+    original_mask: Tensor | None = None
+
+
+class PairDataset(Dataset[Sample]):
+    """The pairs of all sources, one after the other, each source sorted by id.
+
+    Args:
+        sources: where the pairs are.
+        image_size: side S of the network frame.
+        training: random views if True, else the whole image squashed and the mask kept at original size.
+        flip: mirror half of the training views.
+        jitter: range of the large-scale jitter, None for none.
+        views: number of different training views per image, taken in turn by the epochs; 0 = endless.
+        seed: views and sample seeds are a function of (seed, epoch, set, id) alone.
+
+    Raises:
+        PisamError: a folder is missing or empty, or an image lacks its mask.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        image_size: int,
+        training: bool,
+        flip: bool = True,
+        jitter: tuple[float, float] | None = (0.8, 1.6),
+        views: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.sources = list(sources)
+        self.items: list[tuple[Source, Pair]] = [
+            (source, pair) for source in sources for pair in list_pairs(source)
+        ]
+        self.image_size = image_size
+        self.training = training
+        self.flip = flip
+        self.jitter = jitter
+        self.views = views
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, key: int | Key) -> Sample:
+        """The sample of an index, or in training of an (index, epoch) key.
+
+        Raises:
+            PisamError: a file cannot be read, or image and mask do not fit; names the file.
+        """
+        index, epoch = key if isinstance(key, tuple) else (key, 0)
+        source, pair = self.items[index]
+        try:
+            return self._training_sample(source, pair, epoch) if self.training else self._sample(source, pair)
+        except PisamError:
+            raise
+        except Exception as error:
+            error.add_note(f"while making a sample of {pair.image} and {pair.mask}")
+            raise
+
+    def counts(self) -> dict[str, int]:
+        """Number of pairs per source name."""
+        counts = dict.fromkeys((source.name for source in self.sources), 0)
+        for source, _ in self.items:
+            counts[source.name] += 1
+        return counts
+
+    def _training_sample(self, source: Source, pair: Pair, epoch: int) -> Sample:
+        view = epoch % self.views if self.views else 0
+        round_ = view if self.views else epoch
+        rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "view"))
+        image, mask = read_pair(pair.image, pair.mask)
+        framed = frame_for_training(image, mask, self.image_size, rng, flip=self.flip, jitter=self.jitter)
+        return Sample(
+            image=_chw(framed.image),
+            mask=torch.from_numpy(framed.mask)[None],
+            box=torch.from_numpy(framed.box),
+            extent=torch.tensor(framed.extent, dtype=torch.float32),
+            id=pair.id,
+            set=source.name,
+            seed=derive_seed(self.seed, epoch, source.name, pair.id),
+            view=view,
+        )
+
+    def _sample(self, source: Source, pair: Pair) -> Sample:
+        image, mask = read_pair(pair.image, pair.mask)
+        framed = frame_for_validation(image, mask, self.image_size)
+        return Sample(
+            image=_chw(framed.image),
+            mask=torch.from_numpy(framed.mask)[None],
+            box=torch.from_numpy(framed.box),
+            extent=torch.tensor(framed.extent, dtype=torch.float32),
+            id=pair.id,
+            set=source.name,
+            seed=derive_seed(self.seed, "val", source.name, pair.id),
+            original_mask=torch.from_numpy(mask),
+        )
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """The samples as one batch; `original_masks` stays a list, for their sizes differ."""
+    return Batch(
+        image=torch.stack([sample.image for sample in samples]),
+        mask=torch.stack([sample.mask for sample in samples]),
+        box=torch.stack([sample.box for sample in samples]),
+        extent=torch.stack([sample.extent for sample in samples]),
+        ids=[sample.id for sample in samples],
+        sets=[sample.set for sample in samples],
+        seeds=[sample.seed for sample in samples],
+        views=[sample.view for sample in samples],
+        original_masks=[sample.original_mask for sample in samples if sample.original_mask is not None],
+    )
+
+
+def _chw(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

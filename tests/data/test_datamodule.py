@@ -1,0 +1,161 @@
+"""The same samples for any number of workers, from any point of an epoch, under Lightning itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from pisam.data.datamodule import PairDataModule
+from pisam.errors import PisamError
+from pisam.types import Batch
+
+S = 64
+
+
+def data_module(root: Path, rows: dict, **options: Any) -> PairDataModule:
+    defaults: dict[str, Any] = {"image_size": S, "batch_size": 2, "workers": 0}
+    return PairDataModule(root=root, train=[rows["a"], rows["b"]], val=[rows["val"]], **(defaults | options))
+
+
+def fingerprint(batch: Batch) -> tuple:
+    return (
+        *batch.sets,
+        *batch.ids,
+        *batch.seeds,
+        *batch.views,
+        int(batch.image.long().sum()),
+        batch.box.sum().item(),
+    )
+
+
+def epochs(module: PairDataModule, count: int) -> list[list[tuple]]:
+    module.setup()
+    loader = module.train_dataloader()
+    result = []
+    for epoch in range(count):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        result.append([fingerprint(batch) for batch in loader])
+    return result
+
+
+class Recorder(LightningModule):
+    """Trains nothing of interest and writes down what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[tuple[int, tuple]] = []
+        self.validated: list[str] = []
+
+    def training_step(self, batch: Batch) -> torch.Tensor:
+        self.seen.append((self.current_epoch, fingerprint(batch)))
+        return self.weight * batch.box.sum()
+
+    def validation_step(self, batch: Batch) -> None:
+        self.validated += batch.ids
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+        **({"max_epochs": 3, "enable_checkpointing": bool(callbacks)} | options),
+    )
+
+
+def test_worker_count_changes_nothing(tiny_root: Path, rows: dict) -> None:
+    alone = epochs(data_module(tiny_root, rows), 2)
+    assert alone[0] != alone[1] and len(alone[0]) == 6
+    for workers in (1, 2):
+        assert epochs(data_module(tiny_root, rows, workers=workers), 2) == alone
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_lightning_tells_the_sampler_each_epoch(
+    tiny_root: Path, rows: dict, tmp_path: Path, workers: int
+) -> None:
+    expected = epochs(data_module(tiny_root, rows), 3)
+    recorder = Recorder()
+    trainer(tmp_path).fit(recorder, datamodule=data_module(tiny_root, rows, workers=workers))
+    assert recorder.seen == [(epoch, batch) for epoch, batches in enumerate(expected) for batch in batches]
+    assert recorder.validated[-5:] == [f"{i}#val.x" for i in range(5)]
+
+
+SAVING = {
+    "mid-epoch": {"every_n_train_steps": 2},
+    "last batch, before validation": {"every_n_train_steps": 6},
+    "mid-epoch, second epoch": {"every_n_train_steps": 9},
+    "after validation": {"every_n_epochs": 1},
+    "end of epoch": {"every_n_epochs": 1, "save_on_train_epoch_end": True},
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("saving", SAVING)
+def test_resumed_run_sees_what_the_uninterrupted_one_would(
+    tiny_root: Path, rows: dict, tmp_path: Path, saving: str, workers: int
+) -> None:
+    whole, first, second = Recorder(), Recorder(), Recorder()
+    trainer(tmp_path).fit(whole, datamodule=data_module(tiny_root, rows))
+    checkpoint = ModelCheckpoint(tmp_path, filename="at", save_top_k=-1, **SAVING[saving])
+    steps = SAVING[saving].get("every_n_train_steps", 6)
+    trainer(tmp_path, checkpoint, max_steps=steps).fit(first, datamodule=data_module(tiny_root, rows))
+    trainer(tmp_path).fit(
+        second,
+        datamodule=data_module(tiny_root, rows, workers=workers),
+        ckpt_path=str(tmp_path / "at.ckpt"),
+        weights_only=True,
+    )
+    assert first.seen + second.seen == whole.seen
+
+
+def test_set_names_and_counts(tiny_root: Path, rows: dict) -> None:
+    module = data_module(tiny_root, rows)
+    module.val_entries.append({**rows["b"], "limit": 2})
+    assert module.set_names == ["val", "b"]
+    module.setup()
+    assert module.counts == {"train": {"a": 9, "b": 4}, "val": {"val": 5, "b": 2}}
+    assert [batch.sets[0] for batch in module.val_dataloader()] == ["val"] * 5 + ["b"] * 2
+
+
+def test_every_path_is_checked_before_the_first_step(tiny_root: Path, rows: dict) -> None:
+    absent = {"name": "c", "images": "c/images", "masks": "c/masks"}
+    for part in ("train", "val"):
+        module = data_module(tiny_root, rows)
+        getattr(module, f"{part}_entries").append(absent)
+        with pytest.raises(PisamError, match="data row c: images: no folder"):
+            module.setup("fit")
+
+
+def test_training_needs_a_source_but_validation_does_not(tiny_root: Path, rows: dict) -> None:
+    module = PairDataModule(root=tiny_root, val=[rows["val"]], image_size=S, workers=0)
+    module.setup("validate")
+    assert len(list(module.val_dataloader())) == 5
+    with pytest.raises(PisamError, match="data.train: no source"):
+        module.setup("fit")
+
+
+def test_iterating_leaves_the_global_random_state_alone(tiny_root: Path, rows: dict) -> None:
+    module = data_module(tiny_root, rows)
+    module.setup()
+    before = torch.get_rng_state()
+    list(module.train_dataloader())
+    list(module.val_dataloader())
+    assert torch.equal(before, torch.get_rng_state())
