@@ -1,0 +1,93 @@
+"""Connected components of a segmentation error, foreground and background never joined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pisam.clicks.error_map import ErrorMap
+
+
+@dataclass(frozen=True)
+class Components:
+    """The K connected components of one error map, one row each: background errors first.
+
+    Attributes:
+        labels: int64 (K,), the label of a click on it: 1 = missed foreground, 0 = false foreground.
+        areas: int64 (K,), pixels.
+        boxes: int64 (K, 4), xyxy edges in pixels.
+        numbers: int64 (K,), the component's number in the index map of its label.
+        index_maps: per label int32 (H, W), the component's number at each pixel, 0 outside.
+    """
+
+    labels: NDArray[np.int64]
+    areas: NDArray[np.int64]
+    boxes: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    index_maps: dict[int, NDArray[np.int32]]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def find_components(errors: ErrorMap, connectivity: int) -> Components:
+    """Label the components of `errors` with 4- or 8-connectivity; O(pixels) time and memory."""
+    labels, areas, boxes, numbers = [], [], [], []
+    index_maps = {}
+    for label in (0, 1):
+        error = (errors == label + 1).view(np.uint8)
+        count, index_map, stats, _ = cv2.connectedComponentsWithStats(error, connectivity=connectivity)
+        index_maps[label] = index_map
+        left, top, width, height, area = stats[1:].astype(np.int64).T
+        labels.append(np.full(count - 1, label, np.int64))
+        areas.append(area)
+        boxes.append(np.stack([left, top, left + width, top + height], axis=1))
+        numbers.append(np.arange(1, count, dtype=np.int64))
+    return Components(
+        labels=np.concatenate(labels),
+        areas=np.concatenate(areas),
+        boxes=np.concatenate(boxes),
+        numbers=np.concatenate(numbers),
+        index_maps=index_maps,
+    )
+
+
+def component_mask(components: Components, row: int) -> NDArray[np.bool_]:
+    """The component of `row` within its box: bool (box height, box width)."""
+    left, top, right, bottom = components.boxes[row]
+    index_map = components.index_maps[int(components.labels[row])]
+    return index_map[top:bottom, left:right] == components.numbers[row]
+
+
+def depth_map(inside: NDArray[np.bool_], exact: bool = False) -> NDArray[np.float32]:
+    """Distance of each pixel to the nearest pixel outside; 0 outside. What lies beyond the array is outside.
+
+    Args:
+        inside: bool (H, W).
+        exact: the Euclidean distance, else OpenCV's 5x5 chamfer distance (within 2 %, several times faster).
+
+    Returns:
+        float32 (H, W): 1 at the edge of a component.
+    """
+    padded = cv2.copyMakeBorder(inside.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    size = cv2.DIST_MASK_PRECISE if exact else cv2.DIST_MASK_5
+    distance: NDArray[np.float32] = cv2.distanceTransform(padded, cv2.DIST_L2, size)  # type: ignore[assignment]
+    return distance[1:-1, 1:-1]
+
+
+def component_depths(components: Components) -> NDArray[np.float32]:
+    """The largest distance to the edge in each component: float32 (K,), pixels.
+
+    One distance transform per label serves all its components: with either connectivity the nearest pixel
+    outside a component belongs to no other component of the label.
+    """
+    depths = []
+    for label, index_map in components.index_maps.items():
+        inside = index_map > 0
+        deepest = np.zeros(1 + np.count_nonzero(components.labels == label), np.float32)
+        np.maximum.at(deepest, index_map[inside], depth_map(inside)[inside])
+        depths.append(deepest[1:])
+    return np.concatenate(depths)
