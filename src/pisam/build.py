@@ -1,0 +1,220 @@
+"""From a configuration to objects: the only place that knows both."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.strategies import DDPStrategy
+
+from pisam.callbacks.click_simulation import ClickSimulation
+from pisam.callbacks.interaction_iou import InteractionIoU
+from pisam.callbacks.jsonl_logger import JsonLinesLogger
+from pisam.callbacks.mask_panels import MaskPanels
+from pisam.callbacks.run_summary import RunSummary
+from pisam.callbacks.segmentation_iou import SegmentationIoU
+from pisam.callbacks.trainability import TrainabilityGuard
+from pisam.config import Config, StageConfig, to_plain, training_sources
+from pisam.data.datamodule import PairDataModule
+from pisam.errors import PisamError
+from pisam.metrics.protocol import Protocol
+from pisam.modeling.pisam import PiSam, build_model, load_checkpoint
+from pisam.modeling.sam_weights import read_checkpoint
+from pisam.stages.decoder_stage import DecoderStage
+from pisam.stages.interactor_stage import InteractorStage
+from pisam.stages.stage import Stage
+
+MONITOR = {1: "val/iou", 2: "val/iou_after"}
+DDP_TIMEOUT = timedelta(minutes=10)
+
+
+def stage_dir(config: Config, number: int) -> Path:
+    """Where a stage keeps everything."""
+    return Path(config.run_dir) / f"stage{number}"
+
+
+def build_network(config: Config) -> PiSam:
+    """The network with SAM's weights, its own parts initialised from the seed."""
+    torch.manual_seed(config.seed)
+    return build_model(config.model.backbone, config.model.weights, config.model.image_size)
+
+
+def build_stage(config: Config, number: int) -> Stage:
+    """Stage 1, or stage 2 on top of a trained stage 1.
+
+    Raises:
+        PisamError: no stage 1 to start from, or one of another model.
+    """
+    loss = config.loss
+    if number == 1:
+        return DecoderStage(
+            build_network(config),
+            lr=config.stage1.lr,
+            low_res=loss.low_res,
+            high_res=loss.high_res,
+            bce=loss.bce,
+            dice=loss.dice,
+        )
+    checkpoint = stage1_checkpoint(config)
+    contents = read_checkpoint(checkpoint)
+    model = build_network(config)
+    load_checkpoint(model, contents, checkpoint)
+    return InteractorStage(model, lr=config.stage2.lr, high_res=loss.high_res, bce=loss.bce, dice=loss.dice)
+
+
+def stage1_checkpoint(config: Config) -> Path:
+    """What stage 2 starts from: `stage2.from`, or the best checkpoint of this run's stage 1.
+
+    Raises:
+        PisamError: it is not there.
+    """
+    source = Path(config.stage2.from_) if config.stage2.from_ else Path(config.run_dir)
+    candidates = [source, source / "checkpoints/best.ckpt", source / "stage1/checkpoints/best.ckpt"]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        key = "stage2.from" if config.stage2.from_ else "run_dir"
+        raise PisamError(
+            f"stage 2 needs a trained stage 1, and {key} {source} holds none: run stage 1 first, "
+            "or name a checkpoint with stage2.from=..."
+        )
+    return found
+
+
+def build_data(config: Config, number: int) -> PairDataModule:
+    """The data of a stage."""
+    return PairDataModule(
+        root=config.data.root,
+        train=training_sources(config, number),
+        val=config.data.val,
+        image_size=config.model.image_size,
+        batch_size=config.data.batch_size,
+        workers=config.data.workers,
+        flip=config.data.flip,
+        jitter=config.data.jitter,
+        views=config.stage2.views if number == 2 else 0,
+        seed=config.seed,
+    )
+
+
+def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[str]) -> list[Callback]:
+    """What happens around the steps; Lightning's own for progress, learning rate and checkpoints."""
+    folder = stage_dir(config, number)
+    facts = {
+        "name": config.name,
+        "stage": number,
+        "seed": config.seed,
+        **stage.model.identity(),
+        **git_revision(),
+        "protocol": Protocol(image_size=config.model.image_size).as_dict(),
+        "pictures": str(folder / "pictures"),
+    }
+    own: list[Callback] = [TrainabilityGuard(), RunSummary(folder / "summary.json", monitor=MONITOR[number], facts=facts)]
+    if number == 1:
+        own.insert(0, SegmentationIoU(set_names))
+    else:
+        clicks = config.clicks
+        own[:0] = [
+            ClickSimulation(
+                policy=clicks.policy,
+                max_clicks=clicks.max_clicks,
+                min_area=clicks.min_area,
+                margin=clicks.margin,
+                connectivity=clicks.connectivity,
+                cache=config.stage2.views > 0,
+            ),
+            InteractionIoU(set_names),
+        ]
+    if config.logging.images:
+        own.append(MaskPanels(folder / "pictures", set_names, config.logging.images))
+    checkpoints = folder / "checkpoints"
+    keep = {"dirpath": checkpoints, "enable_version_counter": False, "auto_insert_metric_name": False}
+    return [
+        *own,
+        LearningRateMonitor("step"),
+        ModelCheckpoint(filename="best", monitor=MONITOR[number], mode="max", **keep),
+        ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep),
+    ]
+
+
+def build_loggers(config: Config, number: int, facts: dict[str, Any]) -> list[Logger]:
+    """`metrics.jsonl`, and one W&B run per stage in one group, offline unless told otherwise."""
+    folder = stage_dir(config, number)
+    loggers: list[Logger] = [JsonLinesLogger(folder / "metrics.jsonl")]
+    if config.logging.mode != "disabled":
+        loggers.append(
+            WandbLogger(
+                project=config.logging.project,
+                group=config.logging.group,
+                name=f"{config.name}-stage{number}",
+                job_type=f"stage{number}",
+                tags=[config.model.backbone, f"stage{number}"],
+                save_dir=folder,
+                offline=config.logging.mode == "offline",
+                config={**to_plain(config), **facts},
+            )
+        )
+    return loggers
+
+
+def build_trainer(config: Config, number: int, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
+    """Lightning's trainer."""
+    options, schedule = config.trainer, config.stage1 if number == 1 else config.stage2
+    return Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        strategy=build_strategy(options.strategy, options.devices, options.num_nodes),
+        precision=options.precision,
+        max_time=options.max_time,
+        accumulate_grad_batches=schedule.accumulate,
+        **duration(schedule),
+        callbacks=callbacks,
+        logger=loggers,
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=config.run_dir,
+    )
+
+
+def duration(schedule: StageConfig) -> dict[str, Any]:
+    """How long to train and when to validate: a run of `max_steps` is validated once, at its end."""
+    if schedule.max_steps < 1:
+        return {"max_epochs": schedule.epochs, "check_val_every_n_epoch": schedule.val_every}
+    batches = schedule.max_steps * schedule.accumulate
+    return {
+        "max_epochs": -1,
+        "max_steps": schedule.max_steps,
+        "check_val_every_n_epoch": None,
+        "val_check_interval": batches,
+    }
+
+
+def build_strategy(name: str, devices: Any, num_nodes: int) -> str | DDPStrategy:
+    """DDP without re-sending frozen SAM's buffers each step, and with a timeout; other names go to Lightning."""
+    if name == "ddp" or (name == "auto" and (num_nodes > 1 or _several(devices))):
+        return DDPStrategy(broadcast_buffers=False, timeout=DDP_TIMEOUT)
+    return name
+
+
+def git_revision() -> dict[str, str]:
+    """Revision of the working directory's repository, and whether it was changed since; empty outside of one."""
+    try:
+        revision = subprocess.check_output(["git", "rev-parse", "HEAD"], stderr=subprocess.DEVNULL, text=True)
+        changed = subprocess.check_output(["git", "status", "--porcelain", "-uno"], stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"revision": revision.strip() + ("-dirty" if changed else "")}
+
+
+def _several(devices: Any) -> bool:
+    if devices in ("auto", -1, "-1"):
+        return torch.cuda.device_count() > 1
+    return len(devices) > 1 if isinstance(devices, list) else int(devices) > 1

@@ -1,0 +1,46 @@
+"""Validation scores of stage 2: before the clicks, after them, and the gain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from pisam.metrics.interaction import InteractionScores
+from pisam.metrics.protocol import logits_to_original
+from pisam.types import Batch
+
+
+class InteractionIoU(Callback):
+    """Logs `val/iou_before`, `_after`, `_gain`, the same of `biou`, and `val/improved`; also per data set.
+
+    Args:
+        set_names: all validation sets, the same on every rank.
+    """
+
+    def __init__(self, set_names: Sequence[str]) -> None:
+        self.scores = InteractionScores(set_names)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.scores.to(pl_module.device).reset()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,  # type: ignore[override]
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert batch.straight_forward is not None
+        rows = zip(batch.straight_forward.high_res, outputs, batch.original_masks, batch.sets, strict=True)
+        for before, after, mask, name in rows:
+            size = mask.shape
+            self.scores.update(
+                logits_to_original(before[None], size), logits_to_original(after[None], size), mask, name
+            )
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log_dict({f"val/{name}": value for name, value in self.scores.compute().items()})

@@ -1,0 +1,39 @@
+"""Every logged number as a line of JSON, on disk at once: W&B's offline files lose rows when a run is killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+
+class JsonLinesLogger(Logger):
+    """Appends `{"step": ..., "train/loss": ...}` lines to a file.
+
+    Args:
+        path: the file; its folder must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return "jsonl"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        with self.path.open("a", encoding="utf-8") as file:  # closed, hence flushed, line by line
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the configuration is saved beside the file."""

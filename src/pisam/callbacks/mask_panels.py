@@ -1,0 +1,132 @@
+"""Pictures of a fixed set of validation samples: image, mask, before and after, with the clicks drawn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from pisam.types import Batch
+
+FOREGROUND_CLICK = (0, 200, 0)
+BACKGROUND_CLICK = (230, 0, 0)
+LABELS = {1: "object"}
+WIDEST = 1024  # pixels; larger panels make dashboards slow
+
+
+class MaskPanels(Callback):
+    """Logs panels to W&B with masks that can be switched on and off, and keeps them as files of the run.
+
+    Args:
+        folder: where the pictures are kept; each validation replaces those of the one before.
+        set_names: all validation sets; the samples are the first of each, on rank 0.
+        images: number of panels, at most.
+    """
+
+    def __init__(self, folder: Path, set_names: Sequence[str], images: int) -> None:
+        self.folder = folder
+        self.per_set = -(-images // len(set_names))
+        self.images = images
+        self._shown: Counter[str] = Counter()
+        self._panels: list[Panel] = []
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._shown.clear()
+        self._panels.clear()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,  # type: ignore[override]
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        for index, name in enumerate(batch.sets):
+            if self._shown[name] < self.per_set and len(self._panels) < self.images:
+                self._shown[name] += 1
+                self._panels.append(Panel(batch, index, outputs))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._panels:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for panel in self._panels:
+            panel.strip().save(self.folder / f"{panel.name}.jpg", quality=90)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(
+                    "panels",
+                    images=[panel.picture() for panel in self._panels],
+                    caption=[panel.name for panel in self._panels],
+                    masks=[panel.overlays() for panel in self._panels],
+                    file_type=["jpg"] * len(self._panels),
+                )
+
+
+class Panel:
+    """One sample of a batch, on the CPU, at the size it is shown in."""
+
+    def __init__(self, batch: Batch, index: int, outputs: Tensor) -> None:
+        self.name = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{batch.sets[index]}-{batch.ids[index]}")
+        self.side = min(WIDEST, batch.image.shape[-1])
+        self.scale = self.side / batch.image.shape[-1]
+        self.image = _fit(batch.image[index].permute(1, 2, 0), self.side)
+        masks = {"mask": batch.mask[index, 0]}
+        if batch.straight_forward is None:
+            masks["prediction"] = outputs[index, 0] > 0
+        else:
+            masks["before"] = batch.straight_forward.high_res[index, 0] > 0
+            masks["after"] = outputs[index, 0] > 0
+        self.masks = {name: _fit(mask, self.side) for name, mask in masks.items()}
+        self.clicks: list[tuple[float, float, int]] = []
+        if batch.clicks is not None:
+            valid = batch.clicks.valid[index]
+            points, labels = batch.clicks.points[index][valid].tolist(), batch.clicks.labels[index][valid].tolist()
+            self.clicks = [(x, y, label) for (x, y), label in zip(points, labels, strict=True)]
+
+    def picture(self) -> Image.Image:
+        """The image with the clicks drawn on it."""
+        return self._with_clicks(Image.fromarray(self.image))
+
+    def overlays(self) -> dict:
+        """The masks as W&B shows them over a picture."""
+        return {
+            name: {"mask_data": mask.astype(np.uint8), "class_labels": LABELS} for name, mask in self.masks.items()
+        }
+
+    def strip(self) -> Image.Image:
+        """Image and masks side by side; clicks on the image and on the mask they were made on."""
+        tiles = [self.picture()]
+        for name, mask in self.masks.items():
+            tile = Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB")
+            tiles.append(self._with_clicks(tile) if name == "before" else tile)
+        strip = Image.new("RGB", (len(tiles) * (self.side + 4) - 4, self.side), (128, 128, 128))
+        for column, tile in enumerate(tiles):
+            strip.paste(tile, (column * (self.side + 4), 0))
+        return strip
+
+    def _with_clicks(self, picture: Image.Image) -> Image.Image:
+        draw = ImageDraw.Draw(picture)
+        radius = max(3, self.side // 100)
+        for x, y, label in self.clicks:
+            x, y = x * self.scale, y * self.scale
+            colour = FOREGROUND_CLICK if label == 1 else BACKGROUND_CLICK
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline="white")
+        return picture
+
+
+def _fit(pixels: Tensor, side: int) -> np.ndarray:
+    """(H, W) bool or (H, W, 3) uint8, copied to the CPU and thinned out to `side` rows and columns."""
+    rows = torch.arange(side) * pixels.shape[0] // side
+    return pixels.cpu()[rows][:, rows].numpy().copy()

@@ -1,0 +1,64 @@
+"""What a stage reached, in `summary.json`: written when it is complete, so its presence says that it is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+from pisam.files import write_json
+
+
+class RunSummary(Callback):
+    """Remembers the scores of the best validation and writes them down at the end.
+
+    Args:
+        path: `summary.json` of the stage.
+        monitor: metric whose largest value makes a validation the best.
+        facts: what else belongs to the numbers: revision, frozen hash, protocol.
+    """
+
+    def __init__(self, path: Path, *, monitor: str, facts: dict[str, Any]) -> None:
+        self.path = path
+        self.monitor = monitor
+        self.facts = facts
+        self.best: dict[str, float] = {}
+        self.last: dict[str, float] = {}
+        self.seconds = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "last": self.last, "seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.last, self.seconds = state_dict["best"], state_dict["last"], state_dict["seconds"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        scores = {n: float(v) for n, v in trainer.callback_metrics.items() if n.startswith("val/")}
+        self.last = scores
+        if not self.best or scores[self.monitor] > self.best[self.monitor]:
+            self.best = scores
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.interrupted or not trainer.is_global_zero:
+            return
+        summary = {
+            **self.facts,
+            "steps": trainer.global_step,
+            "seconds": round(self._elapsed(), 1),
+            "best_by": self.monitor,
+            "best": self.best,
+            "last": self.last,
+        }
+        write_json(summary, self.path)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.summary.update({f"best/{name}": value for name, value in self.best.items()})
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - getattr(self, "_started", time.monotonic())

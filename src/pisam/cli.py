@@ -1,0 +1,126 @@
+"""The `pisam` command: `pisam VERB [EXPERIMENT] [key=value ...]`.
+
+Lightning and torch are imported by `pisam.runs` only after the arguments proved valid: a typo fails at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pisam import __version__
+from pisam.config import load_config
+from pisam.config_checks import nearest
+from pisam.errors import PisamError
+
+ARGUMENTS_HELP = """EXPERIMENT: a name in experiments/ or the path of a YAML file (default: quickstart).
+key=value: changes to it, for example stage1.lr=3e-4; the keys are those of its YAML file."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        The exit code: 0; 2 after bad input, told in one line on stderr; 130 after Ctrl-C.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments.arguments)
+    except PisamError as error:
+        print(f"{_rank_label()}error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def train(arguments: list[str]) -> None:
+    """Train one stage of an experiment."""
+    stages = [argument.removeprefix("stage=") for argument in arguments if argument.startswith("stage=")]
+    if len(stages) != 1 or stages[0] not in ("1", "2"):
+        raise PisamError(f"train: expected stage=1 or stage=2, got {' '.join(arguments) or 'no arguments'}")
+    config = load_config(*_experiment_and_overrides([a for a in arguments if not a.startswith("stage=")]))
+    from pisam import runs
+
+    runs.train(config, int(stages[0]))
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Score an experiment's trained stages on its validation sets."""
+    config = load_config(*_experiment_and_overrides(arguments))
+    from pisam import runs
+
+    runs.evaluate(config)
+
+
+def interact(arguments: list[str]) -> None:
+    """Measure what clicks change, with the trained stage 2 and three click seeds."""
+    config = load_config(*_experiment_and_overrides(arguments))
+    from pisam import runs
+
+    runs.interact(config)
+
+
+def import_released(arguments: list[str]) -> None:
+    """Turn a released checkpoint into one of ours and print where it is."""
+    files = [argument for argument in arguments if not _is_override(argument)]
+    options = dict(argument.split("=", 1) for argument in arguments if _is_override(argument))
+    for unknown in options.keys() - {"out"}:
+        raise PisamError(f"import-released: unknown key {unknown}{nearest(unknown, ['out'])}")
+    if len(files) != 1:
+        raise PisamError(f"import-released: expected one checkpoint file, got {' '.join(files) or 'none'}")
+    checkpoint = Path(files[0])
+    if not checkpoint.is_file():
+        raise PisamError(f"import-released: no file {checkpoint}")
+    from pisam import runs
+
+    print(runs.import_released(checkpoint, Path(options["out"]) if "out" in options else None))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pisam", description="Train, evaluate and use Pi-SAM.")
+    parser.add_argument("--version", action="version", version=f"pisam {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for name, run, usage in (
+        ("train", train, "[EXPERIMENT] stage=1|2 [key=value ...]"),
+        ("evaluate", evaluate, "[EXPERIMENT] [key=value ...]"),
+        ("interact", interact, "[EXPERIMENT] [key=value ...]"),
+        ("import-released", import_released, "CKPT [out=FILE]"),
+    ):
+        verb = verbs.add_parser(
+            name,
+            help=run.__doc__,
+            description=run.__doc__,
+            usage=f"pisam {name} {usage}",
+            epilog=ARGUMENTS_HELP if "EXPERIMENT" in usage else None,
+        )
+        verb.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
+        verb.set_defaults(run=run)
+    return parser
+
+
+def _is_override(argument: str) -> bool:
+    """A path may hold "=" too, but never before its first slash."""
+    return re.match(r"[^/\\=]*=", argument) is not None
+
+
+def _experiment_and_overrides(arguments: list[str]) -> tuple[str, list[str]]:
+    experiments = [argument for argument in arguments if not _is_override(argument)]
+    if len(experiments) > 1:
+        raise PisamError(f"expected one experiment and key=value arguments, got {' '.join(experiments)}")
+    return (experiments or ["quickstart"])[0], [argument for argument in arguments if _is_override(argument)]
+
+
+def _rank_label() -> str:
+    """Which process of several speaks; an error of one rank alone must not be lost."""
+    variables = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    rank = next((os.environ[name] for name in variables if name in os.environ), "0")
+    return "" if rank == "0" else f"[rank {rank}] "
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,298 @@
+"""The configuration schema: every key a user may set, its default, and one merge.
+
+Defaults, then the experiment's YAML file, then `key=value` arguments. The result is saved with the run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pisam.config_checks import nearest, wrong_values
+from pisam.errors import PisamError
+
+
+@dataclass
+class ModelConfig:
+    backbone: str = "nano"  # nano, vit_t, vit_b, vit_l, vit_h
+    weights: str | None = None  # SAM checkpoint, or a directory of them (default: $PISAM_WEIGHTS)
+    image_size: int = 1024  # side of the square network frame, a multiple of 64
+    decoder: str = "pi"
+
+
+@dataclass
+class DataConfig:
+    root: str | None = None  # default: $PISAM_DATA_ROOT
+    train: list[Any] = field(default_factory=list)  # known set names or {name, images, masks, weight, limit}
+    val: list[Any] = field(default_factory=list)
+    test: list[Any] = field(default_factory=list)
+    batch_size: int = 4  # per rank
+    workers: int = 4
+    flip: bool = True
+    jitter: list[float] = field(default_factory=lambda: [0.8, 1.6])  # [] = no large-scale jitter
+    generate: bool = False  # write the generated sets of the quick start below root where they are missing
+
+
+@dataclass
+class StageConfig:
+    epochs: int = 100
+    max_steps: int = -1  # overrides epochs when positive
+    lr: float = 1e-3
+    accumulate: int = 1
+    train: list[Any] | None = None  # in place of data.train
+    val_every: int = 1  # epochs between validations
+
+
+@dataclass
+class InteractorStageConfig(StageConfig):
+    # In YAML `from`: a stage-1 run, checkpoint or imported released file (default: this run's stage1)
+    from_: str | None = None
+    views: int = 0  # > 0: that many augmented views per image, frozen features cached in memory
+
+
+@dataclass
+class LossConfig:
+    low_res: float = 1.0
+    high_res: float = 1.0
+    bce: float = 1.0
+    dice: float = 1.0
+
+
+@dataclass
+class ClicksConfig:
+    policy: str = "paper"  # paper, released, centre, uniform, noisy
+    max_clicks: int = 10
+    min_area: int = 8
+    margin: float = 0.25
+    connectivity: int = 8
+
+
+@dataclass
+class TrainerConfig:
+    accelerator: str = "auto"
+    devices: Any = "auto"  # a number, a list of indices, or auto
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"  # 32-true, bf16-mixed, 16-mixed
+    max_time: str | None = None  # "DD:HH:MM:SS"
+
+
+@dataclass
+class LoggingConfig:
+    mode: str = "offline"  # offline, online, disabled
+    project: str = "pisam"
+    group: str | None = None  # default: the run's name
+    images: int = 8  # panels per validation, at most 16
+
+
+@dataclass
+class Config:
+    name: str = ""  # default: the experiment file's stem
+    seed: int = 0
+    run_dir: str = ""  # default: runs/NAME
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    stage1: StageConfig = field(default_factory=StageConfig)
+    stage2: InteractorStageConfig = field(default_factory=InteractorStageConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    clicks: ClicksConfig = field(default_factory=ClicksConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+
+
+# What a value of each field type is called in an error message.
+KINDS = {
+    "str": "text",
+    "str | None": "text or null",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "Any": "a number, a list or text",
+    "list[float]": "a list of numbers",
+    "list[Any]": "a list of sets",
+    "list[Any] | None": "a list of sets or null",
+}
+
+
+def load_config(experiment: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Defaults, the experiment's file and `key=value` arguments merged into one checked `Config`.
+
+    Args:
+        experiment: a name in `experiments/` of the current directory, or the path of a YAML file.
+        overrides: `key=value` with dotted keys, e.g. `stage1.lr=3e-4`; the value is read as YAML.
+
+    Returns:
+        The configuration, with `name`, `run_dir`, `logging.group` and the folders from PISAM_WEIGHTS and
+        PISAM_DATA_ROOT filled in where they were left open.
+
+    Raises:
+        PisamError: no such experiment, an unknown key or a wrong value; names the file or argument.
+    """
+    file = _find_experiment(experiment)
+    layers = [(str(file), _read_file(file))]
+    layers += [(argument, _read_argument(argument)) for argument in overrides]
+    origin = {key: source for source, layer in layers for key in _checked_keys(source, layer)}
+    merged = OmegaConf.merge(OmegaConf.structured(Config), *(_with_field_names(layer) for _, layer in layers))
+    config = OmegaConf.to_object(merged)
+    assert isinstance(config, Config)
+    _fill_in(config, file)
+    for key, value, expected in wrong_values(to_plain(config)):
+        raise PisamError(f"{origin.get(key, file)}: {key}: got {value!r}, expected {expected}")
+    return config
+
+
+def training_sources(config: Config, stage: int) -> list[Any]:
+    """The rows that stage 1 or 2 trains on: `stageN.train` where it is given, else `data.train`."""
+    own = (config.stage1 if stage == 1 else config.stage2).train
+    return config.data.train if own is None else own
+
+
+def to_plain(config: Config) -> dict[str, Any]:
+    """The configuration as nested dicts, lists, strings and numbers, under the keys a YAML file uses."""
+    plain = asdict(config)
+    plain["stage2"]["from"] = plain["stage2"].pop("from_")
+    return plain
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    """Write `config` as YAML that `load_config` reads back equal; interrupted, it leaves no half file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(OmegaConf.to_yaml(OmegaConf.create(to_plain(config))))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _find_experiment(experiment: str | Path) -> Path:
+    path = Path(experiment)
+    is_path = path.suffix in (".yaml", ".yml") or path.name != str(experiment)
+    file = path if is_path else Path("experiments") / f"{experiment}.yaml"
+    if file.is_file():
+        return file
+    names = sorted(known.stem for known in Path("experiments").glob("*.yaml"))
+    if is_path or not names:
+        raise PisamError(f"experiment {experiment}: found no file {file}; give the path of a YAML file")
+    choices = f"{', '.join(names)}{nearest(experiment, names)}"
+    raise PisamError(f"experiment {experiment}: expected a path or one of {choices}")
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise PisamError(f"{file}: not valid YAML{line}: {error.problem}") from error
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+        raise PisamError(f"{file}: not readable as YAML: {str(error).splitlines()[0]}") from error
+    return _literal(str(file), content)
+
+
+def _read_argument(argument: str) -> dict[str, Any]:
+    key, equals, _ = argument.partition("=")
+    if not (equals and key):
+        raise PisamError(f"{argument}: expected key=value, for example stage1.lr=3e-4")
+    try:
+        content = OmegaConf.to_container(OmegaConf.from_dotlist([argument]), resolve=False)
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise PisamError(f"{argument}: the value is not valid YAML; quote it") from error
+    return _literal(argument, content)
+
+
+def _literal(source: str, content: Any) -> dict[str, Any]:
+    """`content`, refused where OmegaConf would resolve it: no file may read this machine's environment."""
+    if not isinstance(content, dict):
+        raise PisamError(f"{source}: expected lines of `key: value`, got a {type(content).__name__}")
+    for text in _strings(content):
+        if "${" in text or text == "???":
+            raise PisamError(f"{source}: {text}: references and placeholders are refused; write the value")
+    return content
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings(key)
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+
+
+def _key_name(name: str) -> str:
+    """The YAML key of a field: `from` is a Python keyword, so its field ends in an underscore."""
+    return name.rstrip("_")
+
+
+def _with_field_names(layer: dict[str, Any]) -> dict[str, Any]:
+    if "from" not in layer.get("stage2", {}):
+        return layer
+    stage2 = {"from_" if key == "from" else key: value for key, value in layer["stage2"].items()}
+    return {**layer, "stage2": stage2}
+
+
+def _checked_keys(source: str, layer: dict[str, Any], section: Any = None, prefix: str = "") -> Iterator[str]:
+    """The dotted keys that `layer` sets, each of them known and of the right type."""
+    section = Config() if section is None else section
+    known = {_key_name(f.name): f for f in fields(section)}
+    for name, value in layer.items():
+        key = f"{prefix}{name}"
+        if name not in known:
+            siblings = [prefix + sibling for sibling in known]
+            raise PisamError(f"{source}: unknown key {key}{_nearest_key(key, siblings)}")
+        default = getattr(section, known[name].name)
+        if not is_dataclass(default):
+            yield key
+            schema = OmegaConf.structured(type(section))
+            try:
+                OmegaConf.update(schema, known[name].name, value, merge=False)
+            except (OmegaConfBaseException, TypeError, ValueError) as error:
+                kind = KINDS[str(known[name].type)]
+                raise PisamError(f"{source}: {key}: got {value!r}, expected {kind}") from error
+        elif isinstance(value, dict):
+            yield from _checked_keys(source, value, default, f"{key}.")
+        else:
+            example = next(_all_keys(default, key))
+            raise PisamError(f"{source}: {key}: got {value!r}, expected keys below it such as {example}")
+
+
+def _all_keys(section: Any, prefix: str = "") -> Iterator[str]:
+    for f in fields(section):
+        value = getattr(section, f.name)
+        key = f"{prefix}.{_key_name(f.name)}".lstrip(".")
+        if is_dataclass(value):
+            yield from _all_keys(value, key)
+        else:
+            yield key
+
+
+def _nearest_key(wrong: str, siblings: list[str]) -> str:
+    """A key of the same name elsewhere is likelier meant than a similar one."""
+    every = list(_all_keys(Config()))
+    same_name = [key for key in every if key.rpartition(".")[2] == wrong.rpartition(".")[2] and key != wrong]
+    if len(same_name) == 1:
+        return f"; did you mean {same_name[0]}?"
+    return nearest(wrong, siblings) or nearest(wrong, every)
+
+
+def _fill_in(config: Config, file: Path) -> None:
+    config.name = config.name or file.stem
+    config.run_dir = config.run_dir or str(Path("runs") / config.name)
+    config.logging.group = config.logging.group or config.name
+    config.data.root = config.data.root or os.environ.get("PISAM_DATA_ROOT") or None
+    if config.model.backbone != "nano":
+        config.model.weights = config.model.weights or os.environ.get("PISAM_WEIGHTS") or None

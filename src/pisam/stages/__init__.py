@@ -1,0 +1,1 @@
+"""The two trainings of Pi-SAM, a LightningModule each."""

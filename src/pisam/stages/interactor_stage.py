@@ -1,0 +1,61 @@
+"""Stage 2: train the Precise Interactor on simulated clicks, everything else frozen (paper, section 3.4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pisam.losses import mask_loss
+from pisam.modeling.pisam import PiSam
+from pisam.stages.stage import Stage
+from pisam.types import Batch, ObjectFeatures, Prediction
+
+
+class InteractorStage(Stage):
+    """Learns to repair masks where they were clicked.
+
+    The `ClickSimulation` callback fills `batch.objects`, `batch.straight_forward` and `batch.clicks`.
+
+    Args:
+        model: the network, with a trained decoder.
+        lr: first learning rate.
+        high_res: weight of the loss of the full-resolution logits.
+        bce: weight of the binary cross-entropy.
+        dice: weight of the Dice loss.
+    """
+
+    def __init__(
+        self, model: PiSam, *, lr: float = 1e-3, high_res: float = 1.0, bce: float = 1.0, dice: float = 1.0
+    ) -> None:
+        super().__init__(model, part="interactor", lr=lr, bce=bce, dice=dice)
+        self.high_res = high_res
+
+    @torch.no_grad()
+    def straight_forward(self, batch: Batch) -> tuple[ObjectFeatures, Prediction]:
+        """What the frozen decoder says before any click."""
+        return self.model.straight_forward(batch.image, batch.box)
+
+    def repaired(self, batch: Batch) -> Tensor:
+        """Logits (B, 1, S, S) after the batch's clicks.
+
+        Raises:
+            ValueError: no click simulator has filled the batch.
+        """
+        if batch.objects is None or batch.clicks is None:
+            raise ValueError("batch.objects and batch.clicks are empty: the trainer needs the ClickSimulation callback")
+        return self.model.interact(batch.objects, batch.image, batch.clicks)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits = self.repaired(batch)
+        assert batch.clicks is not None
+        losses = self.combine(mask_loss(logits, batch.mask, batch.extent, batch.seeds, purpose="high_res"))
+        clicked = batch.clicks.valid.any(dim=1).float()
+        # The mean over clicked samples of all ranks: DDP averages the ranks' gradients, hence their number.
+        everywhere = self.all_gather(clicked.sum()).sum().clamp(min=1)
+        loss = self.high_res * (losses * clicked).sum() * self.trainer.world_size / everywhere
+        self.log_losses({"loss": loss, "clicks": batch.clicks.valid.float().sum(dim=1).mean()}, batch)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Logits (B, 1, S, S) after clicks, scored by the callbacks beside `batch.straight_forward`."""
+        return self.repaired(batch)

@@ -1,0 +1,146 @@
+"""The command line: what reaches the parts, exit codes, and typos that fail at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import pisam
+from pisam import build, cli
+from pisam.config import Config
+from pisam.errors import PisamError
+
+ROOT = Path(__file__).resolve().parents[1]
+VERBS = ["train", "evaluate", "interact", "import-released"]
+
+
+def pisam_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "pisam.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_typo_exits_with_2_and_one_line_without_waiting_for_torch() -> None:
+    start = time.perf_counter()
+    result = pisam_command("train", "quickstart", "stage=1", "stage1.lrr=1")
+    assert time.perf_counter() - start < 1
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == "error: stage1.lrr=1: unknown key stage1.lrr; did you mean stage1.lr?\n"
+
+
+def test_version() -> None:
+    result = pisam_command("--version")
+    assert (result.returncode, result.stdout) == (0, f"pisam {pisam.__version__}\n")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([verb, "--help"])
+    assert exit_.value.code == 0
+    assert f"usage: pisam {verb} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "--fast"]])
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    assert exit_.value.code == 2
+    assert "usage: pisam" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "train: expected stage=1 or stage=2, got no arguments"),
+        (["train", "stage=3"], "train: expected stage=1 or stage=2, got stage=3"),
+        (["train", "stage=1", "stage=2"], "train: expected stage=1 or stage=2, got stage=1 stage=2"),
+        (["evaluate", "quickstart", "real_small"], "expected one experiment and key=value arguments"),
+        (["evaluate", "quikstart"], "did you mean quickstart?"),
+        (["import-released"], "import-released: expected one checkpoint file, got none"),
+        (["import-released", "a.pth", "b.pth"], "expected one checkpoint file, got a.pth b.pth"),
+        (["import-released", "no.pth"], "import-released: no file no.pth"),
+        (["import-released", "no.pth", "ot=x"], "unknown key ot; did you mean out?"),
+    ],
+)
+def test_bad_input_exits_with_2_and_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert message in error
+
+
+def test_train_passes_configuration_and_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Config, int]] = []
+    monkeypatch.setattr(build, "train", lambda config, stage: calls.append((config, stage)))
+    assert cli.main(["train", "stage=2", "seed=4"]) == 0
+    assert cli.main(["train", "real_small", "data.workers=0", "stage=1"]) == 0
+    (first, stage_a), (second, stage_b) = calls
+    assert (first.name, first.seed, stage_a) == ("quickstart", 4, 2)
+    assert (second.name, second.data.workers, stage_b) == ("real_small", 0, 1)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "interact"])
+def test_verb_passes_configuration(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Config] = []
+    monkeypatch.setattr(build, verb, calls.append)
+    assert cli.main([verb, "experiments/quickstart.yaml", "seed=4"]) == 0
+    assert [config.seed for config in calls] == [4]
+
+
+def test_path_with_an_equals_sign_is_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Config] = []
+    monkeypatch.setattr(build, "evaluate", calls.append)
+    file = tmp_path / "lr=1" / "config.yaml"
+    file.parent.mkdir()
+    file.write_text("seed: 9\n")
+    assert cli.main(["evaluate", str(file)]) == 0
+    assert [config.seed for config in calls] == [9]
+
+
+def test_import_released_passes_paths_and_prints_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "released.pth"
+    checkpoint.touch()
+    calls: list[tuple[Path, Path | None]] = []
+    monkeypatch.setattr(build, "import_released", lambda *paths: calls.append(paths) or Path("ours.ckpt"))
+    assert cli.main(["import-released", str(checkpoint), "out=x.ckpt"]) == 0
+    assert cli.main(["import-released", str(checkpoint)]) == 0
+    assert calls == [(checkpoint, Path("x.ckpt")), (checkpoint, None)]
+    assert capsys.readouterr().out == "ours.ckpt\nours.ckpt\n"
+
+
+def test_error_of_a_later_rank_is_kept_and_labelled(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(config: Config) -> None:
+        raise PisamError("image x.png:\nunreadable")
+
+    monkeypatch.setattr(build, "evaluate", fail)
+    monkeypatch.setenv("RANK", "3")
+    assert cli.main(["evaluate"]) == 2
+    assert capsys.readouterr().err == "[rank 3] error: image x.png: unreadable\n"
+
+
+def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(config: Config) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "interact", interrupt)
+    assert cli.main(["interact"]) == 130
