@@ -1,4 +1,4 @@
-"""Our network equals the authors' released one on weights and inputs made from a rule (see the parity folder's README)."""
+"""Our network equals the authors' released one on weights and inputs made from the parity folder's rule."""
 
 from __future__ import annotations
 

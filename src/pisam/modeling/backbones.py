@@ -81,7 +81,8 @@ def build_image_encoder(backbone: str, image_size: int) -> tuple[nn.Module, int]
         case "nano":
             return _vit(image_size, width=192, depth=2, heads=3, global_blocks=(0, 1)), 192
         case "vit_t":
-            from pisam.modeling.tiny_vit import EARLY_DIM, EarlyFeatureTinyViT  # timm: only where it is needed
+            # Imported here, because timm is slow to load and no other backbone needs it.
+            from pisam.modeling.tiny_vit import EARLY_DIM, EarlyFeatureTinyViT
 
             return EarlyFeatureTinyViT(image_size), EARLY_DIM
     raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")

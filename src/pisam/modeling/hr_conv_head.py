@@ -1,4 +1,4 @@
-"""HR-Conv Head: from the object's features to a mask at the full resolution of the frame (paper, section 3.2)."""
+"""HR-Conv Head: from the object's features to a mask at the full resolution of the frame (Pi-SAM paper)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pisam.modeling.layers import LayerNorm2d, conv3x3, upscale2x
 
 
 class HRConvHead(nn.Module):
-    """Upscales the enhanced feature four times and adds an embedding of the image's own colours.
+    """Upscales the enhanced feature by four and adds an embedding of the image's own colours.
 
     Args:
         dim: channels of the enhanced feature.

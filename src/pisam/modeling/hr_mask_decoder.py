@@ -1,4 +1,4 @@
-"""High-Resolution Mask Decoder: stage 1 of Pi-SAM, on top of SAM's frozen mask decoder (paper, section 3.2)."""
+"""High-Resolution Mask Decoder: stage 1 of Pi-SAM, on top of SAM's frozen mask decoder (Pi-SAM paper)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class MaskFeature(nn.Module):
             conv3x3(dim, 2 * dim), LayerNorm2d(2 * dim), nn.GELU(), conv3x3(2 * dim, dim)
         )
         self.from_embedding = nn.Sequential(
-            upscale2x(sam_dim, sam_dim // 4), LayerNorm2d(sam_dim // 4), nn.GELU(), upscale2x(sam_dim // 4, dim)
+            upscale2x(sam_dim, sam_dim // 4),
+            LayerNorm2d(sam_dim // 4),
+            nn.GELU(),
+            upscale2x(sam_dim // 4, dim),
         )
         self.from_early = nn.Sequential(
             upscale2x(early_dim, sam_dim), LayerNorm2d(sam_dim), nn.GELU(), upscale2x(sam_dim, dim)
@@ -36,9 +39,7 @@ class MaskFeature(nn.Module):
 
     def forward(self, upscaled: Tensor, image_embedding: Tensor, early: Tensor) -> Tensor:
         """(B, 32, F, F), (B, 256, E, E), (B, D, E, E) -> M (B, 32, F, F)."""
-        total = (
-            self.from_decoder(upscaled) + self.from_embedding(image_embedding) + self.from_early(early)
-        )
+        total = self.from_decoder(upscaled) + self.from_embedding(image_embedding) + self.from_early(early)
         return self.fusion(total)
 
 
@@ -75,7 +76,8 @@ class HighResolutionMaskDecoder(nn.Module):
         """
         token_out, upscaled = self._run_sam_decoder(features)
         token = self.token_mlp(token_out)  # T: (B, 32)
-        mask_feature = self.mask_feature(upscaled, features.image_embedding, features.early)  # M: (B, 32, F, F)
+        # M: (B, 32, F, F)
+        mask_feature = self.mask_feature(upscaled, features.image_embedding, features.early)
         low_res = torch.einsum("bc,bchw->bhw", token, mask_feature).unsqueeze(1)
         enhanced = self.object_embedder(mask_feature, low_res)  # O: (B, 32, F, F)
         high_res = self.head(enhanced, image)

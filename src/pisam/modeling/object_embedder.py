@@ -1,4 +1,4 @@
-"""Object Embedder: deformable convolutions that follow thin structures (paper, section 3.2)."""
+"""Object Embedder: deformable convolutions that follow thin structures (Pi-SAM paper)."""
 
 from __future__ import annotations
 

@@ -40,6 +40,9 @@ class PiSam(nn.Module):
         parts: a SAM with its weights loaded.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(self, *, backbone: str, image_size: int, parts: SamParts) -> None:
         super().__init__()
         self.backbone = backbone
@@ -80,8 +83,8 @@ class PiSam(nn.Module):
 
     def train_only(self, part: Part) -> None:
         """Unfreeze one part, freeze everything else. SAM inside the decoder stays frozen."""
-        self.decoder.requires_grad_(part == "decoder")
-        self.interactor.requires_grad_(part == "interactor")
+        self.requires_grad_(False)
+        (self.decoder if part == "decoder" else self.interactor).requires_grad_(True)
         self.decoder.sam_decoder.requires_grad_(False)
 
     def train(self, mode: bool = True) -> PiSam:
@@ -111,7 +114,7 @@ class PiSam(nn.Module):
             PisamError: other names or shapes; `what` begins the message.
         """
         sam = {name: value for name, value in self.state_dict().items() if _is_sam(name)}
-        load_strictly(self, sam | state, what=what)
+        load_strictly(self, state | sam, what=what)  # SAM stays as it is, whatever `state` holds
 
     def identity(self) -> dict[str, Any]:
         """Which model a checkpoint belongs to, in plain values."""
@@ -131,7 +134,7 @@ def build_model(backbone: str, weights: str | Path | None = None, image_size: in
 
     Args:
         backbone: nano, vit_t, vit_b, vit_l or vit_h.
-        weights: SAM's checkpoint or a directory of them; default: the environment's PISAM_WEIGHTS. `nano` has none.
+        weights: SAM's checkpoint or a directory of them; default: $PISAM_WEIGHTS. `nano` has none.
         image_size: side S of the square frame, a multiple of 64.
 
     Raises:
@@ -175,12 +178,12 @@ def load_checkpoint(model: PiSam, contents: dict, path: Path) -> None:
     """Load a checkpoint of ours into `model` after checking that it belongs to it.
 
     Raises:
-        PisamError: another backbone, frame size, decoder or frozen part; the message names the first difference.
+        PisamError: another backbone, frame size, decoder or frozen part; the first difference is named.
     """
     theirs, ours = read_identity(contents, path), model.identity()
     for key, value in ours.items():
         if theirs.get(key) != value:
-            raise PisamError(f"checkpoint {path}: made with {key} {theirs.get(key)}, but this model has {value}")
+            raise PisamError(f"checkpoint {path}: made with {key} {theirs.get(key)}, this model has {value}")
     prefix = "model."
     state = {name.removeprefix(prefix): value for name, value in contents["state_dict"].items()}
     model.load_own_state(state, what=f"checkpoint {path}")
@@ -193,7 +196,11 @@ def read_identity(contents: dict, path: Path) -> dict[str, Any]:
         PisamError: not a checkpoint of ours.
     """
     identity = contents.get(CHECKPOINT_KEY)
-    if not isinstance(identity, dict) or "state_dict" not in contents:
+    if (
+        not isinstance(identity, dict)
+        or not {"backbone", "image_size"} <= identity.keys()
+        or not isinstance(contents.get("state_dict"), dict)
+    ):
         raise PisamError(
             f"checkpoint {path}: not written by pisam; a released Pi-SAM file goes through "
             f"`pisam import-released {path}` first"
@@ -202,7 +209,7 @@ def read_identity(contents: dict, path: Path) -> dict[str, Any]:
 
 
 def checkpoint_of(model: PiSam) -> dict[str, Any]:
-    """What makes a file a checkpoint of ours: own weights under Lightning's names, and the model's identity."""
+    """Contents of a checkpoint of ours: own weights under Lightning's names, and the model's identity."""
     return {
         "state_dict": {f"model.{name}": value for name, value in model.own_state().items()},
         CHECKPOINT_KEY: model.identity(),

@@ -1,4 +1,4 @@
-"""Precise Interactor: stage 2 of Pi-SAM, which repairs the mask where the user clicks (paper, section 3.3)."""
+"""Precise Interactor: stage 2 of Pi-SAM, which repairs the mask where the user clicks (Pi-SAM paper)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Import of the authors' released checkpoints: their names to ours.
 
-A released file holds decoder and interactor, without SAM's encoders and without the RGB embedding, which their
-code left random and unsaved. It is rebuilt from the seed their code set, in their order of construction.
+A released file holds decoder and interactor, without SAM's encoders and without the RGB embedding, which
+their code left random and unsaved. It is rebuilt from the seed their code set, in their construction order.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def import_released(checkpoint: str | Path, weights: str | Path | None = None) -
     path = Path(checkpoint)
     contents = read_checkpoint(path)
     released = contents.get("model_state_dict", contents)
-    early = released.get("compress_vit_feat.0.weight")
+    early = released.get("compress_vit_feat.0.weight") if isinstance(released, dict) else None
     if early is None or len(early) not in BACKBONE_OF_EARLY_DIM:
         raise PisamError(
             f"checkpoint {path}: no released Pi-SAM file, which has compress_vit_feat.0.weight with one of "
@@ -116,7 +116,11 @@ def released_rgb_embedding(backbone: str) -> dict[str, Tensor]:
 
 
 def _check_sam_decoder(model: PiSam, state: dict[str, Tensor], path: Path) -> None:
-    ours = {f"decoder.sam_decoder.{k}": v for k, v in model.decoder.sam_decoder.state_dict().items()}
-    for name, value in ours.items():
-        if name in state and not torch.equal(state[name], value):
-            raise PisamError(f"checkpoint {path}: its copy of SAM's mask decoder differs from the SAM weights in {name}")
+    prefix = "decoder.sam_decoder."
+    theirs = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    ours = model.decoder.sam_decoder.state_dict()
+    for name in sorted(theirs.keys() | ours.keys()):
+        if name not in theirs or name not in ours or not torch.equal(theirs[name], ours[name]):
+            raise PisamError(
+                f"checkpoint {path}: its copy of SAM's mask decoder differs from the SAM weights in {name}"
+            )

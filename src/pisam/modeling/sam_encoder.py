@@ -32,6 +32,17 @@ class SamEncoder(nn.Module):
             box: float (B, 4), xyxy edges in pixels of the frame, one per image.
         """
         image_embedding, early = self.image_encoder(image)
+        return self.prompt(image_embedding, early, box)
+
+    @torch.no_grad()
+    def prompt(self, image_embedding: Tensor, early: Tensor, box: Tensor) -> SamFeatures:
+        """Encode boxes for images that were encoded before.
+
+        Args:
+            image_embedding: float (B, 256, E, E), from the image encoder.
+            early: float (B, D, E, E), from the image encoder.
+            box: as in `forward`.
+        """
         sparse_prompt, dense_prompt = self.prompt_encoder(points=None, boxes=sam_boxes(box), masks=None)
         return SamFeatures(
             image_embedding=image_embedding,

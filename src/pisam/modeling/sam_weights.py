@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -54,11 +53,12 @@ def read_checkpoint(path: Path) -> dict:
         raise PisamError(f"checkpoint {path}: no such file")
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged pickle raises anything: IndexError, struct.error, ...
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise PisamError(f"checkpoint {path}: truncated, or not a file of tensors ({reason})") from error
     if not isinstance(contents, dict):
-        raise PisamError(f"checkpoint {path}: expected a dictionary of tensors, got {type(contents).__name__}")
+        kind = type(contents).__name__
+        raise PisamError(f"checkpoint {path}: expected a dictionary of tensors, got {kind}")
     return contents
 
 
@@ -109,8 +109,8 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) 
 def fit_positions(state: dict[str, Tensor], image_size: int) -> dict[str, Tensor]:
     """Interpolate a ViT's position tables to another frame size; TinyViT has none, and is left as it is.
 
-    `pos_embed` is resized bicubically; the `rel_pos` tables of the global blocks, told by their length, linearly.
-    Windows keep their size, so their tables stay.
+    `pos_embed` is resized bicubically; the `rel_pos` tables of the global blocks, told by their length,
+    linearly. Windows keep their size, so their tables stay.
     """
     table = state.get("image_encoder.pos_embed")
     side = image_size // PATCH
