@@ -42,7 +42,7 @@ def click_components(wrong: np.ndarray, mask: np.ndarray, connectivity: int = 8)
 
 
 def click_distances(pixels: set[tuple[int, int]]) -> dict[tuple[int, int], float]:
-    """How far each pixel of a component is from the nearest pixel that is not of it, beyond the border or not."""
+    """How far each pixel of a component is from the nearest that is not of it, in the image or beyond."""
     xs, ys = zip(*pixels, strict=True)
     around = [(x, y) for x in range(min(xs) - 1, max(xs) + 2) for y in range(min(ys) - 1, max(ys) + 2)]
     outside = [pixel for pixel in around if pixel not in pixels]

@@ -4,5 +4,4 @@ from __future__ import annotations
 
 from pisam.clicks.inspection import ErrorComponent as ErrorComponent
 from pisam.clicks.inspection import inspect_errors as inspect_errors
-from pisam.clicks.simulate import keep_random_number as keep_random_number
 from pisam.clicks.simulate import simulate_clicks as simulate_clicks

@@ -99,23 +99,6 @@ def simulate_clicks(
         row[: len(pixels), 3] = 1
 
     on_device = torch.from_numpy(rows).to(prediction.device)
-    return Clicks(points=on_device[..., :2], labels=on_device[..., 2].long(), valid=on_device[..., 3] > 0)
-
-
-def keep_random_number(clicks: Clicks, *, seeds: Sequence[int]) -> Clicks:
-    """The first 1..M clicks of each sample, the number drawn uniformly, as training wants it.
-
-    Args:
-        clicks: B samples of M >= 1 rows.
-        seeds: B integers >= 0, one per sample; those of `simulate_clicks` may be used again, for the two draw
-            independently.
-
-    Raises:
-        ValueError: a wrong number or kind of seeds.
-    """
-    batch_size, rows = clicks.valid.shape
-    counts = [
-        int(np.random.default_rng([seed, 1]).integers(1, rows + 1)) for seed in check_seeds(seeds, batch_size)
-    ]
-    kept = np.arange(rows) < np.array(counts).reshape(batch_size, 1)
-    return Clicks(clicks.points, clicks.labels, clicks.valid & torch.from_numpy(kept).to(clicks.valid.device))
+    return Clicks(
+        points=on_device[..., :2].contiguous(), labels=on_device[..., 2].long(), valid=on_device[..., 3] > 0
+    )
