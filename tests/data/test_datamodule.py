@@ -98,11 +98,11 @@ def test_lightning_tells_the_sampler_each_epoch(
     assert recorder.validated[-5:] == [f"{i}#val.x" for i in range(5)]
 
 
-SAVING = {
+SAVING: dict[str, dict[str, Any]] = {
     "mid-epoch": {"every_n_train_steps": 2},
     "last batch, before validation": {"every_n_train_steps": 6},
     "mid-epoch, second epoch": {"every_n_train_steps": 9},
-    "after validation": {"every_n_epochs": 1},
+    "after validation": {"every_n_epochs": 1, "save_on_train_epoch_end": False},
     "end of epoch": {"every_n_epochs": 1, "save_on_train_epoch_end": True},
 }
 
@@ -148,7 +148,7 @@ def test_training_needs_a_source_but_validation_does_not(tiny_root: Path, rows: 
     module = PairDataModule(root=tiny_root, val=[rows["val"]], image_size=S, workers=0)
     module.setup("validate")
     assert len(list(module.val_dataloader())) == 5
-    with pytest.raises(PisamError, match="data.train: no source"):
+    with pytest.raises(PisamError, match=r"data.train: no source"):
         module.setup("fit")
 
 

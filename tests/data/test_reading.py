@@ -80,14 +80,14 @@ def test_transparent_pixels_are_seen_on_white(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [0, 90])
 def test_empty_mask_is_refused(tmp_path: Path, value: int) -> None:
     path = save(np.full((8, 12), value, np.uint8), tmp_path / "empty.png")
-    with pytest.raises(PisamError, match="empty.png: the mask is empty"):
+    with pytest.raises(PisamError, match=r"empty.png: the mask is empty"):
         read_mask(path)
 
 
 def test_values_beyond_sixteen_bits_are_refused(tmp_path: Path) -> None:
     path = save(np.full((8, 12), 70000, np.int32), tmp_path / "wide.tif")
     for read in (read_image, read_mask):
-        with pytest.raises(PisamError, match="wide.tif: values"):
+        with pytest.raises(PisamError, match=r"wide.tif: values"):
             read(path)
 
 
@@ -99,7 +99,7 @@ def test_sizes_are_compared_after_rotation(tmp_path: Path) -> None:
     mask = save(grey(), tmp_path / "mask.png")
     image, read = read_pair(tmp_path / "turned.jpg", mask)
     assert image.shape[:2] == read.shape == (24, 32)
-    with pytest.raises(PisamError, match="mask.png: the mask is 32x24 but its image .*upright.jpg is 24x32"):
+    with pytest.raises(PisamError, match=r"mask.png: the mask is 32x24 but its image .*upright.jpg is 24x32"):
         read_pair(tmp_path / "upright.jpg", mask)
 
 

@@ -36,7 +36,7 @@ def test_the_published_training_parts_are_the_papers_four() -> None:
 
 
 def test_absent_set_says_which_layouts_were_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(PisamError, match="HRSOD_release/HRSOD_test .*thin_object_detection/HRSOD/images"):
+    with pytest.raises(PisamError, match=r"HRSOD_release/HRSOD_test .*thin_object_detection/HRSOD/images"):
         resolve_source("HRSOD-TE", tmp_path)
 
 
@@ -74,7 +74,7 @@ def test_bad_entries_are_named(tmp_path: Path, entry: str | dict, message: str) 
 
 
 def test_missing_root_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PisamError, match="no root folder .*absent"):
+    with pytest.raises(PisamError, match=r"no root folder .*absent"):
         resolve_source("DIS5K-TR", tmp_path / "absent")
     with pytest.raises(PisamError, match="PISAM_DATA_ROOT"):
         resolve_source("DIS5K-TR", None)
@@ -116,11 +116,11 @@ def test_limit_keeps_the_first(tmp_path: Path) -> None:
 
 
 def test_gaps_in_folders_name_the_file(tmp_path: Path) -> None:
-    with pytest.raises(PisamError, match="b.c.jpg: image without mask.*b.c.png"):
+    with pytest.raises(PisamError, match=r"b.c.jpg: image without mask.*b.c.png"):
         list_pairs(own(tmp_path / "1", ["a.jpg", "b.c.jpg"], ["a.png", "b.png"]))
     with pytest.raises(PisamError, match="no image in this folder of mine"):
         list_pairs(own(tmp_path / "2", ["readme.txt"], ["a.png"]))
-    with pytest.raises(PisamError, match="a.png: same stem as a.jpg"):
+    with pytest.raises(PisamError, match=r"a.png: same stem as a.jpg"):
         list_pairs(own(tmp_path / "3", ["a.jpg", "a.png"], ["a.png"]))
     with pytest.raises(PisamError, match="gone: cannot be listed"):
         list_pairs(Source("mine", tmp_path / "gone", tmp_path))

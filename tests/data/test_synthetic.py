@@ -111,7 +111,7 @@ def test_folders_with_other_contents_are_refused_untouched(tmp_path: Path, root:
     with pytest.raises(PisamError, match="something other than quickstart data"):
         write_quickstart(tmp_path, train=1, val=1)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
-    with pytest.raises(PisamError, match="'train': 2.*expected .*'train': 3"):
+    with pytest.raises(PisamError, match=r"'train': 2.*expected .*'train': 3"):
         write_quickstart(root, train=3, val=12)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / MARKER).write_text("{")

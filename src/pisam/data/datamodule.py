@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from pisam.data.dataset import PairDataset, collate
+from pisam.data.reading import read_pair
 from pisam.data.sampler import TrainingSampler, ValidationSampler
 from pisam.data.sources import Entry, resolve_sources
 from pisam.errors import PisamError
@@ -106,6 +108,18 @@ class PairDataModule(LightningDataModule):
             for part, counts in self.counts.items():
                 each = ", ".join(f"{name} {count}" for name, count in counts.items())
                 log.info("%s: %d pairs (%s)", part, sum(counts.values()), each)
+
+    def check_files(self) -> None:
+        """Read every pair that is set up once, so that no damaged one stops the run after hours.
+
+        Raises:
+            PisamError: a file cannot be read, a mask is empty or has another size; names the file.
+        """
+        parts = [part for part in (self.train_set, self.val_set) if part is not None]
+        pairs = {pair for part in parts for _, pair in part.items}
+        with ThreadPoolExecutor() as threads:
+            for _ in threads.map(lambda pair: read_pair(pair.image, pair.mask), pairs):
+                pass
 
     def train_dataloader(self) -> DataLoader:
         """Batches of random views, in the order of the epoch, from where the trainer stands."""

@@ -3,8 +3,8 @@
 What can be told apart by what:
 - the object and its distractors have the same colours, but the object's material has a fine weave, the
   distractors' a coarse grain: local texture decides;
-- plates look halfway between both and belong to the object or not by the toss of a coin: nothing in the image
-  decides, a click does.
+- plates look halfway between both. There are light and dark ones, and a toss of a coin per image and kind makes
+  all of a kind part of the object or none: nothing in the image decides, a click on one of them does.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from pisam.data.reading import BoolArray, UInt8Array
 from pisam.data.synthetic_shapes import Drawing, draw_distractor
 
 # The knobs of difficulty. Lengths are in pixels of a 256-pixel network frame.
-STROKE = (5.0, 7.5)  # width of the object's strokes
+STROKE = (6.0, 8.5)  # width of the object's strokes
 COLOUR_CONTRAST = 75.0  # distance between object and background colour, in grey levels
 WEAVE_CONTRAST = 34.0  # amplitude of material textures
 WEAVE_PERIOD = 4.5  # of the object's weave
 GRAIN_PERIOD = 16.0  # of the distractors' grain
-DISTRACTOR_SHARE = 0.6  # distractor area within the box, relative to the object
-PLATE_SHARE = 0.3  # area of all plates, relative to the strokes
-PLATE_RADIUS = (9.0, 12.0)
-PLATE_IN_OBJECT = 0.5  # chance of a plate to be part of the object
+DISTRACTOR_SHARE = 0.55  # distractor area within the box, relative to the object
+PLATE_SHARE = 0.45  # area of all plates, relative to the strokes
+PLATE_RADIUS = (13.0, 17.0)
+PLATE_TINT = 45.0  # how much lighter or darker than the object a plate is, in grey levels
+PLATE_IN_OBJECT = 0.5  # chance of a kind of plates to be part of the object
 
 Draw = Callable[[Drawing, np.ndarray, float, np.random.Generator], None]
 
@@ -51,16 +52,25 @@ def make_scene(draw: Draw, image_size: int, rng: np.random.Generator) -> tuple[U
     structure = Drawing(height, width)
     draw(structure, _object_box(width, height, rng), unit * rng.uniform(*STROKE), rng)
     strokes = structure.coverage()
-    plates_in, plates_out = _plates(structure, strokes, unit, rng)
+    light, dark = _plates(structure, strokes, unit, rng)
+    belongs = rng.random(2) < PLATE_IN_OBJECT
+    plates_in = np.maximum(light * belongs[0], dark * belongs[1])
+    plates_out = np.maximum(light * ~belongs[0], dark * ~belongs[1])
     object_ = np.maximum(strokes, plates_in)
     distractors = _distractors(object_ >= 0.5, unit, rng)
 
     weave, grain = _weave(height, width, unit, rng), _noise(height, width, GRAIN_PERIOD * unit, rng)
     background, colour = _background(height, width, unit, rng)
     image = background
-    plates = np.maximum(plates_in, plates_out)
-    for coverage, texture in ((distractors, grain), (strokes, weave), (plates, (weave + grain) / 2**0.5)):
-        material = colour + WEAVE_CONTRAST * texture[..., None]
+    both = (weave + grain) / 2**0.5
+    materials = (
+        (distractors, 0.0, grain),
+        (strokes, 0.0, weave),
+        (light, PLATE_TINT, both),
+        (dark, -PLATE_TINT, both),
+    )
+    for coverage, tint, texture in materials:
+        material = colour + tint + WEAVE_CONTRAST * texture[..., None]
         image = image + coverage[..., None] * (material - image)
     # A plate that is no part of the object hides the strokes under it.
     mask = np.maximum(strokes * (1 - plates_out), plates_in) >= 0.5
@@ -77,21 +87,21 @@ def _object_box(width: int, height: int, rng: np.random.Generator) -> np.ndarray
 def _plates(
     structure: Drawing, strokes: np.ndarray, unit: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage of the plates that belong to the object and of those that do not."""
-    drawings = {inside: Drawing(structure.height, structure.width) for inside in (True, False)}
+    """Coverage of the light and of the dark plates."""
+    drawings = Drawing(structure.height, structure.width), Drawing(structure.height, structure.width)
     room = PLATE_SHARE * strokes.sum()
     placed: list[np.ndarray] = []
     for index in rng.permutation(len(structure.anchors)):
         centre, radius = structure.anchors[index], unit * rng.uniform(*PLATE_RADIUS)
-        # Plates must not touch: two of different kinds would share an edge that nothing shows.
-        if any(np.hypot(*(centre - other)) < 2.5 * unit * PLATE_RADIUS[1] for other in placed):
+        # Plates must not touch: where two overlapped, the picture would not say whose the shared part is.
+        if any(np.hypot(*(centre - other)) < 2.2 * unit * PLATE_RADIUS[1] for other in placed):
             continue
         room -= np.pi * radius**2
         if room < 0:
             break
+        drawings[len(placed) % 2].disc(centre, radius)
         placed.append(centre)
-        drawings[bool(rng.random() < PLATE_IN_OBJECT)].disc(centre, radius)
-    return drawings[True].coverage(), drawings[False].coverage()
+    return drawings[0].coverage(), drawings[1].coverage()
 
 
 def _distractors(mask: BoolArray, unit: float, rng: np.random.Generator) -> np.ndarray:

@@ -81,7 +81,7 @@ def draw_fence(drawing: Drawing, box: np.ndarray, stroke: float, rng: np.random.
 def draw_net(drawing: Drawing, box: np.ndarray, stroke: float, rng: np.random.Generator) -> None:
     """A wavy grid."""
     size = box[2:] - box[:2]
-    columns, rows = (int(n) for n in np.maximum(3, np.round(size / (7.0 * stroke))))
+    columns, rows = (int(n) for n in np.maximum(3, np.round(size / (6.5 * stroke))))
     wave, phase = 0.03 * size, rng.uniform(0, 2 * np.pi, 2)
 
     def place(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def draw_pierced_disc(drawing: Drawing, box: np.ndarray, stroke: float, rng: np.
     """Rings of holes in a round plate; a plate may close one of them."""
     centre, radius = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).min()) / 2
     drawing.disc(centre, radius)
-    hole = 2.1 * stroke
+    hole = 2.5 * stroke
     for ring in np.arange(0.0, radius - hole - 0.6 * stroke, 2 * hole + 0.8 * stroke):
         count = max(1, int(2 * np.pi * ring / (2 * hole + 0.9 * stroke)))
         for direction in _circle(count, rng.uniform(0, 2 * np.pi)):
