@@ -12,7 +12,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 # Top to bottom. A prefix stands for all modules below it; the longest prefix of a module decides.
 ROWS = [
-    ["errors", "seeding", "config_checks"],
+    ["errors", "seeding", "files", "config_checks"],
     ["types", "config", "geometry"],
     [
         "losses",
@@ -34,6 +34,7 @@ ROWS = [
     ["evaluation"],
     ["callbacks"],
     ["build"],
+    ["runs"],
     ["cli"],
 ]
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pisam
-from pisam import build, cli
+from pisam import cli, runs
 from pisam.config import Config
 from pisam.errors import PisamError
 
@@ -87,7 +87,7 @@ def test_bad_input_exits_with_2_and_one_line(
 
 def test_train_passes_configuration_and_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Config, int]] = []
-    monkeypatch.setattr(build, "train", lambda config, stage: calls.append((config, stage)))
+    monkeypatch.setattr(runs, "train", lambda config, stage: calls.append((config, stage)))
     assert cli.main(["train", "stage=2", "seed=4"]) == 0
     assert cli.main(["train", "real_small", "data.workers=0", "stage=1"]) == 0
     (first, stage_a), (second, stage_b) = calls
@@ -98,14 +98,14 @@ def test_train_passes_configuration_and_stage(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("verb", ["evaluate", "interact"])
 def test_verb_passes_configuration(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Config] = []
-    monkeypatch.setattr(build, verb, calls.append)
+    monkeypatch.setattr(runs, verb, calls.append)
     assert cli.main([verb, "experiments/quickstart.yaml", "seed=4"]) == 0
     assert [config.seed for config in calls] == [4]
 
 
 def test_path_with_an_equals_sign_is_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Config] = []
-    monkeypatch.setattr(build, "evaluate", calls.append)
+    monkeypatch.setattr(runs, "evaluate", calls.append)
     file = tmp_path / "lr=1" / "config.yaml"
     file.parent.mkdir()
     file.write_text("seed: 9\n")
@@ -119,7 +119,7 @@ def test_import_released_passes_paths_and_prints_the_result(
     checkpoint = tmp_path / "released.pth"
     checkpoint.touch()
     calls: list[tuple[Path, Path | None]] = []
-    monkeypatch.setattr(build, "import_released", lambda *paths: calls.append(paths) or Path("ours.ckpt"))
+    monkeypatch.setattr(runs, "import_released", lambda *paths: calls.append(paths) or Path("ours.ckpt"))
     assert cli.main(["import-released", str(checkpoint), "out=x.ckpt"]) == 0
     assert cli.main(["import-released", str(checkpoint)]) == 0
     assert calls == [(checkpoint, Path("x.ckpt")), (checkpoint, None)]
@@ -132,7 +132,7 @@ def test_error_of_a_later_rank_is_kept_and_labelled(
     def fail(config: Config) -> None:
         raise PisamError("image x.png:\nunreadable")
 
-    monkeypatch.setattr(build, "evaluate", fail)
+    monkeypatch.setattr(runs, "evaluate", fail)
     monkeypatch.setenv("RANK", "3")
     assert cli.main(["evaluate"]) == 2
     assert capsys.readouterr().err == "[rank 3] error: image x.png: unreadable\n"
@@ -142,5 +142,5 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(config: Config) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(build, "interact", interrupt)
+    monkeypatch.setattr(runs, "interact", interrupt)
     assert cli.main(["interact"]) == 130

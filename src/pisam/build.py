@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
@@ -112,7 +113,7 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
         **stage.model.identity(),
         **git_revision(),
         "protocol": Protocol(image_size=config.model.image_size).as_dict(),
-        "pictures": str(folder / "pictures"),
+        "pictures": str(folder / "pictures") if config.logging.images else None,
     }
     own: list[Callback] = [TrainabilityGuard(), RunSummary(folder / "summary.json", monitor=MONITOR[number], facts=facts)]
     if number == 1:
@@ -162,6 +163,14 @@ def build_loggers(config: Config, number: int, facts: dict[str, Any]) -> list[Lo
     return loggers
 
 
+def finish_logging(config: Config) -> None:
+    """End the W&B run, so that the next stage of this process begins one of its own."""
+    if config.logging.mode != "disabled":
+        import wandb
+
+        wandb.finish()
+
+
 def build_trainer(config: Config, number: int, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
     """Lightning's trainer."""
     options, schedule = config.trainer, config.stage1 if number == 1 else config.stage2
@@ -176,12 +185,18 @@ def build_trainer(config: Config, number: int, callbacks: list[Callback], logger
         **duration(schedule),
         callbacks=callbacks,
         logger=loggers,
-        log_every_n_steps=10,
+        log_every_n_steps=1,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_model_summary=False,
         default_root_dir=config.run_dir,
     )
+
+
+def build_fabric(config: Config) -> Fabric:
+    """One device and the precision of training, for what runs outside of a trainer."""
+    precision: Any = config.trainer.precision
+    return Fabric(accelerator=config.trainer.accelerator, devices=1, precision=precision)
 
 
 def duration(schedule: StageConfig) -> dict[str, Any]:

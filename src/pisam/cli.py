@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments.arguments)
     except PisamError as error:
-        print(f"{_rank_label()}error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{_rank_label()}error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -113,6 +113,12 @@ def _experiment_and_overrides(arguments: list[str]) -> tuple[str, list[str]]:
     if len(experiments) > 1:
         raise PisamError(f"expected one experiment and key=value arguments, got {' '.join(experiments)}")
     return (experiments or ["quickstart"])[0], [argument for argument in arguments if _is_override(argument)]
+
+
+def _one_line(error: PisamError) -> str:
+    """The message; an error of a loader's worker process comes wrapped in its traceback, and is its last line."""
+    _, _, message = str(error).rpartition("pisam.errors.PisamError: ")
+    return " ".join(message.split())
 
 
 def _rank_label() -> str:

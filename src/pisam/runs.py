@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
 from pisam import build
 from pisam.config import Config, save_config, to_plain
+from pisam.data.datamodule import PairDataModule
 from pisam.data.synthetic import write_quickstart
 from pisam.errors import PisamError
-from pisam.files import replacing
+from pisam.evaluation.click_effect import NEAR, ROUNDS, click_effect
+from pisam.evaluation.click_summary import clicks_table, summarise_clicks
+from pisam.evaluation.evaluate import evaluate_masks, masks_table, summarise_masks
+from pisam.evaluation.rows import Row, write_csv
+from pisam.files import replacing, write_json
+from pisam.metrics.protocol import Protocol
+from pisam.modeling.pisam import PiSam, load_checkpoint
+from pisam.modeling.sam_weights import hash_tensors, read_checkpoint
+from pisam.types import Batch
 
 log = logging.getLogger(__name__)
 # Keys that may change between the parts of one run: they say where and how fast, not what.
@@ -33,10 +45,10 @@ def train(config: Config, number: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _quiet_libraries()
     folder = build.stage_dir(config, number)
-    saved, last = folder / "config.yaml", folder / "checkpoints" / "last.ckpt"
-    if saved.is_file():
-        _refuse_another_run(config, number, saved)
-    if (folder / "summary.json").is_file():
+    summary, last = folder / "summary.json", folder / "checkpoints" / "last.ckpt"
+    if summary.is_file() or last.is_file():
+        _refuse_another_run(config, number, folder / "config.yaml")
+    if summary.is_file():
         _say(f"stage {number} of {config.run_dir} is complete")
         print_table(config)
         return
@@ -44,22 +56,70 @@ def train(config: Config, number: int) -> None:
     if config.data.generate and config.data.root:
         write_quickstart(Path(config.data.root), image_size=config.model.image_size)
     seed_everything(config.seed, workers=False)
+    if not config.data.val:
+        raise PisamError("data.val: no set to validate on; name at least one")
     data = build.build_data(config, number)
     data.setup("fit")
     stage = build.build_stage(config, number)
-    if not saved.is_file():
-        save_config(config, saved)
-    callbacks = build.build_callbacks(config, number, stage, data.set_names)
-    loggers = build.build_loggers(config, number, {**stage.model.identity(), **build.git_revision()})
-    trainer = build.build_trainer(config, number, callbacks, loggers)
     resume = str(last) if last.is_file() else None
     if resume:
         _say(f"resuming stage {number} from {last}")
-    trainer.fit(stage, datamodule=data, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if trainer.is_global_zero:
+    else:
+        _start_afresh(config, folder, data)
+    callbacks = build.build_callbacks(config, number, stage, data.set_names)
+    loggers = build.build_loggers(config, number, {**stage.model.identity(), **build.git_revision()})
+    trainer = build.build_trainer(config, number, callbacks, loggers)
+    try:
+        trainer.fit(stage, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SystemExit as exit_:
+        if trainer.interrupted:  # Lightning turns Ctrl-C into exit code 1
+            raise KeyboardInterrupt from exit_
+        raise
+    build.finish_logging(config)
+    if trainer.is_global_zero and summary.is_file():
         print_table(config)
+    else:
+        _say(f"stage {number} stopped at trainer.max_time; the same command continues it")
+
+
+def evaluate(config: Config) -> None:
+    """Score the straight-forward masks of the best stage 1 on the validation sets.
+
+    Writes `RUN_DIR/evaluate/{per_image.csv,summary.json}` and prints the means.
+
+    Raises:
+        PisamError: no trained stage 1, or one of another model; no data.
+    """
+    model = _trained_model(config, build.stage1_checkpoint(config))
+    fabric = build.build_fabric(config)
+    with fabric.autocast():
+        rows = evaluate_masks(model.to(fabric.device), _validation_batches(config, fabric))
+    summary = summarise_masks(rows)
+    _write_evaluation(config, "evaluate", model, rows, summary)
+    _say(masks_table(summary))
+
+
+def interact(config: Config) -> None:
+    """Measure what clicks change in the masks of the validation sets, with the best stage 2.
+
+    Writes `RUN_DIR/interact/{per_image.csv,summary.json}` and prints the means.
+
+    Raises:
+        PisamError: no trained stage 2, or one of another model; no data.
+    """
+    checkpoint = build.stage_dir(config, 2) / "checkpoints" / "best.ckpt"
+    if not checkpoint.is_file():
+        raise PisamError(f"interact needs a trained stage 2, and there is no {checkpoint}: run stage 2 first")
+    model = _trained_model(config, checkpoint)
+    fabric, simulation = build.build_fabric(config), asdict(config.clicks)
+    with fabric.autocast():
+        batches = _validation_batches(config, fabric)
+        rows, equal = click_effect(model.to(fabric.device), batches, seed=config.seed, simulation=simulation)
+    means = summarise_clicks(rows)
+    settings = {**simulation, "rounds": ROUNDS, "away_from_clicks_px": NEAR, "away_frame": "original image"}
+    summary = {"clicks": settings, "equal_without_clicks": equal, **means}
+    _write_evaluation(config, "interact", model, rows, summary)
+    _say(f"{clicks_table(means)}\nall clicks removed: masks {'equal' if equal else 'DIFFER'}")
 
 
 def import_released(checkpoint: Path, out: Path | None = None) -> Path:
@@ -94,10 +154,51 @@ def print_table(config: Config) -> None:
         if number == 2:
             scores += [best["val/iou_before"], best["val/iou_after"], best["val/iou_gain"]]
         rows.append((str(number), *(f"{score:.3f}" for score in scores), *[""] * (5 - len(scores))))
-        pictures.append(summary["pictures"])
+        pictures += [summary["pictures"]] if summary["pictures"] else []
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    _say("\n" + "\n".join(lines) + "\npictures: " + ", ".join(pictures))
+    _say("\n" + "\n".join([*lines, "pictures: " + ", ".join(pictures)] if pictures else lines))
+
+
+def _trained_model(config: Config, checkpoint: Path) -> PiSam:
+    contents = read_checkpoint(checkpoint)
+    model = build.build_network(config)
+    load_checkpoint(model, contents, checkpoint)
+    return model.eval()
+
+
+def _validation_batches(config: Config, fabric: Fabric) -> Iterator[Batch]:
+    if not config.data.val:
+        raise PisamError("data.val: no set to evaluate on; name at least one")
+    data = build.build_data(config, 1)
+    data.setup("validate")
+    return map(fabric.to_device, data.val_dataloader())
+
+
+def _write_evaluation(
+    config: Config, verb: str, model: PiSam, rows: list[Row], results: dict[str, Any]
+) -> None:
+    """Both files of a verb, the numbers with all that they depend on."""
+    protocol = Protocol(image_size=model.image_size, checkpoint_hash=hash_tensors(model.own_state()))
+    facts = {
+        "name": config.name,
+        "seed": config.seed,
+        **model.identity(),
+        **build.git_revision(),
+        "precision": config.trainer.precision,
+        "protocol": protocol.as_dict(),
+    }
+    folder = Path(config.run_dir) / verb
+    write_csv(rows, folder / "per_image.csv")
+    write_json({**facts, **results}, folder / "summary.json")
+
+
+@rank_zero_only
+def _start_afresh(config: Config, folder: Path, data: PairDataModule) -> None:
+    """The first thing that a run writes; what an attempt without any checkpoint left behind gives way."""
+    data.check_files()
+    save_config(config, folder / "config.yaml")
+    (folder / "metrics.jsonl").unlink(missing_ok=True)
 
 
 def _refuse_another_run(config: Config, number: int, saved: Path) -> None:
@@ -131,3 +232,4 @@ def _quiet_libraries() -> None:
     """Advice of libraries that does not concern the user of this package."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")

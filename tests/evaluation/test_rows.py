@@ -1,0 +1,44 @@
+"""Rows on disk and in print."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from pisam.evaluation.rows import column_mean, rows_by_set, text_table, write_csv
+
+
+def test_csv_is_rounded_and_quoted_and_leaves_nan_empty(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "rows.csv"
+    write_csv([{"set": "a,b", "clicks": 3, "iou": 1 / 3, "obeyed": math.nan}], path)
+    assert path.read_text() == 'set,clicks,iou,obeyed\n"a,b",3,0.333333,\n'
+    assert [file.name for file in path.parent.iterdir()] == ["rows.csv"]
+
+
+def test_csv_without_rows_is_refused_and_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("old")
+    with pytest.raises(ValueError, match=r"rows\.csv: expected at least one row"):
+        write_csv([], path)
+    assert path.read_text() == "old"
+
+
+def test_mean_skips_nan() -> None:
+    rows = [{"x": 1.0}, {"x": math.nan}, {"x": 2}]
+    assert column_mean(rows, "x") == 1.5
+    assert column_mean(rows[1:2], "x") is None
+
+
+def test_sets_keep_their_order() -> None:
+    rows = [{"set": "b", "image": "1"}, {"set": "a", "image": "1"}, {"set": "b", "image": "2"}]
+    assert {name: len(group) for name, group in rows_by_set(rows).items()} == {"b": 2, "a": 1}
+    assert list(rows_by_set(rows)) == ["b", "a"]
+
+
+def test_table_is_aligned() -> None:
+    assert (
+        text_table([["set", "IoU"], ["a", 0.12345], ["long", None]])
+        == " set    IoU\n   a  0.123\nlong      -"
+    )
