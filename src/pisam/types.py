@@ -7,7 +7,7 @@ A coordinate is (x, y) in pixels of a stated frame, with pixel centres at +0.5.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -125,5 +125,10 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Called by the DataLoader: the same batch in page-locked memory."""
-        tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
-        return replace(self, **{name: value.pin_memory() for name, value in tensors.items()})
+        return replace(
+            self,
+            image=self.image.pin_memory(),
+            mask=self.mask.pin_memory(),
+            box=self.box.pin_memory(),
+            extent=self.extent.pin_memory(),
+        )

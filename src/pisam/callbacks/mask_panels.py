@@ -67,6 +67,7 @@ class MaskPanels(Callback):
             if isinstance(logger, WandbLogger):
                 logger.log_image(
                     "panels",
+                    step=trainer.global_step,
                     images=[panel.picture() for panel in self._panels],
                     caption=[panel.name for panel in self._panels],
                     masks=[panel.overlays() for panel in self._panels],

@@ -45,7 +45,8 @@ class RunSummary(Callback):
             self.best = scores
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.interrupted or not trainer.is_global_zero:
+        stopped_early = trainer.global_step < trainer.estimated_stepping_batches  # by trainer.max_time
+        if stopped_early or not trainer.is_global_zero:
             return
         summary = {
             **self.facts,

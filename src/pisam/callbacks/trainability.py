@@ -24,6 +24,8 @@ class TrainabilityGuard(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._frozen_hash = pl_module.model.frozen_hash()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step == 0:  # near the end of a resumed run the learning rate moves nothing any more
             self._start = {n: p.detach().clone() for n, p in pl_module.named_parameters() if p.requires_grad}
 
@@ -45,8 +47,11 @@ class TrainabilityGuard(Callback):
         """After three steps that had a gradient, every trained tensor has moved."""
         if not self._start:
             return
-        self._steps += any(p.grad is not None and bool(p.grad.any()) for p in pl_module.parameters())
-        if self._steps <= STEPS_UNTIL_CHANGED:
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        # A loss scaler leaves out the steps whose gradients overflowed.
+        finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
+        self._steps += finite and any(bool(gradient.any()) for gradient in gradients)
+        if self._steps < STEPS_UNTIL_CHANGED:
             return
         start, self._start = self._start, {}
         still = [n for n, p in pl_module.named_parameters() if n in start and p.equal(start[n])]

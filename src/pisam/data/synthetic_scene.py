@@ -3,8 +3,9 @@
 What can be told apart by what:
 - the object and its distractors have the same colours, but the object's material has a fine weave, the
   distractors' a coarse grain: local texture decides;
-- plates look halfway between both. There are light and dark ones, and a toss of a coin per image and kind makes
-  all of a kind part of the object or none: nothing in the image decides, a click on one of them does.
+- plates look halfway between both. There are light and dark ones, and per image all of a kind are part of the
+  object or none. Light ones usually are and dark ones usually not; what holds in an image nothing in it says, but a
+  click on one of them does.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ DISTRACTOR_SHARE = 0.55  # distractor area within the box, relative to the objec
 PLATE_SHARE = 0.45  # area of all plates, relative to the strokes
 PLATE_RADIUS = (13.0, 17.0)
 PLATE_TINT = 45.0  # how much lighter or darker than the object a plate is, in grey levels
-PLATE_IN_OBJECT = 0.5  # chance of a kind of plates to be part of the object
+LIGHT_IN_OBJECT, DARK_IN_OBJECT = 0.7, 0.3  # chance of a kind of plates to be part of the object
 
 Draw = Callable[[Drawing, np.ndarray, float, np.random.Generator], None]
 
@@ -53,9 +54,9 @@ def make_scene(draw: Draw, image_size: int, rng: np.random.Generator) -> tuple[U
     draw(structure, _object_box(width, height, rng), unit * rng.uniform(*STROKE), rng)
     strokes = structure.coverage()
     light, dark = _plates(structure, strokes, unit, rng)
-    belongs = rng.random(2) < PLATE_IN_OBJECT
-    plates_in = np.maximum(light * belongs[0], dark * belongs[1])
-    plates_out = np.maximum(light * ~belongs[0], dark * ~belongs[1])
+    light_in, dark_in = rng.random() < LIGHT_IN_OBJECT, rng.random() < DARK_IN_OBJECT
+    plates_in = np.maximum(light * light_in, dark * dark_in)
+    plates_out = np.maximum(light * (not light_in), dark * (not dark_in))
     object_ = np.maximum(strokes, plates_in)
     distractors = _distractors(object_ >= 0.5, unit, rng)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from pisam.metrics.functional import DILATION_RATIO, LOGIT_THRESHOLD
 
 
-def logits_to_original(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def logits_to_original(logits: Tensor, size: Sequence[int]) -> Tensor:
     """Logits of the squashed frame on the pixels of the original image: the last step before any score.
 
     Args:
@@ -21,7 +22,7 @@ def logits_to_original(logits: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         float32 (1, 1, H, W), bilinear between pixel centres.
     """
-    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
+    return F.interpolate(logits.float(), size=list(size), mode="bilinear", align_corners=False)
 
 
 def _installed(package: str) -> str:

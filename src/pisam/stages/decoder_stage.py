@@ -1,4 +1,4 @@
-"""Stage 1: train the High-Resolution Mask Decoder on frozen SAM (paper, section 3.4)."""
+"""Stage 1: train the High-Resolution Mask Decoder on frozen SAM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 2: train the Precise Interactor on simulated clicks, everything else frozen (paper, section 3.4)."""
+"""Stage 2: train the Precise Interactor on simulated clicks, everything else frozen."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class InteractorStage(Stage):
         losses = self.combine(mask_loss(logits, batch.mask, batch.extent, batch.seeds, purpose="high_res"))
         clicked = batch.clicks.valid.any(dim=1).float()
         # The mean over clicked samples of all ranks: DDP averages the ranks' gradients, hence their number.
-        everywhere = self.all_gather(clicked.sum()).sum().clamp(min=1)
+        everywhere = torch.as_tensor(self.all_gather(clicked.sum())).sum().clamp(min=1)
         loss = self.high_res * (losses * clicked).sum() * self.trainer.world_size / everywhere
         self.log_losses({"loss": loss, "clicks": batch.clicks.valid.float().sum(dim=1).mean()}, batch)
         return loss

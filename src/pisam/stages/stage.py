@@ -49,6 +49,8 @@ class Stage(LightningModule):
         return self.bce * loss.bce + self.dice * loss.dice
 
     def log_losses(self, losses: dict[str, Tensor], batch: Batch) -> None:
-        """Log scalars under `train/`, with the total on the progress bar."""
+        """Log scalars under `train/`, averaged over ranks, with the total on the progress bar."""
         for name, value in losses.items():
-            self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=len(batch))
+            self.log(
+                f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=len(batch), sync_dist=True
+            )
