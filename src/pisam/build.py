@@ -115,7 +115,10 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
         "protocol": Protocol(image_size=config.model.image_size).as_dict(),
         "pictures": str(folder / "pictures") if config.logging.images else None,
     }
-    own: list[Callback] = [TrainabilityGuard(), RunSummary(folder / "summary.json", monitor=MONITOR[number], facts=facts)]
+    own: list[Callback] = [
+        TrainabilityGuard(),
+        RunSummary(folder / "summary.json", monitor=MONITOR[number], facts=facts),
+    ]
     if number == 1:
         own.insert(0, SegmentationIoU(set_names))
     else:
@@ -134,7 +137,11 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
     if config.logging.images:
         own.append(MaskPanels(folder / "pictures", set_names, config.logging.images))
     checkpoints = folder / "checkpoints"
-    keep = {"dirpath": checkpoints, "enable_version_counter": False, "auto_insert_metric_name": False}
+    keep: dict[str, Any] = {
+        "dirpath": checkpoints,
+        "enable_version_counter": False,
+        "auto_insert_metric_name": False,
+    }
     return [
         *own,
         LearningRateMonitor("step"),
@@ -174,12 +181,13 @@ def finish_logging(config: Config) -> None:
 def build_trainer(config: Config, number: int, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
     """Lightning's trainer."""
     options, schedule = config.trainer, config.stage1 if number == 1 else config.stage2
+    precision: Any = options.precision
     return Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
         num_nodes=options.num_nodes,
         strategy=build_strategy(options.strategy, options.devices, options.num_nodes),
-        precision=options.precision,
+        precision=precision,
         max_time=options.max_time,
         accumulate_grad_batches=schedule.accumulate,
         **duration(schedule),
@@ -213,14 +221,14 @@ def duration(schedule: StageConfig) -> dict[str, Any]:
 
 
 def build_strategy(name: str, devices: Any, num_nodes: int) -> str | DDPStrategy:
-    """DDP without re-sending frozen SAM's buffers each step, and with a timeout; other names go to Lightning."""
+    """DDP with a timeout and without re-sending frozen SAM's buffers; other names go to Lightning."""
     if name == "ddp" or (name == "auto" and (num_nodes > 1 or _several(devices))):
         return DDPStrategy(broadcast_buffers=False, timeout=DDP_TIMEOUT)
     return name
 
 
 def git_revision() -> dict[str, str]:
-    """Revision of the working directory's repository, and whether it was changed since; empty outside of one."""
+    """Revision of the working directory's repository, `-dirty` if changed since; empty outside of one."""
     try:
         revision = subprocess.check_output(["git", "rev-parse", "HEAD"], stderr=subprocess.DEVNULL, text=True)
         changed = subprocess.check_output(["git", "status", "--porcelain", "-uno"], stderr=subprocess.DEVNULL)

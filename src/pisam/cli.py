@@ -116,7 +116,7 @@ def _experiment_and_overrides(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def _one_line(error: PisamError) -> str:
-    """The message; an error of a loader's worker process comes wrapped in its traceback, and is its last line."""
+    """The message; that of a loader's worker process is the end of a traceback."""
     _, _, message = str(error).rpartition("pisam.errors.PisamError: ")
     return " ".join(message.split())
 

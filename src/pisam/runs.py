@@ -54,6 +54,9 @@ def train(config: Config, number: int) -> None:
         return
 
     if config.data.generate and config.data.root:
+        if config.model.image_size < 256:
+            size = config.model.image_size
+            raise PisamError(f"model.image_size: data.generate needs at least 256, got {size}")
         write_quickstart(Path(config.data.root), image_size=config.model.image_size)
     seed_everything(config.seed, workers=False)
     if not config.data.val:
@@ -141,7 +144,7 @@ def import_released(checkpoint: Path, out: Path | None = None) -> Path:
 
 def print_table(config: Config) -> None:
     """The scores of the stages that are complete, and where their pictures are."""
-    rows = [("stage", "IoU", "boundary IoU", "before", "after", "gain")]
+    rows: list[tuple[str, ...]] = [("stage", "IoU", "boundary IoU", "before", "after", "gain")]
     pictures = []
     for number in (1, 2):
         path = build.stage_dir(config, number) / "summary.json"
@@ -202,7 +205,10 @@ def _start_afresh(config: Config, folder: Path, data: PairDataModule) -> None:
 
 
 def _refuse_another_run(config: Config, number: int, saved: Path) -> None:
-    before, now = _essence(OmegaConf.to_container(OmegaConf.load(saved)), number), _essence(to_plain(config), number)
+    before, now = (
+        _essence(OmegaConf.to_container(OmegaConf.load(saved)), number),
+        _essence(to_plain(config), number),
+    )
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise PisamError(
@@ -233,3 +239,4 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # the scores are reduced already

@@ -24,7 +24,7 @@ class ClickSimulation(Callback):
 
     Args:
         max_clicks: M.
-        cache: keep what the frozen network says of a view, in memory, for the epochs in which the view returns.
+        cache: keep what the frozen network says of a view, in memory, for the epochs where it returns.
         simulation: further arguments of `simulate_clicks`.
     """
 
@@ -44,7 +44,12 @@ class ClickSimulation(Callback):
         batch.clicks = clicks
 
     def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         batch.clicks = self._fill(trainer, pl_module, batch, part="val")
 
@@ -57,7 +62,9 @@ class ClickSimulation(Callback):
                 batch.objects, batch.straight_forward = self.frozen_features(batch, part, compute)
         predicted = (batch.straight_forward.high_res > 0) & _content(batch)
         seeds = [derive_seed(seed, "clicks") for seed in batch.seeds]
-        return simulate_clicks(predicted, batch.mask, seeds=seeds, max_clicks=self.max_clicks, **self.simulation)
+        return simulate_clicks(
+            predicted, batch.mask, seeds=seeds, max_clicks=self.max_clicks, **self.simulation
+        )
 
 
 def _content(batch: Batch) -> Tensor:

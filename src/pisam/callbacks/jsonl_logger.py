@@ -1,4 +1,4 @@
-"""Every logged number as a line of JSON, on disk at once: W&B's offline files lose rows when a run is killed."""
+"""Every logged number as a line of JSON, on disk at once: W&B's offline files lose rows of a killed run."""
 
 from __future__ import annotations
 

@@ -79,7 +79,9 @@ class Panel:
     """One sample of a batch, on the CPU, at the size it is shown in."""
 
     def __init__(self, batch: Batch, index: int, outputs: Tensor) -> None:
-        self.name = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{batch.sets[index]}-{batch.ids[index]}")
+        self.name = "".join(
+            c if c.isalnum() or c in "-_." else "_" for c in f"{batch.sets[index]}-{batch.ids[index]}"
+        )
         self.side = min(WIDEST, batch.image.shape[-1])
         self.scale = self.side / batch.image.shape[-1]
         self.image = _fit(batch.image[index].permute(1, 2, 0), self.side)
@@ -93,7 +95,10 @@ class Panel:
         self.clicks: list[tuple[float, float, int]] = []
         if batch.clicks is not None:
             valid = batch.clicks.valid[index]
-            points, labels = batch.clicks.points[index][valid].tolist(), batch.clicks.labels[index][valid].tolist()
+            points, labels = (
+                batch.clicks.points[index][valid].tolist(),
+                batch.clicks.labels[index][valid].tolist(),
+            )
             self.clicks = [(x, y, label) for (x, y), label in zip(points, labels, strict=True)]
 
     def picture(self) -> Image.Image:
@@ -103,7 +108,8 @@ class Panel:
     def overlays(self) -> dict:
         """The masks as W&B shows them over a picture."""
         return {
-            name: {"mask_data": mask.astype(np.uint8), "class_labels": LABELS} for name, mask in self.masks.items()
+            name: {"mask_data": mask.astype(np.uint8), "class_labels": LABELS}
+            for name, mask in self.masks.items()
         }
 
     def strip(self) -> Image.Image:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
@@ -14,7 +16,7 @@ NEVER_CHANGED = ("k_proj.bias",)
 
 
 class TrainabilityGuard(Callback):
-    """Stops a run whose frozen parameters have gradients, or whose trained ones have none or do not change."""
+    """Stops a run whose frozen parameters have gradients, or whose trained ones have none or stand still."""
 
     def __init__(self) -> None:
         self._start: dict[str, Tensor] = {}
@@ -22,7 +24,7 @@ class TrainabilityGuard(Callback):
         self._checked_gradients = False
         self._steps = 0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._frozen_hash = pl_module.model.frozen_hash()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -30,7 +32,7 @@ class TrainabilityGuard(Callback):
             self._start = {n: p.detach().clone() for n, p in pl_module.named_parameters() if p.requires_grad}
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After the first backward pass: `grad is None` exactly for frozen parameters, finite for the others."""
+        """After the first backward pass: `grad is None` exactly for frozen parameters, else finite."""
         if self._checked_gradients:
             return
         self._checked_gradients = True
@@ -41,7 +43,9 @@ class TrainabilityGuard(Callback):
                 state = "trained but has no" if parameter.requires_grad else "frozen but has a"
                 raise PisamError(f"parameter {name} is {state} gradient after the first backward pass")
             if gradient is not None and not scaled and not gradient.isfinite().all():
-                raise PisamError(f"parameter {name} has a gradient that is not finite after the first backward pass")
+                raise PisamError(
+                    f"parameter {name} has a gradient that is not finite after the first backward pass"
+                )
 
     def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """After three steps that had a gradient, every trained tensor has moved."""
@@ -57,8 +61,10 @@ class TrainabilityGuard(Callback):
         still = [n for n, p in pl_module.named_parameters() if n in start and p.equal(start[n])]
         stuck = [name for name in still if not name.endswith(NEVER_CHANGED)]
         if stuck:
-            raise PisamError(f"{len(stuck)} trained parameters did not change in three steps: {', '.join(stuck[:4])}")
+            raise PisamError(
+                f"{len(stuck)} trained parameters did not change in three steps: {', '.join(stuck[:4])}"
+            )
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         if pl_module.model.frozen_hash() != self._frozen_hash:
             raise PisamError("frozen SAM changed during training: its hash differs from the one at the start")

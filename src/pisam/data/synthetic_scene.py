@@ -3,9 +3,8 @@
 What can be told apart by what:
 - the object and its distractors have the same colours, but the object's material has a fine weave, the
   distractors' a coarse grain: local texture decides;
-- plates look halfway between both. There are light and dark ones, and per image all of a kind are part of the
-  object or none. Light ones usually are and dark ones usually not; what holds in an image nothing in it says, but a
-  click on one of them does.
+- plates look halfway between both, and the toss of a coin per image makes all of them part of the object or none:
+  nothing in the image decides, a click on one of them does.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ GRAIN_PERIOD = 16.0  # of the distractors' grain
 DISTRACTOR_SHARE = 0.55  # distractor area within the box, relative to the object
 PLATE_SHARE = 0.45  # area of all plates, relative to the strokes
 PLATE_RADIUS = (13.0, 17.0)
-PLATE_TINT = 45.0  # how much lighter or darker than the object a plate is, in grey levels
-LIGHT_IN_OBJECT, DARK_IN_OBJECT = 0.7, 0.3  # chance of a kind of plates to be part of the object
+PLATES_IN_OBJECT = 0.5  # chance of the plates to be part of the object
 
 Draw = Callable[[Drawing, np.ndarray, float, np.random.Generator], None]
 
@@ -53,28 +51,19 @@ def make_scene(draw: Draw, image_size: int, rng: np.random.Generator) -> tuple[U
     structure = Drawing(height, width)
     draw(structure, _object_box(width, height, rng), unit * rng.uniform(*STROKE), rng)
     strokes = structure.coverage()
-    light, dark = _plates(structure, strokes, unit, rng)
-    light_in, dark_in = rng.random() < LIGHT_IN_OBJECT, rng.random() < DARK_IN_OBJECT
-    plates_in = np.maximum(light * light_in, dark * dark_in)
-    plates_out = np.maximum(light * (not light_in), dark * (not dark_in))
+    plates = _plates(structure, strokes, unit, rng)
+    plates_in = plates * (rng.random() < PLATES_IN_OBJECT)
     object_ = np.maximum(strokes, plates_in)
     distractors = _distractors(object_ >= 0.5, unit, rng)
 
     weave, grain = _weave(height, width, unit, rng), _noise(height, width, GRAIN_PERIOD * unit, rng)
     background, colour = _background(height, width, unit, rng)
     image = background
-    both = (weave + grain) / 2**0.5
-    materials = (
-        (distractors, 0.0, grain),
-        (strokes, 0.0, weave),
-        (light, PLATE_TINT, both),
-        (dark, -PLATE_TINT, both),
-    )
-    for coverage, tint, texture in materials:
-        material = colour + tint + WEAVE_CONTRAST * texture[..., None]
+    for coverage, texture in ((distractors, grain), (strokes, weave), (plates, (weave + grain) / 2**0.5)):
+        material = colour + WEAVE_CONTRAST * texture[..., None]
         image = image + coverage[..., None] * (material - image)
     # A plate that is no part of the object hides the strokes under it.
-    mask = np.maximum(strokes * (1 - plates_out), plates_in) >= 0.5
+    mask = np.maximum(strokes * (1 - plates), plates_in) >= 0.5
     image = image + rng.normal(0, 4, image.shape)
     return np.clip(np.round(image), 0, 255).astype(np.uint8), mask
 
@@ -85,24 +74,21 @@ def _object_box(width: int, height: int, rng: np.random.Generator) -> np.ndarray
     return np.concatenate([corner, corner + size])
 
 
-def _plates(
-    structure: Drawing, strokes: np.ndarray, unit: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage of the light and of the dark plates."""
-    drawings = Drawing(structure.height, structure.width), Drawing(structure.height, structure.width)
+def _plates(structure: Drawing, strokes: np.ndarray, unit: float, rng: np.random.Generator) -> np.ndarray:
+    """Coverage of the plates."""
+    drawing = Drawing(structure.height, structure.width)
     room = PLATE_SHARE * strokes.sum()
     placed: list[np.ndarray] = []
     for index in rng.permutation(len(structure.anchors)):
         centre, radius = structure.anchors[index], unit * rng.uniform(*PLATE_RADIUS)
-        # Plates must not touch: where two overlapped, the picture would not say whose the shared part is.
         if any(np.hypot(*(centre - other)) < 2.2 * unit * PLATE_RADIUS[1] for other in placed):
-            continue
+            continue  # plates that touch are hard to tell from one larger thing
         room -= np.pi * radius**2
         if room < 0:
             break
-        drawings[len(placed) % 2].disc(centre, radius)
+        drawing.disc(centre, radius)
         placed.append(centre)
-    return drawings[0].coverage(), drawings[1].coverage()
+    return drawing.coverage()
 
 
 def _distractors(mask: BoolArray, unit: float, rng: np.random.Generator) -> np.ndarray:

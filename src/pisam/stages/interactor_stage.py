@@ -42,7 +42,9 @@ class InteractorStage(Stage):
             ValueError: no click simulator has filled the batch.
         """
         if batch.objects is None or batch.clicks is None:
-            raise ValueError("batch.objects and batch.clicks are empty: the trainer needs the ClickSimulation callback")
+            raise ValueError(
+                "batch.objects and batch.clicks are empty: the trainer needs the ClickSimulation callback"
+            )
         return self.model.interact(batch.objects, batch.image, batch.clicks)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -52,5 +52,9 @@ class Stage(LightningModule):
         """Log scalars under `train/`, averaged over ranks, with the total on the progress bar."""
         for name, value in losses.items():
             self.log(
-                f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=len(batch), sync_dist=True
+                f"train/{name}",
+                value.detach(),
+                prog_bar=name == "loss",
+                batch_size=len(batch),
+                sync_dist=True,
             )
