@@ -1,7 +1,7 @@
 """Coordinates: pixels to unit and back, boxes from masks, features sampled at points.
 
 A point is (x, y) in pixels with pixel centres at +0.5; a box is xyxy edges, so the pixel (3, 5) alone has
-the box (3, 5, 4, 6). Unit coordinates divide by the side of the frame and stay inside `modeling` and `losses`.
+the box (3, 5, 4, 6). Unit coordinates divide by the side of the frame; they stay in `modeling` and `losses`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def boxes_from_masks(masks: Tensor) -> Tensor:
     for index, mask in enumerate(masks[:, 0]):
         ys, xs = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
         if len(ys) == 0:
-            raise ValueError(f"mask {index} of the batch is empty: it has no box; drop it or draw another crop")
+            raise ValueError(f"mask {index} of the batch is empty: it has no box; drop it")
         boxes.append(torch.stack([xs[0, 0], ys[0, 0], xs[-1, 0] + 1, ys[-1, 0] + 1]))
     return torch.stack(boxes).float()
 

@@ -24,7 +24,7 @@ from pisam.errors import PisamError
 from pisam.evaluation.click_effect import NEAR, ROUNDS, click_effect
 from pisam.evaluation.click_summary import clicks_table, summarise_clicks
 from pisam.evaluation.evaluate import evaluate_masks, masks_table, summarise_masks
-from pisam.evaluation.rows import Row, write_csv
+from pisam.evaluation.rows import Row, text_table, write_csv
 from pisam.files import replacing, write_json
 from pisam.metrics.protocol import Protocol
 from pisam.modeling.pisam import PiSam, load_checkpoint
@@ -34,6 +34,7 @@ from pisam.types import Batch
 log = logging.getLogger(__name__)
 # Keys that may change between the parts of one run: they say where and how fast, not what.
 FREE_KEYS = ("trainer", "logging", "data.root", "data.workers", "model.weights", "run_dir")
+OF_THE_OTHER_STAGE = {1: ("stage2", "clicks"), 2: ("stage1",)}
 
 
 def train(config: Config, number: int) -> None:
@@ -144,23 +145,20 @@ def import_released(checkpoint: Path, out: Path | None = None) -> Path:
 
 def print_table(config: Config) -> None:
     """The scores of the stages that are complete, and where their pictures are."""
-    rows: list[tuple[str, ...]] = [("stage", "IoU", "boundary IoU", "before", "after", "gain")]
+    lines: list[list[str | int | float | None]] = [
+        ["stage", "IoU", "boundary IoU", "before", "after", "gain", "boundary gain"]
+    ]
     pictures = []
     for number in (1, 2):
         path = build.stage_dir(config, number) / "summary.json"
         if not path.is_file():
             continue
         summary = json.loads(path.read_text(encoding="utf-8"))
-        best = summary["best"]
-        after = "" if number == 1 else "_after"
-        scores = [best[f"val/iou{after}"], best[f"val/biou{after}"]]
-        if number == 2:
-            scores += [best["val/iou_before"], best["val/iou_after"], best["val/iou_gain"]]
-        rows.append((str(number), *(f"{score:.3f}" for score in scores), *[""] * (5 - len(scores))))
-        pictures += [summary["pictures"]] if summary["pictures"] else []
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    _say("\n" + "\n".join([*lines, "pictures: " + ", ".join(pictures)] if pictures else lines))
+        names = ["iou", "biou"] if number == 1 else ["iou_after", "biou_after"]
+        names += ["iou_before", "iou_after", "iou_gain", "biou_gain"]
+        lines.append([number, *(summary["best"].get(f"val/{name}") for name in names)])
+        pictures.append(summary["pictures"])
+    _say(f"\n{text_table(lines)}\npictures: {', '.join(filter(None, pictures)) or 'none'}")
 
 
 def _trained_model(config: Config, checkpoint: Path) -> PiSam:
@@ -205,10 +203,8 @@ def _start_afresh(config: Config, folder: Path, data: PairDataModule) -> None:
 
 
 def _refuse_another_run(config: Config, number: int, saved: Path) -> None:
-    before, now = (
-        _essence(OmegaConf.to_container(OmegaConf.load(saved)), number),
-        _essence(to_plain(config), number),
-    )
+    before = _essence(OmegaConf.to_container(OmegaConf.load(saved)), number)
+    now = _essence(to_plain(config), number)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise PisamError(
@@ -219,12 +215,11 @@ def _refuse_another_run(config: Config, number: int, saved: Path) -> None:
 
 def _essence(plain: Any, number: int) -> dict[str, Any]:
     """What decides the numbers of a stage, under dotted keys."""
-    other = f"stage{3 - number}"
     flat = {}
     for section, value in plain.items():
         for key, item in value.items() if isinstance(value, dict) else [("", value)]:
             dotted = f"{section}.{key}".rstrip(".")
-            if section not in (*FREE_KEYS, other) and dotted not in FREE_KEYS:
+            if section not in (*FREE_KEYS, *OF_THE_OTHER_STAGE[number]) and dotted not in FREE_KEYS:
                 flat[dotted] = item
     return flat
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from pisam.callbacks.validation_scores import ValidationScores
 from pisam.metrics.interaction import InteractionScores
 from pisam.metrics.protocol import logits_to_original
 from pisam.types import Batch
 
 
-class InteractionIoU(Callback):
+class InteractionIoU(ValidationScores):
     """Logs `val/iou_before`, `_after`, `_gain`, the same of `biou`, and `val/improved`; also per data set.
 
     Args:
@@ -20,10 +21,7 @@ class InteractionIoU(Callback):
     """
 
     def __init__(self, set_names: Sequence[str]) -> None:
-        self.scores = InteractionScores(set_names)
-
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.scores.to(pl_module.device).reset()
+        super().__init__(InteractionScores(set_names))
 
     def on_validation_batch_end(
         self,
@@ -41,6 +39,3 @@ class InteractionIoU(Callback):
             self.scores.update(
                 logits_to_original(before[None], size), logits_to_original(after[None], size), mask, name
             )
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log_dict({f"val/{name}": value for name, value in self.scores.compute().items()})

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from pisam.callbacks.validation_scores import ValidationScores
 from pisam.metrics.protocol import logits_to_original
 from pisam.metrics.segmentation import SegmentationScores
 from pisam.types import Batch
 
 
-class SegmentationIoU(Callback):
+class SegmentationIoU(ValidationScores):
     """Logs `val/iou` and `val/biou`, overall and per data set, at original size.
 
     Args:
@@ -20,10 +21,7 @@ class SegmentationIoU(Callback):
     """
 
     def __init__(self, set_names: Sequence[str]) -> None:
-        self.scores = SegmentationScores(set_names)
-
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.scores.to(pl_module.device).reset()
+        super().__init__(SegmentationScores(set_names))
 
     def on_validation_batch_end(
         self,
@@ -36,6 +34,3 @@ class SegmentationIoU(Callback):
     ) -> None:
         for logits, mask, name in zip(outputs, batch.original_masks, batch.sets, strict=True):
             self.scores.update(logits_to_original(logits[None], mask.shape), mask, name)
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log_dict({f"val/{name}": value for name, value in self.scores.compute().items()})

@@ -3,8 +3,8 @@
 What can be told apart by what:
 - the object and its distractors have the same colours, but the object's material has a fine weave, the
   distractors' a coarse grain: local texture decides;
-- plates look halfway between both, and the toss of a coin per image makes all of them part of the object or none:
-  nothing in the image decides, a click on one of them does.
+- plates are smooth and lighter than both, and the toss of a coin per image makes all of them part of the
+  object or none: nothing in the image decides, a click on one of them does.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ WEAVE_CONTRAST = 34.0  # amplitude of material textures
 WEAVE_PERIOD = 4.5  # of the object's weave
 GRAIN_PERIOD = 16.0  # of the distractors' grain
 DISTRACTOR_SHARE = 0.55  # distractor area within the box, relative to the object
-PLATE_SHARE = 0.45  # area of all plates, relative to the strokes
+PLATE_SHARE = 0.4  # area of all plates, relative to the strokes
 PLATE_RADIUS = (13.0, 17.0)
+PLATE_TINT = 60.0  # how much lighter than the object a plate is, in grey levels
 PLATES_IN_OBJECT = 0.5  # chance of the plates to be part of the object
 
 Draw = Callable[[Drawing, np.ndarray, float, np.random.Generator], None]
@@ -59,8 +60,13 @@ def make_scene(draw: Draw, image_size: int, rng: np.random.Generator) -> tuple[U
     weave, grain = _weave(height, width, unit, rng), _noise(height, width, GRAIN_PERIOD * unit, rng)
     background, colour = _background(height, width, unit, rng)
     image = background
-    for coverage, texture in ((distractors, grain), (strokes, weave), (plates, (weave + grain) / 2**0.5)):
-        material = colour + WEAVE_CONTRAST * texture[..., None]
+    materials = (
+        (distractors, WEAVE_CONTRAST * grain),
+        (strokes, WEAVE_CONTRAST * weave),
+        (plates, PLATE_TINT + 0.3 * WEAVE_CONTRAST * grain),
+    )
+    for coverage, texture in materials:
+        material = colour + texture[..., None]
         image = image + coverage[..., None] * (material - image)
     # A plate that is no part of the object hides the strokes under it.
     mask = np.maximum(strokes * (1 - plates), plates_in) >= 0.5
