@@ -116,7 +116,7 @@ def test_stage_1_loss_is_the_weighted_sum_over_both_resolutions() -> None:
 def test_stage_2_loss_is_the_mean_over_the_clicked_samples() -> None:
     stage = InteractorStage(small_model())
     batch = small_batch(count=3)
-    batch.objects, batch.straight_forward = stage.straight_forward(batch)
+    batch.objects, batch.straight_forward = stage.straight_forward(batch.image, batch.box)
     batch.clicks = Clicks(
         points=torch.full((3, 1, 2), 20.5),
         labels=torch.ones(3, 1, dtype=torch.int64),
@@ -149,7 +149,7 @@ class Prepared(Recorder):
 def test_batch_without_any_click_gives_a_zero_loss_with_gradients() -> None:
     stage = InteractorStage(small_model())
     batch = small_batch()
-    batch.objects, _ = stage.straight_forward(batch)
+    batch.objects, _ = stage.straight_forward(batch.image, batch.box)
     batch.clicks = Clicks.none(2)
     trainer = quiet_trainer(prepared := Prepared(batch), TrainabilityGuard())
     trainer.fit(stage, loader(batch))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from pisam.callbacks.frozen_features import FrozenFeatures
+from pisam.callbacks.frozen_features import Compute, FrozenFeatures
 from pisam.clicks import simulate_clicks
 from pisam.seeding import derive_seed
 from pisam.types import Batch, Clicks
@@ -54,10 +53,10 @@ class ClickSimulation(Callback):
         batch.clicks = self._fill(trainer, pl_module, batch, part="val")
 
     def _fill(self, trainer: Trainer, pl_module: Any, batch: Batch, part: str) -> Clicks:
-        compute: Callable = pl_module.straight_forward
+        compute: Compute = pl_module.straight_forward
         with trainer.precision_plugin.forward_context():
             if self.frozen_features is None:
-                batch.objects, batch.straight_forward = compute(batch)
+                batch.objects, batch.straight_forward = compute(batch.image, batch.box)
             else:
                 batch.objects, batch.straight_forward = self.frozen_features(batch, part, compute)
         predicted = (batch.straight_forward.high_res > 0) & _content(batch)

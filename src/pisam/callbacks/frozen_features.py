@@ -10,34 +10,32 @@ from torch import Tensor
 from pisam.types import Batch, ObjectFeatures, Prediction
 
 Key = tuple[str, str, str, int]
-Compute = Callable[[Batch], tuple[ObjectFeatures, Prediction]]
+Compute = Callable[[Tensor, Tensor], tuple[ObjectFeatures, Prediction]]
 
 
 class FrozenFeatures:
-    """Keeps object features and high-resolution logits per sample in main memory.
-
-    At S = 512 a view takes 3 MB. A batch is taken from the cache as a whole or computed as a whole.
-    """
+    """Keeps object features and logits per sample in main memory: 3 MB a view at S = 512."""
 
     def __init__(self) -> None:
         self._kept: dict[Key, tuple[Tensor, ...]] = {}
 
     def __call__(self, batch: Batch, part: str, compute: Compute) -> tuple[ObjectFeatures, Prediction]:
-        """What `compute` gives for the batch, from memory where every sample is known.
+        """What the network says of the batch; only samples that are not known yet are computed.
 
         Args:
             batch: its `views` tell the augmented views of an image apart.
             part: "train" or "val".
-            compute: the frozen network.
+            compute: the frozen network, from images (B, 3, S, S) and boxes (B, 4).
         """
         keys = [(part, *key) for key in zip(batch.sets, batch.ids, batch.views, strict=True)]
-        if not all(key in self._kept for key in keys):
-            objects, prediction = compute(batch)
+        new = [index for index, key in enumerate(keys) if key not in self._kept]
+        if new:
+            objects, prediction = compute(batch.image[new], batch.box[new])
             fields = (objects.enhanced, objects.token, prediction.low_res, prediction.high_res)
-            for index, key in enumerate(keys):
-                self._kept[key] = tuple(field[index].to("cpu", copy=True) for field in fields)
-            return objects, prediction
-        device = batch.image.device
+            for index, values in zip(new, zip(*fields, strict=True), strict=True):
+                self._kept[keys[index]] = tuple(value.to("cpu", copy=True) for value in values)
         columns = zip(*(self._kept[key] for key in keys), strict=True)
-        enhanced, token, low_res, high_res = (torch.stack(column).to(device) for column in columns)
+        enhanced, token, low_res, high_res = (
+            torch.stack(column).to(batch.image.device) for column in columns
+        )
         return ObjectFeatures(enhanced, token), Prediction(low_res, high_res)

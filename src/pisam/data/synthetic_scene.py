@@ -23,9 +23,9 @@ COLOUR_CONTRAST = 75.0  # distance between object and background colour, in grey
 WEAVE_CONTRAST = 34.0  # amplitude of material textures
 WEAVE_PERIOD = 4.5  # of the object's weave
 GRAIN_PERIOD = 16.0  # of the distractors' grain
-DISTRACTOR_SHARE = 0.55  # distractor area within the box, relative to the object
-PLATE_SHARE = 0.4  # area of all plates, relative to the strokes
-PLATE_RADIUS = (13.0, 17.0)
+DISTRACTOR_SHARE = 0.42  # distractor area within the box, relative to the object
+PLATE_SHARE = 0.45  # area of all plates, relative to the strokes
+PLATE_RADIUS = (12.5, 16.5)
 PLATE_TINT = 60.0  # how much lighter than the object a plate is, in grey levels
 PLATES_IN_OBJECT = 0.5  # chance of the plates to be part of the object
 

@@ -31,9 +31,9 @@ class InteractorStage(Stage):
         self.high_res = high_res
 
     @torch.no_grad()
-    def straight_forward(self, batch: Batch) -> tuple[ObjectFeatures, Prediction]:
-        """What the frozen decoder says before any click."""
-        return self.model.straight_forward(batch.image, batch.box)
+    def straight_forward(self, image: Tensor, box: Tensor) -> tuple[ObjectFeatures, Prediction]:
+        """What the frozen decoder says before any click; arguments as in `PiSam.straight_forward`."""
+        return self.model.straight_forward(image, box)
 
     def repaired(self, batch: Batch) -> Tensor:
         """Logits (B, 1, S, S) after the batch's clicks.
