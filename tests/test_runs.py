@@ -138,11 +138,12 @@ def test_table_at_the_end(complete: Config, capsys: pytest.CaptureFixture[str]) 
     runs.print_table(complete)
     lines = capsys.readouterr().out.strip().splitlines()
     one, two = (summary(run_dir(complete), number) for number in (1, 2))
-    assert lines[0].split() == ["stage", "IoU", "boundary", "IoU", "before", "after", "gain"]
+    heads = "stage", "IoU", "boundary IoU", "before", "after", "gain", "boundary gain"
+    assert lines[0].split() == " ".join(heads).split()
     scores = [one["best"][key] for key in ("val/iou", "val/biou")]
-    assert lines[1].split() == ["1", *(f"{score:.3f}" for score in scores)]
-    names = ("val/iou_after", "val/biou_after", "val/iou_before", "val/iou_after", "val/iou_gain")
-    assert lines[2].split() == ["2", *(f"{two['best'][name]:.3f}" for name in names)]
+    assert lines[1].split() == ["1", *(f"{score:.3f}" for score in scores), *"----"]
+    names = ("iou_after", "biou_after", "iou_before", "iou_after", "iou_gain", "biou_gain")
+    assert lines[2].split() == ["2", *(f"{two['best'][f'val/{name}']:.3f}" for name in names)]
     assert lines[3] == f"pictures: {one['pictures']}, {two['pictures']}"
 
 

@@ -183,7 +183,8 @@ def test_cache_is_used_where_views_repeat_and_changes_nothing() -> None:
         assert one.straight_forward.high_res.equal(other.straight_forward.high_res)
         assert equal(one.clicks, other.clicks)
     for one, other in zip(stage.parameters(), uncached.parameters(), strict=True):
-        torch.testing.assert_close(one, other)  # memory layouts differ, and with them the rounding
+        # Memory layouts differ, and with them the rounding, which Adam's first steps enlarge.
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
 def test_cache_tells_parts_sets_ids_and_views_apart() -> None:
