@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pisam.config_checks import nearest, wrong_values
 from pisam.errors import PisamError
+from pisam.files import replacing
 
 
 @dataclass
@@ -163,17 +164,8 @@ def to_plain(config: Config) -> dict[str, Any]:
 
 def save_config(config: Config, path: str | Path) -> None:
     """Write `config` as YAML that `load_config` reads back equal; interrupted, it leaves no half file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(OmegaConf.to_yaml(OmegaConf.create(to_plain(config))))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(Path(path)) as temporary:
+        OmegaConf.save(OmegaConf.create(to_plain(config)), temporary)
 
 
 def _find_experiment(experiment: str | Path) -> Path:
