@@ -68,7 +68,7 @@ class LossConfig:
 
 @dataclass
 class ClicksConfig:
-    policy: str = "paper"  # paper, released, centre, uniform, noisy
+    policy: str = "paper"  # paper, released, centre, uniform
     max_clicks: int = 10
     min_area: int = 8
     margin: float = 0.25

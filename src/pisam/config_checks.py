@@ -11,7 +11,7 @@ from typing import Any
 CHOICES: dict[str, tuple[Any, ...]] = {
     "model.backbone": ("nano", "vit_t", "vit_b", "vit_l", "vit_h"),
     "model.decoder": ("pi",),
-    "clicks.policy": ("paper", "released", "centre", "uniform", "noisy"),
+    "clicks.policy": ("paper", "released", "centre", "uniform"),
     "clicks.connectivity": (4, 8),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.strategy": ("auto", "ddp", "ddp_find_unused_parameters_true"),

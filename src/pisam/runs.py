@@ -31,7 +31,6 @@ from pisam.modeling.pisam import PiSam, load_checkpoint
 from pisam.modeling.sam_weights import hash_tensors, read_checkpoint
 from pisam.types import Batch
 
-log = logging.getLogger(__name__)
 # Keys that may change between the parts of one run: they say where and how fast, not what.
 FREE_KEYS = ("trainer", "logging", "data.root", "data.workers", "model.weights", "run_dir")
 OF_THE_OTHER_STAGE = {1: ("stage2", "clicks"), 2: ("stage1",)}
