@@ -1,33 +1,35 @@
-"""Entries of a configuration become folders, folders become pairs, and every gap is named."""
+"""Entries of a configuration become folders with a role, and every mistake is named."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
+from data_folders import touch
 
-from pisam.data.sources import KNOWN_SETS, Source, list_pairs, resolve_source, resolve_sources
+from pisam.data.known_sets import KNOWN_SETS, Layout
+from pisam.data.sources import Source, resolve_source, resolve_sources
 from pisam.errors import PisamError
 
 
-def touch(folder: Path, *names: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        (folder / name).touch()
-    return folder
-
-
-def own(tmp_path: Path, images: list[str], masks: list[str]) -> Source:
-    return Source("mine", touch(tmp_path / "i", *images), touch(tmp_path / "m", *masks))
+def make(root: Path, layout: Layout) -> None:
+    touch(root / layout.images)
+    touch(root / layout.masks)
+    if layout.names:
+        touch((root / layout.names).parent, Path(layout.names).name)
 
 
 @pytest.mark.parametrize(
     ("name", "layout"), [(name, layout) for name, known in KNOWN_SETS.items() for layout in known.layouts]
 )
-def test_every_layout_of_every_known_set_is_found(tmp_path: Path, name: str, layout: tuple[str, str]) -> None:
-    images, masks = (touch(tmp_path / folder) for folder in layout)
+def test_every_layout_of_every_known_set_is_found(tmp_path: Path, name: str, layout: Layout) -> None:
+    make(tmp_path, layout)
     source = resolve_source(name, tmp_path)
-    assert (source.name, source.images, source.masks) == (name, images, masks)
+    assert source.name == name and source.role == KNOWN_SETS[name].role
+    assert (source.images, source.masks) == (tmp_path / layout.images, tmp_path / layout.masks)
+    assert source.names == (tmp_path / layout.names if layout.names else None)
 
 
 def test_the_published_training_parts_are_the_papers_four() -> None:
@@ -40,10 +42,21 @@ def test_absent_set_says_which_layouts_were_looked_for(tmp_path: Path) -> None:
         resolve_source("HRSOD-TE", tmp_path)
 
 
-def test_row_is_relative_to_the_root_and_keeps_limit_and_weight(tmp_path: Path) -> None:
+def test_folder_of_several_parts_is_no_layout_without_its_list(tmp_path: Path) -> None:
+    layout = KNOWN_SETS["ThinObject5K-TR"].layouts[1]
+    make(tmp_path, layout)
+    (tmp_path / str(layout.names)).unlink()
+    with pytest.raises(PisamError, match="found none complete"):
+        resolve_source("ThinObject5K-TR", tmp_path)
+
+
+def test_row_is_relative_to_the_root_and_keeps_its_values(tmp_path: Path) -> None:
     images, masks = touch(tmp_path / "a/images"), touch(tmp_path / "a/masks")
-    row = {"name": "a", "images": "a/images", "masks": "a/masks", "limit": 3, "weight": 2}
-    assert resolve_source(row, tmp_path) == Source("a", images, masks, "own", 3, 2.0)
+    touch(tmp_path / "a", "part.txt")
+    row = {"name": "a", "images": "a/images", "masks": "a/masks", "limit": 3, "weight": 2, "force": True}
+    assert resolve_source(row, tmp_path) == Source("a", images, masks, "own", 3, 2.0, force=True)
+    listed = resolve_source({**row, "names": "a/part.txt"}, tmp_path)
+    assert listed.names == tmp_path / "a/part.txt"
 
 
 def test_row_with_a_known_name_alone_takes_its_layout(tmp_path: Path) -> None:
@@ -59,13 +72,17 @@ def test_row_with_a_known_name_alone_takes_its_layout(tmp_path: Path) -> None:
         ("DIS5K-Tr", "unknown data set DIS5K-Tr; did you mean DIS5K-TR?"),
         ({"name": "a", "image": "x", "masks": "y"}, "unknown key image, .*did you mean images?"),
         ({"name": "a", "images": "x"}, "both images and masks"),
+        ({"name": "DIS5K-TR", "names": "x"}, "names needs images and masks"),
         ({"images": "x", "masks": "y"}, "name is None"),
         ({"name": "a/b", "images": "x", "masks": "y"}, "without '/'"),
         ({"name": "a", "images": "x", "masks": "y"}, "images: no folder .*x"),
         ({"name": "a", "images": 3, "masks": "y"}, "images is 3"),
+        ({"name": "a", "images": ".", "masks": ".", "names": 3}, "names is 3, expected a text file"),
+        ({"name": "a", "images": ".", "masks": ".", "names": "no.txt"}, "names: no file .*no.txt"),
         ({"name": "a", "images": ".", "masks": ".", "limit": 0}, "limit is 0"),
         ({"name": "a", "images": ".", "masks": ".", "weight": -1}, "weight is -1"),
         ({"name": "a", "images": ".", "masks": ".", "weight": "much"}, "weight is 'much'"),
+        ({"name": "a", "images": ".", "masks": ".", "force": "yes"}, "force is 'yes'"),
     ],
 )
 def test_bad_entries_are_named(tmp_path: Path, entry: str | dict, message: str) -> None:
@@ -86,41 +103,29 @@ def test_test_sets_are_refused_in_training_also_under_another_name(tmp_path: Pat
     renamed = {"name": "mine", "images": "DIS5K/DIS-VD/im", "masks": "DIS5K/DIS-VD/gt"}
     for entry in ("DIS5K-VD", renamed):
         assert resolve_sources([entry], tmp_path, training=False)[0].role == "test"
-        with pytest.raises(PisamError, match="must not be trained on"):
+        with pytest.raises(PisamError, match=r"must not be trained on.*force: true"):
             resolve_sources([entry], tmp_path, training=True)
+
+
+def test_test_set_may_be_forced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path / "DIS5K/DIS-VD/im")
+    touch(tmp_path / "DIS5K/DIS-VD/gt")
+    with caplog.at_level(logging.WARNING):
+        (source,) = resolve_sources([{"name": "DIS5K-VD", "force": True}], tmp_path, training=True)
+    assert source.role == "test" and "training on DIS5K-VD" in caplog.text
+
+
+def test_role_of_a_folder_of_several_parts_is_that_of_its_list(tmp_path: Path) -> None:
+    for name in ("ThinObject5K-TR", "ThinObject5K-TE"):
+        make(tmp_path, KNOWN_SETS[name].layouts[1])
+    touch(tmp_path / "ThinObject5K/list", "mine.txt")
+    row: dict[str, Any] = {"name": "mine", "images": "ThinObject5K/images", "masks": "ThinObject5K/masks"}
+    for names, role in ((None, "test"), ("train", "train"), ("test", "test"), ("mine", "test")):
+        entry = row if names is None else {**row, "names": f"ThinObject5K/list/{names}.txt"}
+        assert resolve_source(entry, tmp_path).role == role, names
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
     row = {"name": "a", "images": str(tmp_path), "masks": str(tmp_path)}
     with pytest.raises(PisamError, match="a: two entries"):
         resolve_sources([row, row], None, training=True)
-
-
-def test_pairs_match_by_name_minus_last_suffix_and_are_sorted(tmp_path: Path) -> None:
-    source = own(
-        tmp_path,
-        ["2#b.v1.final.jpg", "1#a.jpeg", "1#a.x.PNG", "._1#a.jpg", "notes.txt"],
-        ["1#a.x.png", "1#a.png", "2#b.v1.final.png", "another.png"],
-    )
-    assert [(p.id, p.image.name, p.mask.name) for p in list_pairs(source)] == [
-        ("1#a", "1#a.jpeg", "1#a.png"),
-        ("1#a.x", "1#a.x.PNG", "1#a.x.png"),
-        ("2#b.v1.final", "2#b.v1.final.jpg", "2#b.v1.final.png"),
-    ]
-
-
-def test_limit_keeps_the_first(tmp_path: Path) -> None:
-    source = own(tmp_path, ["b.jpg", "a.jpg", "c.jpg"], ["a.png", "b.png", "c.png"])
-    limited = Source(source.name, source.images, source.masks, limit=2)
-    assert [pair.id for pair in list_pairs(limited)] == ["a", "b"]
-
-
-def test_gaps_in_folders_name_the_file(tmp_path: Path) -> None:
-    with pytest.raises(PisamError, match=r"b.c.jpg: image without mask.*b.c.png"):
-        list_pairs(own(tmp_path / "1", ["a.jpg", "b.c.jpg"], ["a.png", "b.png"]))
-    with pytest.raises(PisamError, match="no image in this folder of mine"):
-        list_pairs(own(tmp_path / "2", ["readme.txt"], ["a.png"]))
-    with pytest.raises(PisamError, match=r"a.png: same stem as a.jpg"):
-        list_pairs(own(tmp_path / "3", ["a.jpg", "a.png"], ["a.png"]))
-    with pytest.raises(PisamError, match="gone: cannot be listed"):
-        list_pairs(Source("mine", tmp_path / "gone", tmp_path))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import pisam.data.synthetic as synthetic
+from pisam.data.pairs import list_pairs
 from pisam.data.reading import read_pair
-from pisam.data.sources import list_pairs, resolve_sources
+from pisam.data.sources import resolve_sources
 from pisam.data.synthetic import MARKER, TRAIN_SETS, VAL_SETS, write_quickstart
 from pisam.data.transforms import box_of
 from pisam.errors import PisamError

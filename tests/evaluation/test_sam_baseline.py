@@ -11,8 +11,9 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
+from pisam.data.pairs import list_pairs
 from pisam.data.reading import read_pair
-from pisam.data.sources import Source, list_pairs
+from pisam.data.sources import Source
 from pisam.data.transforms import box_of
 from pisam.evaluation.sam_baseline import sam_logits, sam_size
 from pisam.metrics.functional import boundary_iou, iou

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pisam.data.pairs import Pair, list_pairs
 from pisam.data.reading import read_pair
 from pisam.data.sampler import Key
-from pisam.data.sources import Pair, Source, list_pairs
+from pisam.data.sources import Source
 from pisam.data.transforms import frame_for_training, frame_for_validation
 from pisam.errors import PisamError
 from pisam.seeding import derive_seed

@@ -1,37 +1,38 @@
 """One reader for images and masks, with a declared rule for every kind of file; nothing is guessed silently.
 
-Images, to uint8 RGB: EXIF orientation is applied; grey, palette and CMYK are converted; 16-bit grey is scaled
-by its full range; transparent pixels are seen on white.
+What a file must be to be opened at all stands in `pisam.data.image_files`.
 
-Masks, to bool: EXIF orientation is applied; then
-- 0/1 files (no value above 1): 1 is object;
-- grey and colour files: object where the largest channel exceeds 127 of 255, so soft edges are cut in half;
-- palette files with colours: index 0 is background, every other index object; with greys: as grey files;
-- 16-bit files: above half of the range, or as 8-bit where no value exceeds 255;
-- files with alpha: the colour seen on black, or the alpha channel itself where the colour is constant.
+Images, to uint8 RGB: EXIF orientation is applied; grey, palette, CMYK and LAB are converted; 16-bit grey is
+scaled by its full range, or taken as 8-bit where no value exceeds 255; 16-bit colour keeps its high byte;
+transparent pixels are seen on white.
+
+Masks, to bool, object where the coverage exceeds 127 of 255; EXIF orientation is applied, and coverage is
+- 0/1 files (no value above 1): 255 where the value is 1;
+- grey and colour files: the largest channel, so soft edges are cut in half;
+- palette files with colours: 255 where the index is not 0; with greys: as grey files. Black at another index
+  than 0 beside a coloured index 0 may mean either, and is refused;
+- 16-bit files: scaled by the full range, or as 8-bit where no value exceeds 255;
+- files with varying alpha: the alpha channel, for they are cut-outs; but where what is visible is itself
+  black and white, that, seen on black. With constant alpha: the colour.
 """
 
 from __future__ import annotations
 
-import struct
-import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from pisam.data.image_files import SIXTEEN_BIT_MODES, load_upright
 from pisam.errors import PisamError
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.integer]
 
-# Larger than any camera of today; a file that claims more is damaged or hostile.
-MAX_PIXELS = 160_000_000
-
-_SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+# Closer to black or white than this is no grey.
+_NEARLY = 16
 
 
 def read_image(path: Path) -> UInt8Array:
@@ -40,14 +41,13 @@ def read_image(path: Path) -> UInt8Array:
     Raises:
         PisamError: missing, unreadable, truncated, or too large to be an image; names the file.
     """
-    image = _load(path)
-    if image.mode in _SIXTEEN_BIT_MODES:
-        grey = (_sixteen_bit(image, path).astype(np.uint32) * 255 + 32767) // 65535
-        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    image = load_upright(path)
+    if image.mode in SIXTEEN_BIT_MODES:
+        return np.repeat(_eight_bit(_sixteen_bit(image, path))[..., None], 3, axis=2)
     if _has_alpha(image):
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_mask(path: Path) -> BoolArray:
@@ -56,12 +56,23 @@ def read_mask(path: Path) -> BoolArray:
     Raises:
         PisamError: as `read_image`, or no object pixel at all.
     """
-    mask = _binarise(_load(path), path)
+    coverage = read_coverage(path)
+    mask: BoolArray = coverage > 127
     if not mask.any():
         raise PisamError(
-            f"{path}: the mask is empty; expected 0/1 or 0/255 with some object; mend it or take the pair out"
+            f"{path}: the mask is empty, its values reach {coverage.max()} of 255; expected 0/1 or 0/255 "
+            "with some object; mend it or take the pair out"
         )
     return mask
+
+
+def read_coverage(path: Path) -> UInt8Array:
+    """How much of each pixel of a mask is object: uint8 (H, W), 255 = all, by the rules above.
+
+    Raises:
+        PisamError: as `read_image`; an empty mask is none.
+    """
+    return _coverage(load_upright(path), path)
 
 
 def read_pair(image_path: Path, mask_path: Path) -> tuple[UInt8Array, BoolArray]:
@@ -71,68 +82,95 @@ def read_pair(image_path: Path, mask_path: Path) -> tuple[UInt8Array, BoolArray]
         PisamError: as `read_image` and `read_mask`, or their upright sizes differ.
     """
     image, mask = read_image(image_path), read_mask(mask_path)
-    if image.shape[:2] != mask.shape:
-        raise PisamError(
-            f"{mask_path}: the mask is {mask.shape[1]}x{mask.shape[0]} but its image {image_path} is "
-            f"{image.shape[1]}x{image.shape[0]} (after EXIF rotation); expected the same size"
-        )
+    check_sizes(image_path, image.shape, mask_path, mask.shape)
     return image, mask
 
 
-def _load(path: Path) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns from 89 megapixels on; the limit here is ours.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError(f"{image.width}x{image.height}")
-                image.load()
-                return ImageOps.exif_transpose(image)
-    except Image.DecompressionBombError as error:
+def check_sizes(
+    image_path: Path, image_shape: tuple[int, ...], mask_path: Path, mask_shape: tuple[int, ...]
+) -> None:
+    """Compare the upright shapes (H, W, ...) of an image and its mask.
+
+    Raises:
+        PisamError: they differ.
+    """
+    if image_shape[:2] != mask_shape[:2]:
         raise PisamError(
-            f"{path}: its header claims more than {MAX_PIXELS // 10**6} megapixels; resize or remove it"
-        ) from error
-    except FileNotFoundError as error:
-        raise PisamError(f"{path}: no such file") from error
-    except UnidentifiedImageError as error:
-        raise PisamError(f"{path}: not an image that can be read; replace or remove it") from error
-    # Pillow's decoders raise all of these on damaged files.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
-        raise PisamError(f"{path}: damaged or truncated ({error}); replace it") from error
+            f"{mask_path}: the mask is {mask_shape[1]}x{mask_shape[0]} but its image {image_path} is "
+            f"{image_shape[1]}x{image_shape[0]} (after EXIF rotation); expected the same size; replace one"
+        )
 
 
-def _binarise(image: Image.Image, path: Path) -> BoolArray:
-    if image.mode in _SIXTEEN_BIT_MODES:
-        wide = _sixteen_bit(image, path)
-        return wide > 32767 if wide.max() > 255 else _threshold(wide)
-    if image.mode == "P" and not _has_alpha(image):
-        colours = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-        indices = np.array(image)
-        used = colours[np.unique(indices).clip(max=len(colours) - 1)]
-        if (used != used[:, :1]).any():
-            return indices > 0
+def _coverage(image: Image.Image, path: Path) -> UInt8Array:
+    if image.mode in SIXTEEN_BIT_MODES:
+        return _stretch(_eight_bit(_sixteen_bit(image, path)))
+    if image.mode in ("P", "PA") and _is_coloured(image):
+        return _from_palette(image, path)
     if _has_alpha(image):
-        rgba = np.array(image.convert("RGBA"))
-        colour, alpha = rgba[..., :3].max(axis=2), rgba[..., 3]
-        if colour.min() == colour.max() and alpha.min() != alpha.max():
-            return _threshold(alpha)
-        return _threshold(np.where(alpha > 127, colour, 0))
+        return _from_alpha(np.array(image.convert("RGBA")))
     if image.mode in ("1", "L"):
-        return _threshold(np.array(image.convert("L")))
-    return _threshold(np.array(image.convert("RGB")).max(axis=2))
+        return _stretch(np.array(image.convert("L")))
+    return _stretch(np.array(image.convert("RGB")).max(axis=2))
 
 
-def _threshold(values: IntArray) -> BoolArray:
-    return values > (127 if values.max() > 1 else 0)
+def _is_coloured(image: Image.Image) -> bool:
+    used = _used_colours(image)
+    return bool((used[:, 1:] != used[:, 1:2]).any())
+
+
+def _used_colours(image: Image.Image) -> npt.NDArray[np.integer]:
+    """(N, 4): index, red, green and blue of each palette entry that some pixel has."""
+    palette = np.array(image.getpalette("RGB"), dtype=np.int64).reshape(-1, 3)
+    indices = np.unique(np.array(image.getchannel(0)))
+    return np.column_stack([indices, palette[indices.clip(max=len(palette) - 1)]])
+
+
+def _from_palette(image: Image.Image, path: Path) -> UInt8Array:
+    used = _used_colours(image)
+    black = {int(index) for index, *colour in used if not any(colour)}
+    if 0 in used[:, 0] and black and 0 not in black:
+        raise PisamError(
+            f"{path}: palette with a coloured index 0 and black at index {min(black)}, so the background is "
+            "unclear; expected black at index 0; save the mask as 0/255"
+        )
+    indices = np.array(image.getchannel(0))
+    if _has_alpha(image):
+        indices = np.where(np.array(image.convert("RGBA"))[..., 3] > 127, indices, 0)
+    return np.where(indices > 0, 255, 0).astype(np.uint8)
+
+
+def _from_alpha(rgba: UInt8Array) -> UInt8Array:
+    colour, alpha = rgba[..., :3], _stretch(rgba[..., 3])
+    visible = alpha > 127
+    largest = colour.max(axis=2)
+    seen_on_black = _stretch(np.where(visible, largest, 0).astype(np.uint8))
+    if alpha.min() == alpha.max():
+        return seen_on_black
+    shown = _stretch(largest)[visible]
+    drawn = (largest <= _NEARLY) | (colour.min(axis=2) >= 255 - _NEARLY) | (largest <= 1)
+    two_shades = shown.size > 0 and shown.min() <= 127 < shown.max()
+    return seen_on_black if two_shades and drawn[visible].mean() >= 0.9 else alpha
+
+
+def _stretch(values: UInt8Array) -> UInt8Array:
+    """0/1 as 0/255."""
+    return values if values.max() > 1 else values * np.uint8(255)
+
+
+def _eight_bit(values: IntArray) -> UInt8Array:
+    if values.max() <= 255:
+        return values.astype(np.uint8)
+    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def _sixteen_bit(image: Image.Image, path: Path) -> IntArray:
     values = np.array(image)
     if values.min() < 0 or values.max() > 65535:
-        raise PisamError(f"{path}: values from {values.min()} to {values.max()}; expected at most 16 bits")
+        raise PisamError(
+            f"{path}: values from {values.min()} to {values.max()}; expected at most 16 bits; convert it"
+        )
     return values
 
 
 def _has_alpha(image: Image.Image) -> bool:
-    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pisam.data.sources import KNOWN_SETS
+from pisam.data.known_sets import KNOWN_SETS
 from pisam.data.synthetic_scene import Draw, make_scene
 from pisam.data.synthetic_shapes import draw_branches, draw_fence, draw_net, draw_pierced_disc, draw_wheel
 from pisam.errors import PisamError
@@ -93,7 +93,8 @@ def _is_written(root: Path, parameters: dict[str, int]) -> bool:
 
 
 def _write_set(root: Path, name: str, count: int, image_size: int, seed: int) -> None:
-    images, masks = (root / folder for folder in KNOWN_SETS[name].layouts[0])
+    layout = KNOWN_SETS[name].layouts[0]
+    images, masks = root / layout.images, root / layout.masks
     images.mkdir(parents=True)
     masks.mkdir(parents=True)
     families = FAMILIES[name.rpartition("-")[0]]
