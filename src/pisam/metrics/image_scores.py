@@ -1,0 +1,124 @@
+"""All scores of one image at its original size."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from pisam.metrics.absolute_error import mean_absolute_error
+from pisam.metrics.enhanced_alignment import e_measure
+from pisam.metrics.f_measure import f_measure
+from pisam.metrics.hce import human_correction_effort
+from pisam.metrics.joint_histogram import joint_histogram
+from pisam.metrics.levels import OBJECT_ABOVE, probabilities_to_levels
+from pisam.metrics.region import region_scores
+from pisam.metrics.structure import s_measure
+from pisam.metrics.thresholds import at_adaptive_threshold, at_every_level
+from pisam.metrics.weighted_f import weighted_f
+
+METRICS = (
+    *("iou", "biou", "max_f", "mean_f", "adaptive_f", "weighted_f", "mae", "s_measure"),
+    *("max_e", "mean_e", "adaptive_e", "hce"),
+)
+"""The names of all scores, in the order of `per_image.csv`."""
+SLOW = frozenset({"weighted_f", "hce"})
+"""Those that take most of the time of an image."""
+
+_F = {"max_f", "mean_f", "adaptive_f"}
+_E = {"max_e", "mean_e", "adaptive_e"}
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """Scores of one image, and the curves that a data set's `max_f` and `max_e` are made of.
+
+    Attributes:
+        values: the chosen metrics in the order of `METRICS`.
+        f_curve: float64 (256,), F at the thresholds 0 .. 255; None if no F was asked for.
+        e_curve: the same of E.
+    """
+
+    values: dict[str, float]
+    f_curve: np.ndarray | None = None
+    e_curve: np.ndarray | None = None
+
+
+def all_scores(
+    prediction: np.ndarray, mask: np.ndarray, metrics: Collection[str] = METRICS
+) -> dict[str, float]:
+    """The row of an image in `per_image.csv`; arguments and errors as in `score_image`."""
+    return score_image(prediction, mask, metrics).values
+
+
+def score_image(prediction: np.ndarray, mask: np.ndarray, metrics: Collection[str] = METRICS) -> ImageScores:
+    """Score one prediction; F, MAE, S and E share one pass over the pixels.
+
+    IoU and boundary IoU are of the pixels above 127 (above 0.5, logits above 0). The others stretch the
+    prediction's levels to [0, 1] first, as PySODMetrics does; HCE is of what is then above 0.5.
+
+    Args:
+        prediction: (H, W), at the original size: uint8, or bool, or float probabilities in [0, 1], which are
+            rounded to 8 bits so that a prediction scores the same before and after it was saved. Logits are
+            no prediction here: see `pisam.metrics.levels.logits_to_levels`.
+        mask: bool (H, W).
+        metrics: names out of `METRICS`; `SLOW` are worth leaving out where they are not needed.
+
+    Raises:
+        ValueError: unknown metric, or arrays that are not such a pair.
+    """
+    if unknown := set(metrics) - set(METRICS):
+        raise ValueError(f"unknown metrics {sorted(unknown)}: expected some of {', '.join(METRICS)}")
+    levels, mask = _checked(prediction, mask)
+    wanted = set(metrics)
+    values: dict[str, float] = {}
+    f_curve = e_curve = None
+    if wanted & {"iou", "biou"}:
+        values |= region_scores(levels > OBJECT_ABOVE, mask)
+    if wanted - {"iou", "biou"}:
+        histogram = joint_histogram(levels, mask)
+        above, adaptive = at_every_level(histogram), at_adaptive_threshold(histogram)
+        if wanted & _F:
+            f_curve = f_measure(above)
+            values |= _summary("f", f_curve, f_measure(adaptive))
+        if wanted & _E:
+            e_curve = e_measure(above)
+            values |= _summary("e", e_curve, e_measure(adaptive))
+        if "mae" in wanted:
+            values["mae"] = mean_absolute_error(histogram)
+        if "s_measure" in wanted:
+            values["s_measure"] = s_measure(histogram)
+        if "weighted_f" in wanted:
+            values["weighted_f"] = weighted_f(histogram, mask)
+        if "hce" in wanted:
+            values["hce"] = human_correction_effort((histogram.values > 0.5)[levels], mask)
+    return ImageScores({name: values[name] for name in METRICS if name in wanted}, f_curve, e_curve)
+
+
+def _summary(letter: str, curve: np.ndarray, adaptive: np.ndarray) -> dict[str, float]:
+    return {
+        f"max_{letter}": float(curve.max()),
+        f"mean_{letter}": float(curve.mean()),
+        f"adaptive_{letter}": float(adaptive[0]),
+    }
+
+
+def _checked(prediction: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    prediction, mask = np.ascontiguousarray(prediction), np.ascontiguousarray(mask)
+    if mask.dtype != bool or mask.ndim != 2 or prediction.shape != mask.shape or not mask.size:
+        raise ValueError(
+            "expected a prediction and a bool mask (H, W) of one size, got prediction "
+            f"{prediction.dtype} {prediction.shape} and mask {mask.dtype} {mask.shape}"
+        )
+    if prediction.dtype == bool:
+        return prediction.view(np.uint8) * np.uint8(255), mask
+    if np.issubdtype(prediction.dtype, np.floating):
+        if not (prediction.min() >= 0 and prediction.max() <= 1):
+            raise ValueError(
+                f"expected probabilities in [0, 1], got {prediction.min():g} to {prediction.max():g}"
+            )
+        return probabilities_to_levels(prediction), mask
+    if prediction.dtype != np.uint8:
+        raise ValueError(f"expected a prediction as uint8, bool or probabilities, got {prediction.dtype}")
+    return prediction, mask
