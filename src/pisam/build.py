@@ -25,9 +25,11 @@ from pisam.config import Config, StageConfig, to_plain, training_sources
 from pisam.data.datamodule import PairDataModule
 from pisam.errors import PisamError
 from pisam.metrics.protocol import Protocol
+from pisam.modeling.hq_sam import HqSam, build_hq_sam
 from pisam.modeling.pisam import PiSam, build_model, load_checkpoint
 from pisam.modeling.sam_weights import read_checkpoint
 from pisam.stages.decoder_stage import DecoderStage
+from pisam.stages.hq_stage import HqStage
 from pisam.stages.interactor_stage import InteractorStage
 from pisam.stages.stage import Stage
 
@@ -41,18 +43,46 @@ def stage_dir(config: Config, number: int) -> Path:
 
 
 def build_network(config: Config) -> PiSam:
-    """The network with SAM's weights, its own parts initialised from the seed."""
+    """Pi-SAM with SAM's weights, its own parts initialised from the seed."""
     torch.manual_seed(config.seed)
     return build_model(config.model.backbone, config.model.weights, config.model.image_size)
+
+
+def build_hq_network(config: Config) -> HqSam:
+    """HQ-SAM with SAM's weights, its own parts initialised from the seed."""
+    torch.manual_seed(config.seed)
+    return build_hq_sam(config.model.backbone, config.model.weights, config.model.image_size)
+
+
+def check_stage(config: Config, number: int) -> None:
+    """Refuse a stage that the configured decoder does not have.
+
+    Raises:
+        PisamError: stage 2 of HQ-SAM.
+    """
+    if number == 2 and config.model.decoder == "hq":
+        raise PisamError(
+            "stage 2 trains Pi-SAM's interactor, and model.decoder=hq has none: train stage=1 of it, or use "
+            "model.decoder=pi"
+        )
 
 
 def build_stage(config: Config, number: int) -> Stage:
     """Stage 1, or stage 2 on top of a trained stage 1.
 
     Raises:
-        PisamError: no stage 1 to start from, or one of another model.
+        PisamError: no stage 1 to start from, or one of another model; or a stage the decoder does not have.
     """
+    check_stage(config, number)
     loss = config.loss
+    if config.model.decoder == "hq":
+        return HqStage(
+            build_hq_network(config),
+            lr=config.stage1.lr,
+            low_res=loss.low_res,
+            bce=loss.bce,
+            dice=loss.dice,
+        )
     if number == 1:
         return DecoderStage(
             build_network(config),

@@ -25,7 +25,7 @@ class ModelConfig:
     backbone: str = "nano"  # nano, vit_t, vit_b, vit_l, vit_h
     weights: str | None = None  # SAM checkpoint, or a directory of them (default: $PISAM_WEIGHTS)
     image_size: int = 1024  # side of the square network frame, a multiple of 64
-    decoder: str = "pi"
+    decoder: str = "pi"  # pi = Pi-SAM; hq = HQ-SAM, the baseline, which has a stage 1 alone
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "model.backbone": ("nano", "vit_t", "vit_b", "vit_l", "vit_h"),
-    "model.decoder": ("pi",),
+    "model.decoder": ("pi", "hq"),
     "clicks.policy": ("paper", "released", "centre", "uniform"),
     "clicks.connectivity": (4, 8),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),

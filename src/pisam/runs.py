@@ -44,6 +44,7 @@ def train(config: Config, number: int) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _quiet_libraries()
+    build.check_stage(config, number)
     folder = build.stage_dir(config, number)
     summary, last = folder / "summary.json", folder / "checkpoints" / "last.ckpt"
     if summary.is_file() or last.is_file():

@@ -17,7 +17,8 @@ from pisam.data.sources import Source
 from pisam.data.transforms import box_of
 from pisam.evaluation.sam_baseline import sam_logits, sam_size
 from pisam.metrics.functional import boundary_iou, iou
-from pisam.modeling.pisam import PIXEL_MEAN, PIXEL_STD, PiSam, build_model
+from pisam.modeling.pisam import PiSam, build_model
+from pisam.modeling.sam_network import PIXEL_MEAN, PIXEL_STD
 
 # The table of the photographs' README: IoU and boundary IoU of mobile_sam.pt, means over the images of val.
 PUBLISHED = {

@@ -6,7 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pisam.evaluation.segmenters import PiSamSegmenter, SamSegmenter, Segmenter, encode
+from pisam.evaluation.segmenters import (
+    HqSamSegmenter,
+    PiSamSegmenter,
+    SamSegmenter,
+    Segmenter,
+    encode,
+    share_encoders,
+)
+from pisam.modeling.hq_sam import HqSam, build_hq_sam
 from pisam.modeling.pisam import PiSam
 from pisam.types import Clicks
 from small_runs import small_batch, small_model
@@ -35,8 +43,24 @@ def model() -> PiSam:
     return model
 
 
+def hq_sam() -> HqSam:
+    torch.manual_seed(1)
+    return build_hq_sam("nano", image_size=SIDE).eval()
+
+
 def segmenters(model: PiSam) -> list[Segmenter]:
-    return [PiSamSegmenter(model), SamSegmenter(model), SamSegmenter(model, "SAM+mask", mask_input=True)]
+    hq = hq_sam()
+    share_encoders([model, hq])
+    return [
+        PiSamSegmenter(model),
+        SamSegmenter(model),
+        SamSegmenter(model, "SAM+mask", mask_input=True),
+        HqSamSegmenter(hq),
+        HqSamSegmenter(hq, "HQ-SAM+mask", mask_input=True, add_sam=True),
+    ]
+
+
+KINDS = pytest.mark.parametrize("index", range(5), ids=["pi", "sam", "sam+mask", "hq", "hq+mask"])
 
 
 def test_pi_sam_answers_as_the_network_does(model: PiSam) -> None:
@@ -73,7 +97,26 @@ def test_sam_answers_as_its_own_parts_do(model: PiSam) -> None:
         assert state.logits.equal(F.interpolate(expected, (SIDE, SIDE), mode="bilinear"))
 
 
-@pytest.mark.parametrize("index", range(3))
+def test_hq_sam_answers_as_the_network_does_alone_or_with_sams_mask() -> None:
+    batch = small_batch(3)
+    model = hq_sam()
+    with torch.no_grad():
+        expected = model(batch.image, batch.box)
+        masks = model.decoder(model.encoder(model.normalise(batch.image), batch.box))
+    first = HqSamSegmenter(model).first(batch.image, batch.box)
+    torch.testing.assert_close(first.logits, expected.high_res, atol=1e-5, rtol=1e-5)
+    both = HqSamSegmenter(model, add_sam=True).first(batch.image, batch.box)
+    torch.testing.assert_close(both.low_res, masks.sam + masks.hq, atol=1e-5, rtol=1e-5)
+    assert not both.low_res.allclose(first.low_res, atol=1e-3)
+
+
+def test_sam_is_the_same_on_either_network(model: PiSam) -> None:
+    batch = small_batch(2)
+    answers = [SamSegmenter(network).first(batch.image, batch.box) for network in (model, hq_sam())]
+    assert answers[0].logits.equal(answers[1].logits)
+
+
+@KINDS
 def test_a_batch_equals_its_samples_one_by_one(model: PiSam, index: int) -> None:
     """Also with different numbers of clicks: padding takes part nowhere."""
     batch = small_batch(3)
@@ -91,7 +134,7 @@ def test_a_batch_equals_its_samples_one_by_one(model: PiSam, index: int) -> None
         )
 
 
-@pytest.mark.parametrize("index", range(3))
+@KINDS
 def test_without_a_valid_click_nothing_changes(model: PiSam, index: int) -> None:
     batch = small_batch(3)
     segmenter = segmenters(model)[index]
@@ -104,7 +147,7 @@ def test_without_a_valid_click_nothing_changes(model: PiSam, index: int) -> None
 
 def test_the_previous_mask_is_told_only_on_request(model: PiSam) -> None:
     batch = small_batch(3)
-    _, plain, with_mask = segmenters(model)
+    _, plain, with_mask, *_ = segmenters(model)
     first = plain.first(batch.image, batch.box)
     assert with_mask.first(batch.image, batch.box).logits.equal(first.logits)
     assert not with_mask.after(first, CLICKS).logits[0].equal(plain.after(first, CLICKS).logits[0])
@@ -127,3 +170,11 @@ def test_an_encoding_of_another_sam_is_refused(model: PiSam) -> None:
     for segmenter in segmenters(model):
         with pytest.raises(ValueError, match="another model's SAM"):
             segmenter.first(batch.image, batch.box, encoded)
+
+
+def test_encoders_of_unlike_sams_are_not_shared(model: PiSam) -> None:
+    other = hq_sam()
+    with torch.no_grad():
+        other.decoder.sam_decoder.iou_token.weight[0, 0] += 1
+    share_encoders([model, other])
+    assert other.encoder is not model.encoder

@@ -6,6 +6,7 @@ models that stand on the same SAM.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pisam.geometry import sam_boxes
+from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
+from pisam.modeling.sam_network import SamNetwork
 from pisam.types import Clicks, ObjectFeatures, SamFeatures
 
 
@@ -85,7 +88,7 @@ class Segmenter(Protocol):
 
 
 @torch.no_grad()
-def encode(model: PiSam, image: Tensor) -> EncodedImage:
+def encode(model: SamNetwork, image: Tensor) -> EncodedImage:
     """SAM's encoding of uint8 images (B, 3, S, S), to be handed to every segmenter that shares this SAM."""
     encoder = model.encoder.image_encoder
     embedding, early = encoder(model.normalise(image))
@@ -128,14 +131,16 @@ class SamSegmenter:
         mask_input: give SAM its previous mask together with the clicks.
     """
 
-    def __init__(self, model: PiSam, name: str = "SAM", *, mask_input: bool = False) -> None:
+    model: SamNetwork
+
+    def __init__(self, model: SamNetwork, name: str = "SAM", *, mask_input: bool = False) -> None:
         self.model = model
         self.name = name
         self.mask_input = mask_input
 
     def decode(self, features: SamFeatures) -> Tensor:
         """Mask logits (1, 1, F, F) of one image from its features and prompts."""
-        low_res, _ = self.model.decoder.sam_decoder(
+        low_res, _ = self.model.decoder.get_submodule("sam_decoder")(
             image_embeddings=features.image_embedding,
             image_pe=features.position,
             sparse_prompt_embeddings=features.sparse_prompt,
@@ -185,7 +190,39 @@ class SamSegmenter:
         return self.decode(SamFeatures(embedding, early, sparse, dense, prompt.get_dense_pe()))
 
 
-def _encoded(model: PiSam, image: Tensor, encoded: EncodedImage | None) -> EncodedImage:
+class HqSamSegmenter(SamSegmenter):
+    """HQ-SAM, prompted as SAM is.
+
+    Args:
+        model: in evaluation mode.
+        name: in tables.
+        mask_input: give it its previous mask together with the clicks.
+        add_sam: answer with the sum of the HQ mask and SAM's, as the authors do by default, instead of the HQ
+            mask alone, which they advise for pictures of one object and which training scores.
+    """
+
+    model: HqSam
+
+    def __init__(
+        self, model: HqSam, name: str = "HQ-SAM", *, mask_input: bool = False, add_sam: bool = False
+    ) -> None:
+        super().__init__(model, name, mask_input=mask_input)
+        self.add_sam = add_sam
+
+    def decode(self, features: SamFeatures) -> Tensor:
+        sam, hq = self.model.decoder(features)
+        return sam + hq if self.add_sam else hq
+
+
+def share_encoders(models: Iterable[SamNetwork]) -> None:
+    """Let models whose frozen SAM and frame are equal use one encoder, so one encoding serves them all."""
+    first: dict[tuple[str, int, str], SamNetwork] = {}
+    for model in models:
+        like = first.setdefault((model.backbone, model.image_size, model.frozen_hash()), model)
+        model.encoder = like.encoder
+
+
+def _encoded(model: SamNetwork, image: Tensor, encoded: EncodedImage | None) -> EncodedImage:
     if encoded is None:
         return encode(model, image)
     if encoded.encoder is not model.encoder.image_encoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pisam.errors import PisamError
-from pisam.modeling.backbones import PATCH, SamParts
+from pisam.modeling.backbones import PATCH, SamParts, build_sam_parts
 
 FILE_PATTERNS = {
     "vit_t": "mobile_sam*.pt*",
@@ -62,18 +63,49 @@ def read_checkpoint(path: Path) -> dict:
     return contents
 
 
+def load_sam(backbone: str, weights: str | Path | None, image_size: int) -> SamParts:
+    """A SAM with its weights.
+
+    Args:
+        backbone: nano, vit_t, vit_b, vit_l or vit_h.
+        weights: SAM's checkpoint or a directory of them; default: $PISAM_WEIGHTS. `nano` has none.
+        image_size: side S of the square frame, a multiple of 64.
+
+    Raises:
+        PisamError: weights absent, unreadable or of another model.
+        ValueError: unknown backbone or a size that is no multiple of 64.
+    """
+    path = None
+    if backbone in FILE_PATTERNS:
+        location = weights or os.environ.get("PISAM_WEIGHTS")
+        if location is None:
+            raise PisamError(
+                f"SAM weights for {backbone}: none given; set model.weights or PISAM_WEIGHTS to SAM's "
+                "checkpoint or a directory that holds it"
+            )
+        path = find_sam_weights(location, backbone)
+    parts = build_sam_parts(backbone, image_size)
+    if path is not None:
+        load_sam_weights(parts, path, image_size)
+    return parts
+
+
 def load_sam_weights(parts: SamParts, path: Path, image_size: int) -> None:
     """Load a SAM checkpoint into `parts`, strictly, after the declared names are removed.
 
     Raises:
         PisamError: unreadable file, or names or shapes that differ; the message lists them.
     """
-    state = {
+    load_sam_state(parts, read_checkpoint(path), image_size, what=f"SAM weights {path}")
+
+
+def load_sam_state(parts: SamParts, state: Mapping[str, Tensor], image_size: int, *, what: str) -> None:
+    """Load a state in SAM's names; see `load_sam_weights`, `what` begins the message of an error."""
+    used = {
         name: value
-        for name, value in read_checkpoint(path).items()
+        for name, value in state.items()
         if not any(fnmatch(name, pattern) for pattern in DECLARED_UNUSED)
     }
-    state = fit_positions(state, image_size)
     modules = nn.ModuleDict(
         {
             "image_encoder": parts.image_encoder,
@@ -81,7 +113,7 @@ def load_sam_weights(parts: SamParts, path: Path, image_size: int) -> None:
             "mask_decoder": parts.mask_decoder,
         }
     )
-    load_strictly(modules, state, what=f"SAM weights {path}")
+    load_strictly(modules, fit_positions(used, image_size), what=what)
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:

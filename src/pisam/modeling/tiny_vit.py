@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
-
 from torch import Tensor
 
-with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-    # timm warns of moved names and of models registered twice; neither concerns us.
-    warnings.simplefilter("ignore")
-    from segment_anything_hq.modeling import TinyViT
+from pisam.modeling.sam_hq_package import TinyViT
 
 EARLY_DIM = 160
 EARLY_STAGE = 1

@@ -22,6 +22,8 @@ class DecoderStage(Stage):
         dice: weight of the Dice loss in each.
     """
 
+    model: PiSam
+
     def __init__(
         self,
         model: PiSam,

@@ -24,6 +24,8 @@ class InteractorStage(Stage):
         dice: weight of the Dice loss.
     """
 
+    model: PiSam
+
     def __init__(
         self, model: PiSam, *, lr: float = 1e-3, high_res: float = 1.0, bce: float = 1.0, dice: float = 1.0
     ) -> None:

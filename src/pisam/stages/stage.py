@@ -9,13 +9,14 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from pisam.losses import MaskLoss
-from pisam.modeling.pisam import Part, PiSam, checkpoint_of, load_checkpoint
+from pisam.modeling.pisam import checkpoint_of, load_checkpoint
+from pisam.modeling.sam_network import Part, SamNetwork
 from pisam.stages.optim import adam_with_cosine
 from pisam.types import Batch
 
 
 class Stage(LightningModule):
-    """A training of one part of Pi-SAM; everything else is frozen.
+    """A training of one part of a network; everything else is frozen.
 
     Args:
         model: the network.
@@ -25,7 +26,9 @@ class Stage(LightningModule):
         dice: weight of the Dice loss.
     """
 
-    def __init__(self, model: PiSam, *, part: Part, lr: float, bce: float, dice: float) -> None:
+    model: SamNetwork
+
+    def __init__(self, model: SamNetwork, *, part: Part, lr: float, bce: float, dice: float) -> None:
         super().__init__()
         model.train_only(part)
         self.model = model

@@ -1,0 +1,155 @@
+"""HQ-SAM (Ke et al., NeurIPS 2023) on frozen SAM: the layers of the authors' package, batched over images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import MaskDecoder
+from torch import Tensor, nn
+
+from pisam.errors import PisamError
+from pisam.modeling.backbones import SamParts, build_sam_parts
+from pisam.modeling.sam_network import SamNetwork
+from pisam.modeling.sam_weights import load_sam, load_sam_state, read_checkpoint
+from pisam.types import Prediction, SamFeatures
+
+HQ_PARTS = ("hf_token", "hf_mlp", "compress_vit_feat", "embedding_encoder", "embedding_maskfeature")
+BACKBONE_OF_EARLY_DIM = {160: "vit_t", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+
+
+class HqMasks(NamedTuple):
+    """The two masks of HQ-SAM, logits at a quarter of the frame.
+
+    Attributes:
+        sam: float (B, 1, F, F), SAM's single mask as its decoder gives it with the HQ token among its own.
+        hq: float (B, 1, F, F), the mask of the HQ token.
+    """
+
+    sam: Tensor
+    hq: Tensor
+
+
+class HqMaskDecoder(nn.Module):
+    """The trained layers of the authors' `MaskDecoderHQ` around SAM's frozen mask decoder.
+
+    Args:
+        sam_decoder: SAM's mask decoder; frozen by the owner of this module.
+        early_dim: channels D of the early encoder feature.
+    """
+
+    def __init__(self, *, sam_decoder: MaskDecoder, early_dim: int) -> None:
+        super().__init__()
+        # Imported here, because timm is slow to load and Pi-SAM alone does not need it.
+        from pisam.modeling.sam_hq_package import MaskDecoderHQ
+
+        theirs = MaskDecoderHQ(
+            transformer_dim=sam_decoder.transformer_dim,
+            transformer=sam_decoder.transformer,
+            vit_dim=early_dim,
+        )
+        self.sam_decoder = sam_decoder
+        self.hf_token = theirs.hf_token
+        self.hf_mlp = theirs.hf_mlp
+        self.compress_vit_feat = theirs.compress_vit_feat
+        self.embedding_encoder = theirs.embedding_encoder
+        self.embedding_maskfeature = theirs.embedding_maskfeature
+
+    def forward(self, features: SamFeatures) -> HqMasks:
+        """Masks of a batch of images with one prompt each.
+
+        The authors' forward repeats one image over many prompts; here each sample has its own image.
+        """
+        sam = self.sam_decoder
+        learned = torch.cat([sam.iou_token.weight, sam.mask_tokens.weight, self.hf_token.weight])
+        batch = len(features.image_embedding)
+        tokens = torch.cat([learned.expand(batch, -1, -1), features.sparse_prompt], dim=1)
+        source = features.image_embedding + features.dense_prompt
+        tokens_out, source_out = sam.transformer(source, features.position.expand_as(source), tokens)
+
+        upscaled = sam.output_upscaling(source_out.transpose(1, 2).view_as(source))  # (B, 32, F, F)
+        hq_feature = self.embedding_encoder(features.image_embedding) + self.compress_vit_feat(features.early)
+        hq_upscaled = self.embedding_maskfeature(upscaled) + hq_feature
+
+        single_mask_out, hf_out = tokens_out[:, 1], tokens_out[:, len(learned) - 1]
+        return HqMasks(
+            sam=_project(sam.output_hypernetworks_mlps[0](single_mask_out), upscaled),
+            hq=_project(self.hf_mlp(hf_out), hq_upscaled),
+        )
+
+
+class HqSam(SamNetwork):
+    """HQ-SAM: SAM's encoders and mask decoder, frozen, and the HQ token with its features.
+
+    Args:
+        backbone: name of the SAM backbone.
+        image_size: side S of the square frame.
+        parts: a SAM with its weights loaded.
+    """
+
+    kind = "hq"
+    decoder: HqMaskDecoder
+
+    def __init__(self, *, backbone: str, image_size: int, parts: SamParts) -> None:
+        decoder = HqMaskDecoder(sam_decoder=parts.mask_decoder, early_dim=parts.early_dim)
+        super().__init__(backbone=backbone, image_size=image_size, parts=parts, decoder=decoder)
+
+    def forward(self, image: Tensor, box: Tensor) -> Prediction:
+        """The mask of the HQ token, at its own resolution and enlarged to the frame as SAM enlarges masks.
+
+        Args:
+            image: uint8 (B, 3, S, S) RGB.
+            box: float (B, 4), xyxy edges in pixels of the frame.
+        """
+        low_res = self.decoder(self.encoder(self.normalise(image), box)).hq
+        high_res = F.interpolate(low_res, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        return Prediction(low_res, high_res)
+
+
+def build_hq_sam(backbone: str, weights: str | Path | None = None, image_size: int = 1024) -> HqSam:
+    """An HQ-SAM with SAM's weights loaded and its own parts freshly initialised; see `build_model`."""
+    return HqSam(backbone=backbone, image_size=image_size, parts=load_sam(backbone, weights, image_size))
+
+
+def is_published_hq(contents: dict) -> bool:
+    """Whether a checkpoint's contents are a published HQ-SAM, SAM included, in the authors' names."""
+    return all(f"mask_decoder.{name}" in contents for name in ("hf_token.weight", "iou_token.weight"))
+
+
+def load_published_hq(checkpoint: str | Path, image_size: int = 1024) -> HqSam:
+    """A published HQ-SAM (`sam_hq_vit_*.pth`), which holds its SAM too, in evaluation mode.
+
+    Args:
+        checkpoint: a state dict in the names of the authors' package; the backbone is read off its shapes.
+        image_size: side S of the frame; position tables are fitted to it.
+
+    Raises:
+        PisamError: no published HQ-SAM, or names or shapes that differ; the message lists them.
+    """
+    path = Path(checkpoint)
+    state = read_checkpoint(path)
+    early = state.get("mask_decoder.compress_vit_feat.0.weight")
+    if not is_published_hq(state) or early is None or len(early) not in BACKBONE_OF_EARLY_DIM:
+        raise PisamError(
+            f"checkpoint {path}: no published HQ-SAM, which has mask_decoder.hf_token.weight and "
+            f"mask_decoder.compress_vit_feat.0.weight with one of {sorted(BACKBONE_OF_EARLY_DIM)} rows"
+        )
+    prefixes = tuple(f"mask_decoder.{part}." for part in HQ_PARTS)
+    own = {name: value for name, value in state.items() if name.startswith(prefixes)}
+    sam = {name: value for name, value in state.items() if name not in own}
+    backbone = BACKBONE_OF_EARLY_DIM[len(early)]
+    parts = build_sam_parts(backbone, image_size)
+    load_sam_state(parts, sam, image_size, what=f"HQ-SAM weights {path}")
+    model = HqSam(backbone=backbone, image_size=image_size, parts=parts)
+    model.load_own_state(
+        {name.replace("mask_decoder.", "decoder.", 1): value for name, value in own.items()},
+        what=f"HQ-SAM weights {path}",
+    )
+    return model.eval()
+
+
+def _project(token: Tensor, feature: Tensor) -> Tensor:
+    """Mask logits (B, 1, F, F) of a token (B, 32) on a feature (B, 32, F, F)."""
+    return (token.unsqueeze(1) @ feature.flatten(2)).view(len(token), 1, *feature.shape[-2:])
