@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from pisam import build
 from pisam.callbacks.click_simulation import ClickSimulation
+from pisam.callbacks.interaction_iou import InteractionIoU
 from pisam.callbacks.mask_panels import MaskPanels
 from pisam.config import Config, StageConfig
 from pisam.errors import PisamError
@@ -115,18 +118,46 @@ def test_duration_in_epochs_or_in_steps() -> None:
         ("auto", 1, 2, True),
         ("auto", 1, 1, False),
         ("auto", [0], 1, False),
-        ("ddp_find_unused_parameters_true", 2, 1, False),
+        ("ddp_find_unused_parameters_true", 2, 1, True),
     ],
 )
 def test_several_ranks_mean_ddp_without_resending_sams_buffers(
     name: str, devices: Any, nodes: int, ddp: bool
 ) -> None:
-    strategy = build.build_strategy(name, devices, nodes)
+    strategy = build.build_strategy(name, devices, nodes, 2.5)
     if ddp:
         assert isinstance(strategy, DDPStrategy)
-        assert strategy._ddp_kwargs == {"broadcast_buffers": False}
+        assert strategy._ddp_kwargs == {
+            "broadcast_buffers": False,
+            "find_unused_parameters": "unused" in name,
+        }
+        assert strategy._timeout == timedelta(minutes=2.5)
     else:
         assert strategy == name
+
+
+def test_trainer_waits_for_other_ranks_as_long_as_configured(tmp_path: Path) -> None:
+    overrides = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.timeout=0.5"]
+    trainer = build.build_trainer(small_config(tmp_path, tmp_path, *overrides), 1, [], [])
+    assert isinstance(trainer.strategy, DDPStrategy)
+    assert trainer.strategy._timeout == timedelta(seconds=30)
+
+
+def test_slurm_requeueing_is_left_to_the_jobs_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config(tmp_path, tmp_path)
+    assert not isinstance(environment_of(config), SLURMEnvironment)
+    variables = {"NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_ID": "7", "JOB_NAME": "x"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    environment = environment_of(config)
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "torchrun inside of a job")
+    assert not isinstance(environment_of(config), SLURMEnvironment)
+
+
+def environment_of(config: Config) -> Any:
+    return build.build_trainer(config, 1, [], [])._accelerator_connector.cluster_environment
 
 
 def built_callbacks(config: Config, number: int) -> list[Callback]:
@@ -137,9 +168,13 @@ def built_callbacks(config: Config, number: int) -> list[Callback]:
 def test_callbacks_take_the_configured_clicks_and_pictures(tmp_path: Path) -> None:
     overrides = ["clicks.max_clicks=3", "clicks.margin=0.5", "stage2.views=2", "logging.images=5"]
     callbacks = built_callbacks(small_config(tmp_path, tmp_path, *overrides), 2)
-    assert isinstance(callbacks[0], ClickSimulation), "what reads the clicks comes after it"
-    assert (callbacks[0].max_clicks, callbacks[0].simulation["margin"]) == (3, 0.5)
-    assert callbacks[0].frozen_features is not None
+    (simulation,) = (callback for callback in callbacks if isinstance(callback, ClickSimulation))
+    readers = (InteractionIoU, MaskPanels)
+    assert all(
+        callbacks.index(simulation) < callbacks.index(c) for c in callbacks if isinstance(c, readers)
+    ), "what reads the clicks comes after it"
+    assert (simulation.max_clicks, simulation.simulation["margin"]) == (3, 0.5)
+    assert simulation.frozen_features is not None
     assert [panels.images for panels in callbacks if isinstance(panels, MaskPanels)] == [5]
     assert [saved.monitor for saved in callbacks if isinstance(saved, ModelCheckpoint)] == [
         "val/iou_after",

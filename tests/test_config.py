@@ -159,6 +159,7 @@ BAD_ARGUMENTS = [
     ("trainer.devices=0", "trainer.devices: got 0, expected auto, a number of devices"),
     ("trainer.devices=[]", "trainer.devices: got [], expected auto, a number of devices"),
     ("trainer.devices=true", "trainer.devices: got True, expected auto, a number of devices"),
+    ("trainer.timeout=0", "trainer.timeout: got 0.0, expected a positive number of minutes"),
     ("trainer.max_time=1:00:00:00", "trainer.max_time: got '216000', expected \"DD:HH:MM:SS\" in quotes"),
     ("logging.mode=onlin", "logging.mode: got 'onlin', expected one of.*; did you mean online?"),
     ("logging.images=17", "logging.images: got 17, expected a number from 0 to 16"),

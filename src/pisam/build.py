@@ -12,13 +12,22 @@ from lightning.fabric import Fabric
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.plugins.environments import (
+    ClusterEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.strategies import DDPStrategy
 
 from pisam.callbacks.click_simulation import ClickSimulation
+from pisam.callbacks.finite_loss import FiniteLoss
+from pisam.callbacks.first_error import FirstError
 from pisam.callbacks.interaction_iou import InteractionIoU
 from pisam.callbacks.jsonl_logger import JsonLinesLogger
 from pisam.callbacks.mask_panels import MaskPanels
+from pisam.callbacks.preemption import Preemption
 from pisam.callbacks.run_summary import RunSummary
+from pisam.callbacks.same_start import SameStart
 from pisam.callbacks.segmentation_iou import SegmentationIoU
 from pisam.callbacks.trainability import TrainabilityGuard
 from pisam.config import Config, StageConfig, to_plain, training_sources
@@ -34,7 +43,6 @@ from pisam.stages.interactor_stage import InteractorStage
 from pisam.stages.stage import Stage
 
 MONITOR = {1: "val/iou", 2: "val/iou_after"}
-DDP_TIMEOUT = timedelta(minutes=10)
 
 
 def stage_dir(config: Config, number: int) -> Path:
@@ -146,6 +154,7 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
         "pictures": str(folder / "pictures") if config.logging.images else None,
     }
     own: list[Callback] = [
+        FiniteLoss(),
         TrainabilityGuard(),
         RunSummary(folder / "summary.json", monitor=MONITOR[number], facts=facts),
     ]
@@ -173,8 +182,11 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
         "auto_insert_metric_name": False,
     }
     return [
+        FirstError(),
+        SameStart(),
         *own,
         LearningRateMonitor("step"),
+        Preemption(checkpoints / "last.ckpt"),  # after all others: what it saves is the whole step
         ModelCheckpoint(filename="best", monitor=MONITOR[number], mode="max", **keep),
         ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep),
     ]
@@ -216,7 +228,8 @@ def build_trainer(config: Config, number: int, callbacks: list[Callback], logger
         accelerator=options.accelerator,
         devices=options.devices,
         num_nodes=options.num_nodes,
-        strategy=build_strategy(options.strategy, options.devices, options.num_nodes),
+        strategy=build_strategy(options.strategy, options.devices, options.num_nodes, options.timeout),
+        plugins=[*cluster_environment()],
         precision=precision,
         max_time=options.max_time,
         accumulate_grad_batches=schedule.accumulate,
@@ -250,11 +263,21 @@ def duration(schedule: StageConfig) -> dict[str, Any]:
     }
 
 
-def build_strategy(name: str, devices: Any, num_nodes: int) -> str | DDPStrategy:
-    """DDP with a timeout and without re-sending frozen SAM's buffers; other names go to Lightning."""
-    if name == "ddp" or (name == "auto" and (num_nodes > 1 or _several(devices))):
-        return DDPStrategy(broadcast_buffers=False, timeout=DDP_TIMEOUT)
-    return name
+def build_strategy(name: str, devices: Any, num_nodes: int, timeout: float = 10.0) -> str | DDPStrategy:
+    """DDP without re-sending frozen SAM's buffers, its timeout in minutes; alone, what Lightning chooses."""
+    if name == "auto" and num_nodes == 1 and not _several(devices):
+        return name
+    unused = name == "ddp_find_unused_parameters_true"
+    return DDPStrategy(
+        broadcast_buffers=False, find_unused_parameters=unused, timeout=timedelta(minutes=timeout)
+    )
+
+
+def cluster_environment() -> list[ClusterEnvironment]:
+    """SLURM without Lightning's own requeueing: `Preemption` saves and the job's script asks for a new turn."""
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        return [SLURMEnvironment(auto_requeue=False)]
+    return []
 
 
 def git_revision() -> dict[str, str]:

@@ -83,6 +83,7 @@ class TrainerConfig:
     strategy: str = "auto"
     precision: str = "32-true"  # 32-true, bf16-mixed, 16-mixed
     max_time: str | None = None  # "DD:HH:MM:SS"
+    timeout: float = 10.0  # minutes that ranks wait for each other before they give up
 
 
 @dataclass

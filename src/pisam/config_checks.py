@@ -90,6 +90,8 @@ def _wrong_numbers(config: dict[str, Any]) -> Iterator[WrongValue]:
         value = _value(config, key)
         if not (low <= value <= high and math.isfinite(value)):
             yield key, value, f"a number >= {low}" if math.isinf(high) else f"a number from {low} to {high}"
+    if not 0 < (timeout := config["trainer"]["timeout"]) < math.inf:
+        yield "trainer.timeout", timeout, "a positive number of minutes"
     if (size := config["model"]["image_size"]) % 64:
         yield "model.image_size", size, "a multiple of 64"
     for stage in ("stage1", "stage2"):

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from lightning.pytorch import seed_everything
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
 from pisam import build
+from pisam.callbacks.preemption import Preempted, Preemption
 from pisam.config import Config, save_config, to_plain
 from pisam.data.datamodule import PairDataModule
 from pisam.data.synthetic import write_quickstart
@@ -75,8 +77,10 @@ def train(config: Config, number: int) -> None:
     trainer = build.build_trainer(config, number, callbacks, loggers)
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SIGTERMException as exit_:  # told to go before there was anything to save
+        raise Preempted from exit_
     except SystemExit as exit_:
-        if trainer.interrupted:  # Lightning turns Ctrl-C into exit code 1
+        if trainer.interrupted and exit_.code == 1:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from exit_
         raise
     build.finish_logging(config)
@@ -84,6 +88,8 @@ def train(config: Config, number: int) -> None:
         print_table(config)
     else:
         _say(f"stage {number} stopped at trainer.max_time; the same command continues it")
+    if any(callback.agreed for callback in callbacks if isinstance(callback, Preemption)):
+        raise Preempted
 
 
 def evaluate(config: Config) -> None:

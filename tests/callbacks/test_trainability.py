@@ -21,33 +21,18 @@ def fit(stage: Stage, steps: int, *callbacks: Callback) -> None:
     trainer.fit(stage, loader(*(small_batch(seed=seed) for seed in range(steps))))
 
 
-class AtFirstBackward(Callback):
+class GradientForSam(Callback):
     """Spoils the training after the first backward pass, before the guard looks."""
 
-    def __init__(self, spoil: str) -> None:
-        self.spoil = spoil
-
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        parameters = dict(pl_module.named_parameters())
-        if self.spoil == "frozen":
-            frozen = parameters["model.decoder.sam_decoder.iou_token.weight"]
-            frozen.grad = torch.zeros_like(frozen)
-        elif self.spoil == "nan":
-            trained = next(p for p in parameters.values() if p.requires_grad)
-            assert trained.grad is not None
-            trained.grad[:] = float("nan")
+        frozen = dict(pl_module.named_parameters())["model.decoder.sam_decoder.iou_token.weight"]
+        frozen.grad = torch.zeros_like(frozen)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        ("frozen", "model.decoder.sam_decoder.iou_token.weight is frozen but has a gradient"),
-        ("nan", "has a gradient that is not finite"),
-    ],
-)
-def test_wrong_gradients_stop_the_run(spoil: str, message: str) -> None:
+def test_gradient_of_a_frozen_parameter_stops_the_run() -> None:
+    message = "model.decoder.sam_decoder.iou_token.weight is frozen but has a gradient"
     with pytest.raises(PisamError, match=message):
-        fit(DecoderStage(small_model()), 1, AtFirstBackward(spoil))
+        fit(DecoderStage(small_model()), 1, GradientForSam())
 
 
 def test_trained_parameter_outside_the_graph_stops_the_run() -> None:

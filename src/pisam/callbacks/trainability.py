@@ -32,20 +32,15 @@ class TrainabilityGuard(Callback):
             self._start = {n: p.detach().clone() for n, p in pl_module.named_parameters() if p.requires_grad}
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After the first backward pass: `grad is None` exactly for frozen parameters, else finite."""
+        """After the first backward pass `grad is None` exactly for frozen parameters."""
         if self._checked_gradients:
             return
         self._checked_gradients = True
-        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         for name, parameter in pl_module.named_parameters():
             gradient = parameter.grad
             if parameter.requires_grad != (gradient is not None):
                 state = "trained but has no" if parameter.requires_grad else "frozen but has a"
                 raise PisamError(f"parameter {name} is {state} gradient after the first backward pass")
-            if gradient is not None and not scaled and not gradient.isfinite().all():
-                raise PisamError(
-                    f"parameter {name} has a gradient that is not finite after the first backward pass"
-                )
 
     def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """After three steps that had a gradient, every trained tensor has moved."""

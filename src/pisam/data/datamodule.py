@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -139,6 +140,11 @@ class PairDataModule(LightningDataModule):
         """All validation sets in one loader, in the order of `set_names`, each sorted by id."""
         if self.val_set is None:
             raise PisamError("validation data is not set up; call setup() first")
+        if len(self.val_set) < self._world_size:
+            raise PisamError(
+                f"data.val: {len(self.val_set)} images for {self._world_size} ranks; each needs one at least, "
+                "so add images or use fewer devices"
+            )
         sampler = ValidationSampler(len(self.val_set), rank=self._rank, world_size=self._world_size)
         return self._loader(self.val_set, sampler, self.val_batch_size)
 
@@ -173,12 +179,14 @@ class PairDataModule(LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_single_threaded,
+            worker_init_fn=_begin_worker,
             # Its own generator: making an iterator must not advance the run's random state.
             generator=torch.Generator().manual_seed(0),
         )
 
 
-def _single_threaded(worker: int) -> None:
-    """OpenCV would start a thread per core in every worker."""
+def _begin_worker(worker: int) -> None:
+    """OpenCV would start a thread per core; a signal to the job's group would end workers before their step."""
     cv2.setNumThreads(0)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
