@@ -274,7 +274,7 @@ def build_strategy(name: str, devices: Any, num_nodes: int, timeout: float = 10.
 
 
 def cluster_environment() -> list[ClusterEnvironment]:
-    """SLURM without Lightning's own requeueing: `Preemption` saves and the job's script asks for a new turn."""
+    """SLURM without Lightning's own requeueing: `Preemption` saves, the job's script requeues."""
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
         return [SLURMEnvironment(auto_requeue=False)]
     return []

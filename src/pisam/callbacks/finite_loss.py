@@ -74,8 +74,8 @@ class FiniteLoss(Callback):
             fail_everywhere(
                 trainer,
                 f"step {trainer.global_step}: the {what}, and so it was in {self.in_a_row} steps in a row. "
-                "None of them changed the weights or was saved. Look at these samples, lower the learning rate "
-                "or choose another trainer.precision; the same command continues from the last checkpoint",
+                "None of them changed the weights or was saved. Look at these samples, lower the learning "
+                "rate or choose another trainer.precision; the same command continues from last.ckpt",
             )
         if trainer.is_global_zero:
             log.warning(

@@ -142,8 +142,8 @@ class PairDataModule(LightningDataModule):
             raise PisamError("validation data is not set up; call setup() first")
         if len(self.val_set) < self._world_size:
             raise PisamError(
-                f"data.val: {len(self.val_set)} images for {self._world_size} ranks; each needs one at least, "
-                "so add images or use fewer devices"
+                f"data.val: {len(self.val_set)} images for {self._world_size} ranks; each needs one at "
+                "least, so add images or use fewer devices"
             )
         sampler = ValidationSampler(len(self.val_set), rank=self._rank, world_size=self._world_size)
         return self._loader(self.val_set, sampler, self.val_batch_size)
@@ -186,7 +186,7 @@ class PairDataModule(LightningDataModule):
 
 
 def _begin_worker(worker: int) -> None:
-    """OpenCV would start a thread per core; a signal to the job's group would end workers before their step."""
+    """OpenCV would start a thread per core; a signal to the job would end workers before their step."""
     cv2.setNumThreads(0)
     if hasattr(os, "setpgrp"):
         os.setpgrp()
