@@ -25,6 +25,7 @@ ROWS = [
         "data.pairs",
         "data.image_files",
         "data.reading",
+        "data.prompts",
         "data.transforms",
         "data.sampler",
         "data.synthetic",

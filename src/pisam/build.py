@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from pisam.callbacks.segmentation_iou import SegmentationIoU
 from pisam.callbacks.trainability import TrainabilityGuard
 from pisam.config import Config, StageConfig, to_plain, training_sources
 from pisam.data.datamodule import PairDataModule
+from pisam.data.prompts import PromptMix
 from pisam.errors import PisamError
 from pisam.metrics.protocol import Protocol
 from pisam.modeling.hq_sam import HqSam, build_hq_sam
@@ -137,6 +139,7 @@ def build_data(config: Config, number: int) -> PairDataModule:
         flip=config.data.flip,
         jitter=config.data.jitter,
         views=config.stage2.views if number == 2 else 0,
+        prompts=PromptMix(**asdict(config.data.prompts)),
         seed=config.seed,
     )
 

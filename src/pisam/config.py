@@ -29,6 +29,16 @@ class ModelConfig:
 
 
 @dataclass
+class PromptsConfig:
+    box: float = 1.0  # how often each kind is drawn in training, in proportion
+    jittered_box: float = 0.0
+    points: float = 0.0
+    noisy_mask: float = 0.0
+    max_points: int = 10
+    box_noise: float = 0.1  # standard deviation of a jittered edge, as a share of the box's side
+
+
+@dataclass
 class DataConfig:
     root: str | None = None  # default: $PISAM_DATA_ROOT
     train: list[Any] = field(default_factory=list)  # known set names or {name, images, masks, weight, limit}
@@ -38,6 +48,7 @@ class DataConfig:
     workers: int = 4
     flip: bool = True
     jitter: list[float] = field(default_factory=lambda: [0.8, 1.6])  # [] = no large-scale jitter
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
     generate: bool = False  # write the generated sets of the quick start below root where they are missing
 
 

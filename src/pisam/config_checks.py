@@ -25,6 +25,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "model.image_size": (64, math.inf),
     "data.batch_size": (1, math.inf),
     "data.workers": (0, math.inf),
+    "data.prompts.box": (0, math.inf),
+    "data.prompts.jittered_box": (0, math.inf),
+    "data.prompts.points": (0, math.inf),
+    "data.prompts.noisy_mask": (0, math.inf),
+    "data.prompts.max_points": (1, math.inf),
+    "data.prompts.box_noise": (0, math.inf),
     "stage1.epochs": (1, math.inf),
     "stage2.epochs": (1, math.inf),
     "stage1.accumulate": (1, math.inf),
@@ -42,6 +48,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "trainer.num_nodes": (1, math.inf),
     "logging.images": (0, 16),
 }
+
+PROMPT_KINDS = ("box", "jittered_box", "points", "noisy_mask")
 
 WrongValue = tuple[str, Any, str]
 
@@ -107,6 +115,9 @@ def _wrong_shapes(config: dict[str, Any]) -> Iterator[WrongValue]:
     jitter = config["data"]["jitter"]
     if jitter and not (len(jitter) == 2 and 0 < jitter[0] < jitter[1] < math.inf):
         yield "data.jitter", jitter, "[] or two increasing positive numbers"
+    shares = {kind: config["data"]["prompts"][kind] for kind in PROMPT_KINDS}
+    if not any(shares.values()):
+        yield "data.prompts", shares, "a positive number for at least one kind"
     devices = config["trainer"]["devices"]
     counted = type(devices) is int and (devices > 0 or devices == -1)
     listed = isinstance(devices, list) and all(type(index) is int and index >= 0 for index in devices)

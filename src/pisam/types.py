@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -41,16 +42,41 @@ class Clicks:
         return Clicks(self.points.to(device), self.labels.to(device), self.valid.to(device))
 
 
+PromptKind = Literal["box", "points", "mask"]
+
+
+@dataclass
+class Prompts:
+    """What tells SAM which object is meant, where that is not the box alone; one kind per sample.
+
+    Attributes:
+        kinds: B kinds; the others' fields are not read for a sample.
+        points: on the object or beside it, in pixels of the S x S frame, as SAM's own point prompts.
+        mask: float (B, 1, F, F), logits of a rough mask.
+    """
+
+    kinds: Sequence[PromptKind]
+    points: Clicks
+    mask: Tensor
+
+    def select(self, rows: Sequence[int]) -> Prompts:
+        """The prompts of some of the samples."""
+        clicks = self.points
+        points = Clicks(clicks.points[rows], clicks.labels[rows], clicks.valid[rows])
+        return Prompts([self.kinds[row] for row in rows], points, self.mask[rows])
+
+
 @dataclass
 class SamFeatures:
-    """What frozen SAM says of an image and its box prompt.
+    """What frozen SAM says of an image and its prompt.
 
     Attributes:
         image_embedding: float (B, 256, E, E).
         early: float (B, D, E, E), the output of an early encoder block; D depends on the backbone.
-        sparse_prompt: float (B, 2, 256), the two corners of the box.
+        sparse_prompt: float (B, N, 256), the tokens of the prompt: two corners of a box, or points.
         dense_prompt: float (B, 256, E, E).
         position: float (1, 256, E, E), SAM's position code of the embedding's pixels.
+        prompt_lengths: how many of its N tokens each sample has, the rest being padding; None = all have N.
     """
 
     image_embedding: Tensor
@@ -58,6 +84,28 @@ class SamFeatures:
     sparse_prompt: Tensor
     dense_prompt: Tensor
     position: Tensor
+    prompt_lengths: Sequence[int] | None = None
+
+    def by_prompt_length(self) -> list[tuple[list[int], SamFeatures]]:
+        """Rows of the batch and their features, in groups of one number of tokens, without padding.
+
+        SAM's transformer knows no padding, so samples with different prompts go through it in groups.
+        """
+        lengths = self.prompt_lengths
+        if lengths is None:
+            return [(list(range(len(self.sparse_prompt))), self)]
+        groups = []
+        for length in sorted(set(lengths)):
+            rows = [row for row, own in enumerate(lengths) if own == length]
+            group = SamFeatures(
+                image_embedding=self.image_embedding[rows],
+                early=self.early[rows],
+                sparse_prompt=self.sparse_prompt[rows, :length],
+                dense_prompt=self.dense_prompt[rows],
+                position=self.position,
+            )
+            groups.append((rows, group))
+        return groups
 
 
 @dataclass
@@ -102,6 +150,7 @@ class Batch:
         seeds: B integers, a function of (seed, epoch, sample id) alone.
         views: B integers: which augmented view of its image a sample is, where views repeat; else 0.
         original_masks: in validation, B bool tensors (H, W) at original size; empty in training.
+        prompts: what SAM is prompted with; None = every box, as always in validation.
         clicks: filled by the click simulator.
         objects: filled with the frozen decoder's object features where they were computed already.
         straight_forward: filled with the prediction before any click where it was computed already.
@@ -116,6 +165,7 @@ class Batch:
     seeds: Sequence[int]
     views: Sequence[int] = ()
     original_masks: Sequence[Tensor] = field(default_factory=list)
+    prompts: Prompts | None = None
     clicks: Clicks | None = None
     objects: ObjectFeatures | None = None
     straight_forward: Prediction | None = None

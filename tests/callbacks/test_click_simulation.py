@@ -12,7 +12,7 @@ from torch import Tensor
 from pisam.callbacks.click_simulation import ClickSimulation
 from pisam.callbacks.frozen_features import FrozenFeatures
 from pisam.stages.interactor_stage import InteractorStage
-from pisam.types import Batch, Clicks, ObjectFeatures, Prediction
+from pisam.types import Batch, Clicks, ObjectFeatures, Prediction, Prompts
 from small_runs import loader, quiet_trainer, small_batch, small_model
 
 CLICKS = 6
@@ -143,8 +143,10 @@ class PaddingWrong(InteractorStage):
 
     mask: Tensor
 
-    def straight_forward(self, image: Tensor, box: Tensor) -> tuple[ObjectFeatures, Prediction]:
-        objects, prediction = super().straight_forward(image, box)
+    def straight_forward(
+        self, image: Tensor, box: Tensor, prompts: Prompts | None = None
+    ) -> tuple[ObjectFeatures, Prediction]:
+        objects, prediction = super().straight_forward(image, box, prompts)
         logits = torch.where(self.mask, 5.0, -5.0)
         logits[..., 20:30, 20:30] = -5.0
         logits[..., :, 48:] = 5.0
@@ -190,7 +192,7 @@ def test_cache_is_used_where_views_repeat_and_changes_nothing() -> None:
 def test_cache_tells_parts_sets_ids_and_views_apart() -> None:
     calls = 0
 
-    def compute(image: Tensor, box: Tensor) -> tuple[ObjectFeatures, Prediction]:
+    def compute(image: Tensor, box: Tensor, prompts: Prompts | None) -> tuple[ObjectFeatures, Prediction]:
         nonlocal calls
         calls += 1
         value: Tensor = torch.full((1, 1, 1, 1), float(calls))
@@ -215,7 +217,7 @@ def test_cache_tells_parts_sets_ids_and_views_apart() -> None:
 def test_cache_computes_only_the_samples_it_does_not_know() -> None:
     computed: list[float] = []
 
-    def compute(image: Tensor, box: Tensor) -> tuple[ObjectFeatures, Prediction]:
+    def compute(image: Tensor, box: Tensor, prompts: Prompts | None) -> tuple[ObjectFeatures, Prediction]:
         computed.extend(box[:, 0].tolist())
         value = box[:, :1, None, None]
         return ObjectFeatures(value, value[:, :, 0, 0]), Prediction(value, value)

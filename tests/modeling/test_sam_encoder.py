@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pisam.modeling.backbones import EarlyFeatureViT, build_mask_decoder, build_prompt_encoder
 from pisam.modeling.pisam import build_model
 from pisam.modeling.sam_encoder import SamEncoder
-from pisam.types import SamFeatures
+from pisam.types import Clicks, Prompts, SamFeatures
 
 
 def low_res_logits_of_sam(sam: Sam, image: Tensor, box: Tensor) -> Tensor:
@@ -92,6 +92,76 @@ def test_features_carry_no_gradient_and_prompts_can_follow_later() -> None:
     at_once = model.encoder(image, box)
     later = model.encoder.prompt(*model.encoder.image_encoder(image), box)
 
-    for name in vars(at_once):
+    assert at_once.prompt_lengths is None
+    for name in ("image_embedding", "early", "sparse_prompt", "dense_prompt", "position"):
         assert not getattr(at_once, name).requires_grad
         assert torch.equal(getattr(at_once, name), getattr(later, name))
+
+
+def mixed_prompts() -> Prompts:
+    """A box, three points (one of them beside the object), a mask, one point."""
+    valid = torch.tensor([[0, 0, 0], [1, 1, 1], [0, 0, 0], [1, 0, 0]], dtype=torch.bool)
+    points = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(1)) * 64
+    clicks = Clicks(points, torch.tensor([[0, 0, 0], [1, 0, 1], [0, 0, 0], [1, 0, 0]]), valid)
+    return Prompts(["box", "points", "mask", "points"], clicks, 5 * normal(4, 1, 16, 16, seed=5))
+
+
+@torch.no_grad()
+def test_prompts_are_encoded_as_sam_encodes_each_alone() -> None:
+    model = build_model("nano", image_size=64)
+    sam, prompts = model.encoder.prompt_encoder, mixed_prompts()
+    box = torch.tensor([[1.0, 2, 30, 40]]).repeat(4, 1)
+
+    features = model.encoder(normal(4, 3, 64, 64), box, prompts)
+
+    # In SAM's own predictor a point is given as the index of its pixel.
+    points = (prompts.points.points[1:2] - 0.5, prompts.points.labels[1:2])
+    expected = [
+        sam(points=None, boxes=torch.tensor([[1.0, 2, 29, 39]]), masks=None),
+        sam(points=points, boxes=None, masks=None),
+        sam(points=None, boxes=None, masks=prompts.mask[2:3]),
+    ]
+    assert features.prompt_lengths == [2, 4, 0, 2]
+    for row, (sparse, dense) in enumerate(expected):
+        length = sparse.shape[1]
+        assert features.prompt_lengths[row] == length
+        assert torch.equal(features.sparse_prompt[row, :length], sparse[0])
+        assert torch.equal(features.dense_prompt[row], dense[0])
+
+
+@torch.no_grad()
+def test_a_batch_of_mixed_prompts_gives_what_each_sample_gives_alone() -> None:
+    model = randomise(build_model("nano", image_size=64), scale=0.1).eval()
+    image = torch.cat([random_image(64), random_image(64).flip(2)] * 2)
+    box, prompts = torch.tensor([[1.0, 2, 30, 40]]).repeat(4, 1), mixed_prompts()
+
+    _, together = model.straight_forward(image, box, prompts)
+    _, boxes = model.straight_forward(image, box)
+
+    for row in range(4):
+        single = slice(row, row + 1)
+        _, alone = model.straight_forward(image[single], box[single], prompts.select([row]))
+        torch.testing.assert_close(together.high_res[single], alone.high_res, atol=1e-5, rtol=1e-4)
+        change = (together.low_res[row] - boxes.low_res[row]).abs().max() / boxes.low_res[row].abs().max()
+        assert (change > 1e-4) == (prompts.kinds[row] != "box")
+
+
+def test_boxes_by_kind_are_the_boxes_bit_by_bit() -> None:
+    model = build_model("nano", image_size=64)
+    image, box = normal(2, 3, 64, 64), torch.tensor([[1.0, 2, 30, 40], [5.0, 6, 7, 8]])
+    clicks = Clicks(
+        torch.zeros(2, 0, 2), torch.zeros(2, 0, dtype=torch.long), torch.zeros(2, 0, dtype=torch.bool)
+    )
+    plain = model.encoder(image, box)
+    named = model.encoder(image, box, Prompts(["box", "box"], clicks, torch.zeros(2, 1, 16, 16)))
+    assert torch.equal(plain.sparse_prompt, named.sparse_prompt)
+    assert torch.equal(plain.dense_prompt, named.dense_prompt)
+
+
+def test_gradient_reaches_the_output_token_through_every_group() -> None:
+    model = build_model("nano", image_size=64)
+    model.train_only("decoder")
+    box = torch.tensor([[1.0, 2, 30, 40]]).repeat(4, 1)
+    _, prediction = model.straight_forward(torch.cat([random_image(64)] * 4), box, mixed_prompts())
+    prediction.low_res.square().mean().backward()
+    assert model.decoder.output_token.weight.grad.abs().sum() > 0

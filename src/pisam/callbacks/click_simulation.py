@@ -56,7 +56,7 @@ class ClickSimulation(Callback):
         compute: Compute = pl_module.straight_forward
         with trainer.precision_plugin.forward_context():
             if self.frozen_features is None:
-                batch.objects, batch.straight_forward = compute(batch.image, batch.box)
+                batch.objects, batch.straight_forward = compute(batch.image, batch.box, batch.prompts)
             else:
                 batch.objects, batch.straight_forward = self.frozen_features(batch, part, compute)
         predicted = (batch.straight_forward.high_res > 0) & _content(batch)

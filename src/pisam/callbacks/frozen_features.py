@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pisam.types import Batch, ObjectFeatures, Prediction
+from pisam.types import Batch, ObjectFeatures, Prediction, Prompts
 
 Key = tuple[str, str, str, int]
-Compute = Callable[[Tensor, Tensor], tuple[ObjectFeatures, Prediction]]
+Compute = Callable[[Tensor, Tensor, Prompts | None], tuple[ObjectFeatures, Prediction]]
 
 
 class FrozenFeatures:
@@ -25,12 +25,13 @@ class FrozenFeatures:
         Args:
             batch: its `views` tell the augmented views of an image apart.
             part: "train" or "val".
-            compute: the frozen network, from images (B, 3, S, S) and boxes (B, 4).
+            compute: the frozen network, from images (B, 3, S, S), boxes (B, 4) and prompts.
         """
         keys = [(part, *key) for key in zip(batch.sets, batch.ids, batch.views, strict=True)]
         new = [index for index, key in enumerate(keys) if key not in self._kept]
         if new:
-            objects, prediction = compute(batch.image[new], batch.box[new])
+            prompts = None if batch.prompts is None else batch.prompts.select(new)
+            objects, prediction = compute(batch.image[new], batch.box[new], prompts)
             fields = (objects.enhanced, objects.token, prediction.low_res, prediction.high_res)
             for index, values in zip(new, zip(*fields, strict=True), strict=True):
                 self._kept[keys[index]] = tuple(value.to("cpu", copy=True) for value in values)

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from pisam.data.dataset import PairDataset, collate
+from pisam.data.prompts import PromptMix
 from pisam.data.reading import read_pair
 from pisam.data.sampler import TrainingSampler, ValidationSampler
 from pisam.data.sources import Entry, resolve_sources
@@ -40,6 +41,7 @@ class PairDataModule(LightningDataModule):
         flip: mirror half of the training views.
         jitter: range of the large-scale jitter; empty or None for none.
         views: number of training views per image, 0 = endless.
+        prompts: what training samples are prompted with, only boxes by default.
         seed: of order, views and sample seeds.
     """
 
@@ -56,6 +58,7 @@ class PairDataModule(LightningDataModule):
         flip: bool = True,
         jitter: Sequence[float] | None = (0.8, 1.6),
         views: int = 0,
+        prompts: PromptMix | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -69,6 +72,7 @@ class PairDataModule(LightningDataModule):
         self.flip = flip
         self.jitter = (jitter[0], jitter[1]) if jitter else None
         self.views = views
+        self.prompts = prompts
         self.seed = seed
         self.train_set: PairDataset | None = None
         self.val_set: PairDataset | None = None
@@ -103,6 +107,7 @@ class PairDataModule(LightningDataModule):
                 flip=self.flip,
                 jitter=self.jitter,
                 views=self.views,
+                prompts=self.prompts,
                 seed=self.seed,
             )
         if self._rank == 0:

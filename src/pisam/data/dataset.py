@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pisam.data.pairs import Pair, list_pairs
+from pisam.data.prompts import Prompt, PromptMix, draw_prompt
 from pisam.data.reading import read_pair
 from pisam.data.sampler import Key
 from pisam.data.sources import Source
 from pisam.data.transforms import frame_for_training, frame_for_validation
 from pisam.errors import PisamError
 from pisam.seeding import derive_seed
-from pisam.types import Batch
+from pisam.types import Batch, Clicks, Prompts
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Sample:
         seed: for whatever else is drawn for this sample.
         view: index of its augmented view, 0 where views do not repeat.
         original_mask: bool (H, W) in validation, else None.
+        prompt: in training with prompts other than boxes, else None.
     """
 
     image: Tensor
@@ -45,6 +47,7 @@ class Sample:
     seed: int
     view: int = 0
     original_mask: Tensor | None = None
+    prompt: Prompt | None = None
 
 
 class PairDataset(Dataset[Sample]):
@@ -57,7 +60,8 @@ class PairDataset(Dataset[Sample]):
         flip: mirror half of the training views.
         jitter: range of the large-scale jitter, None for none.
         views: number of different training views per image, taken in turn by the epochs; 0 = endless.
-        seed: views and sample seeds are a function of (seed, epoch, set, id) alone.
+        prompts: what training samples are prompted with; only boxes by default, and always in validation.
+        seed: views, prompts and sample seeds are a function of (seed, epoch, set, id) alone.
 
     Raises:
         PisamError: a folder is missing or empty, or an image lacks its mask.
@@ -72,6 +76,7 @@ class PairDataset(Dataset[Sample]):
         flip: bool = True,
         jitter: tuple[float, float] | None = (0.8, 1.6),
         views: int = 0,
+        prompts: PromptMix | None = None,
         seed: int = 0,
     ) -> None:
         self.sources = list(sources)
@@ -83,6 +88,7 @@ class PairDataset(Dataset[Sample]):
         self.flip = flip
         self.jitter = jitter
         self.views = views
+        self.prompts = prompts or PromptMix()
         self.seed = seed
 
     def __len__(self) -> int:
@@ -117,15 +123,19 @@ class PairDataset(Dataset[Sample]):
         rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "view"))
         image, mask = read_pair(pair.image, pair.mask)
         framed = frame_for_training(image, mask, self.image_size, rng, flip=self.flip, jitter=self.jitter)
+        # Views return with their prompts, for what is cached of a view belongs to both.
+        rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "prompt"))
+        prompt = draw_prompt(framed.mask, framed.box, framed.extent, self.prompts, rng)
         return Sample(
             image=_chw(framed.image),
             mask=torch.from_numpy(framed.mask)[None],
-            box=torch.from_numpy(framed.box),
+            box=torch.from_numpy(prompt.box),
             extent=torch.tensor(framed.extent, dtype=torch.float32),
             id=pair.id,
             set=source.name,
             seed=derive_seed(self.seed, epoch, source.name, pair.id),
             view=view,
+            prompt=None if self.prompts.only_boxes else prompt,
         )
 
     def _sample(self, source: Source, pair: Pair) -> Sample:
@@ -155,7 +165,24 @@ def collate(samples: Sequence[Sample]) -> Batch:
         seeds=[sample.seed for sample in samples],
         views=[sample.view for sample in samples],
         original_masks=[sample.original_mask for sample in samples if sample.original_mask is not None],
+        prompts=_collate_prompts([sample.prompt for sample in samples if sample.prompt is not None]),
     )
+
+
+def _collate_prompts(prompts: Sequence[Prompt]) -> Prompts | None:
+    if not prompts:
+        return None
+    most = max(len(prompt.points) for prompt in prompts)
+    points = np.zeros((len(prompts), most, 2), dtype=np.float32)
+    valid = np.zeros((len(prompts), most), dtype=bool)
+    for row, prompt in enumerate(prompts):
+        points[row, : len(prompt.points)] = prompt.points
+        valid[row, : len(prompt.points)] = True
+    valid_points = torch.from_numpy(valid)
+    # All points lie on the object, hence label 1.
+    clicks = Clicks(torch.from_numpy(points), valid_points.long(), valid_points)
+    masks = torch.from_numpy(np.stack([prompt.mask for prompt in prompts])).unsqueeze(1)
+    return Prompts([prompt.kind for prompt in prompts], clicks, masks)
 
 
 def _chw(image: np.ndarray) -> Tensor:

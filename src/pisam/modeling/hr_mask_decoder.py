@@ -88,6 +88,14 @@ class HighResolutionMaskDecoder(nn.Module):
 
         SAM's `MaskDecoder.forward` repeats one image over many prompts; here each sample has its own image.
         """
+        groups = features.by_prompt_length()
+        if len(groups) == 1:
+            return self._run_sam_transformer(groups[0][1])
+        tokens, upscaled = zip(*(self._run_sam_transformer(group) for _, group in groups), strict=True)
+        place = torch.tensor([row for rows, _ in groups for row in rows]).argsort()
+        return torch.cat(tokens)[place], torch.cat(upscaled)[place]
+
+    def _run_sam_transformer(self, features: SamFeatures) -> tuple[Tensor, Tensor]:
         sam = self.sam_decoder
         learned = torch.cat([sam.iou_token.weight, sam.mask_tokens.weight, self.output_token.weight])
         batch = len(features.image_embedding)

@@ -13,7 +13,7 @@ from pisam.modeling.hr_mask_decoder import HighResolutionMaskDecoder
 from pisam.modeling.precise_interactor import PreciseInteractor
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import load_sam, read_checkpoint
-from pisam.types import Clicks, ObjectFeatures, Prediction
+from pisam.types import Clicks, ObjectFeatures, Prediction, Prompts
 
 CHECKPOINT_KEY = "pisam"  # where a checkpoint of ours says which model it belongs to
 
@@ -35,15 +35,18 @@ class PiSam(SamNetwork):
         super().__init__(backbone=backbone, image_size=image_size, parts=parts, decoder=decoder)
         self.interactor = PreciseInteractor()
 
-    def straight_forward(self, image: Tensor, box: Tensor) -> tuple[ObjectFeatures, Prediction]:
+    def straight_forward(
+        self, image: Tensor, box: Tensor, prompts: Prompts | None = None
+    ) -> tuple[ObjectFeatures, Prediction]:
         """The prediction before any click, and the object's features it was made from.
 
         Args:
             image: uint8 (B, 3, S, S) RGB.
             box: float (B, 4), xyxy edges in pixels of the frame.
+            prompts: other prompts in place of boxes; None = the boxes.
         """
         normalised = self.normalise(image)
-        return self.decoder(self.encoder(normalised, box), normalised)
+        return self.decoder(self.encoder(normalised, box, prompts), normalised)
 
     def interact(self, objects: ObjectFeatures, image: Tensor, clicks: Clicks) -> Tensor:
         """Logits (B, 1, S, S) after clicks (pixels of the frame); without any, the straight-forward ones."""

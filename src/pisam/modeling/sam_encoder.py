@@ -1,13 +1,14 @@
-"""SAM's frozen encoders: what they say of an image and a box."""
+"""SAM's frozen encoders: what they say of an image and a prompt."""
 
 from __future__ import annotations
 
 import torch
 from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from pisam.geometry import sam_boxes
-from pisam.types import SamFeatures
+from pisam.types import Prompts, SamFeatures
 
 
 class SamEncoder(nn.Module):
@@ -24,30 +25,56 @@ class SamEncoder(nn.Module):
         self.prompt_encoder = prompt_encoder
 
     @torch.no_grad()
-    def forward(self, image: Tensor, box: Tensor) -> SamFeatures:
+    def forward(self, image: Tensor, box: Tensor, prompts: Prompts | None = None) -> SamFeatures:
         """Encode.
 
         Args:
             image: float (B, 3, S, S), normalised.
             box: float (B, 4), xyxy edges in pixels of the frame, one per image.
+            prompts: other prompts in place of boxes; None = the boxes.
         """
         image_embedding, early = self.image_encoder(image)
-        return self.prompt(image_embedding, early, box)
+        return self.prompt(image_embedding, early, box, prompts)
 
     @torch.no_grad()
-    def prompt(self, image_embedding: Tensor, early: Tensor, box: Tensor) -> SamFeatures:
-        """Encode boxes for images that were encoded before.
+    def prompt(
+        self, image_embedding: Tensor, early: Tensor, box: Tensor, prompts: Prompts | None = None
+    ) -> SamFeatures:
+        """Encode prompts for images that were encoded before.
 
         Args:
             image_embedding: float (B, 256, E, E), from the image encoder.
             early: float (B, D, E, E), from the image encoder.
             box: as in `forward`.
+            prompts: as in `forward`.
         """
-        sparse_prompt, dense_prompt = self.prompt_encoder(points=None, boxes=sam_boxes(box), masks=None)
+        lengths = None
+        if prompts is None:
+            sparse_prompt, dense_prompt = self.prompt_encoder(points=None, boxes=sam_boxes(box), masks=None)
+        else:
+            encoded = [self._encode_one(box[row : row + 1], prompts, row) for row in range(len(box))]
+            lengths = [sparse.shape[1] for sparse, _ in encoded]
+            sparse_prompt = pad_sequence([sparse[0] for sparse, _ in encoded], batch_first=True)
+            dense_prompt = torch.cat([dense for _, dense in encoded])
         return SamFeatures(
             image_embedding=image_embedding,
             early=early,
             sparse_prompt=sparse_prompt,
             dense_prompt=dense_prompt,
             position=self.prompt_encoder.get_dense_pe(),
+            prompt_lengths=lengths,
         )
+
+    def _encode_one(self, box: Tensor, prompts: Prompts, row: int) -> tuple[Tensor, Tensor]:
+        """Tokens (1, N, 256) and dense prompt (1, 256, E, E) of one sample, in SAM's own words."""
+        match prompts.kinds[row]:
+            case "box":
+                return self.prompt_encoder(points=None, boxes=sam_boxes(box), masks=None)
+            case "points":
+                valid = prompts.points.valid[row]
+                # SAM adds 0.5 to the index of a pixel itself
+                points = prompts.points.points[row][valid] - 0.5
+                labels = prompts.points.labels[row][valid]
+                return self.prompt_encoder(points=(points[None], labels[None]), boxes=None, masks=None)
+            case "mask":
+                return self.prompt_encoder(points=None, boxes=None, masks=prompts.mask[row : row + 1])

@@ -39,7 +39,7 @@ class DecoderStage(Stage):
         self.high_res = high_res
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        _, prediction = self.model.straight_forward(batch.image, batch.box)
+        _, prediction = self.model.straight_forward(batch.image, batch.box, batch.prompts)
         where = (batch.mask, batch.extent, batch.seeds)
         low_res = self.combine(mask_loss(prediction.low_res, *where, purpose="low_res")).mean()
         high_res = self.combine(mask_loss(prediction.high_res, *where, purpose="high_res")).mean()

@@ -8,7 +8,7 @@ from torch import Tensor
 from pisam.losses import mask_loss
 from pisam.modeling.pisam import PiSam
 from pisam.stages.stage import Stage
-from pisam.types import Batch, ObjectFeatures, Prediction
+from pisam.types import Batch, ObjectFeatures, Prediction, Prompts
 
 
 class InteractorStage(Stage):
@@ -33,9 +33,11 @@ class InteractorStage(Stage):
         self.high_res = high_res
 
     @torch.no_grad()
-    def straight_forward(self, image: Tensor, box: Tensor) -> tuple[ObjectFeatures, Prediction]:
+    def straight_forward(
+        self, image: Tensor, box: Tensor, prompts: Prompts | None = None
+    ) -> tuple[ObjectFeatures, Prediction]:
         """What the frozen decoder says before any click; arguments as in `PiSam.straight_forward`."""
-        return self.model.straight_forward(image, box)
+        return self.model.straight_forward(image, box, prompts)
 
     def repaired(self, batch: Batch) -> Tensor:
         """Logits (B, 1, S, S) after the batch's clicks.
