@@ -29,7 +29,8 @@ def test_batched_equals_looped(decoder: HighResolutionMaskDecoder) -> None:
     assert prediction.low_res.shape == (3, 1, 16, 16)
     assert prediction.high_res.shape == (3, 1, 64, 64)
     for i in range(3):
-        one = {name: getattr(features, name)[i : i + 1] for name in vars(features) if name != "position"}
+        batched = ("image_embedding", "early", "sparse_prompt", "dense_prompt")
+        one = {name: getattr(features, name)[i : i + 1] for name in batched}
         alone_objects, alone = decoder(replace(features, **one), image[i : i + 1])
         for ours, theirs in [
             (objects.enhanced, alone_objects.enhanced),

