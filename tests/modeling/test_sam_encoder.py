@@ -13,6 +13,7 @@ from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor, nn
 
 from pisam.modeling.backbones import EarlyFeatureViT, build_mask_decoder, build_prompt_encoder
+from pisam.modeling.hq_sam import build_hq_sam
 from pisam.modeling.pisam import build_model
 from pisam.modeling.sam_encoder import SamEncoder
 from pisam.types import Clicks, Prompts, SamFeatures
@@ -127,6 +128,18 @@ def test_prompts_are_encoded_as_sam_encodes_each_alone() -> None:
         assert features.prompt_lengths[row] == length
         assert torch.equal(features.sparse_prompt[row, :length], sparse[0])
         assert torch.equal(features.dense_prompt[row], dense[0])
+
+
+@torch.no_grad()
+def test_hq_sam_takes_mixed_prompts_too() -> None:
+    model = randomise(build_hq_sam("nano", image_size=64), scale=0.1).eval()
+    image, prompts = torch.cat([random_image(64)] * 4), mixed_prompts()
+    box = torch.tensor([[1.0, 2, 30, 40]]).repeat(4, 1)
+    together = model(image, box, prompts).low_res
+    for row in range(4):
+        alone = model(image[:1], box[:1], prompts.select([row])).low_res
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(together[0], together[1], atol=1e-4)
 
 
 @torch.no_grad()

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from pisam.errors import PisamError
 from pisam.modeling.backbones import SamParts, build_sam_parts
 from pisam.modeling.sam_network import SamNetwork
+from pisam.modeling.sam_transformer import run_sam_transformer
 from pisam.modeling.sam_weights import load_sam, load_sam_state, read_checkpoint
-from pisam.types import Prediction, SamFeatures
+from pisam.types import Prediction, Prompts, SamFeatures
 
 HQ_PARTS = ("hf_token", "hf_mlp", "compress_vit_feat", "embedding_encoder", "embedding_maskfeature")
 BACKBONE_OF_EARLY_DIM = {160: "vit_t", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
@@ -58,22 +59,14 @@ class HqMaskDecoder(nn.Module):
         self.embedding_maskfeature = theirs.embedding_maskfeature
 
     def forward(self, features: SamFeatures) -> HqMasks:
-        """Masks of a batch of images with one prompt each.
-
-        The authors' forward repeats one image over many prompts; here each sample has its own image.
-        """
+        """Masks of a batch of images with one prompt each."""
         sam = self.sam_decoder
         learned = torch.cat([sam.iou_token.weight, sam.mask_tokens.weight, self.hf_token.weight])
-        batch = len(features.image_embedding)
-        tokens = torch.cat([learned.expand(batch, -1, -1), features.sparse_prompt], dim=1)
-        source = features.image_embedding + features.dense_prompt
-        tokens_out, source_out = sam.transformer(source, features.position.expand_as(source), tokens)
-
-        upscaled = sam.output_upscaling(source_out.transpose(1, 2).view_as(source))  # (B, 32, F, F)
+        tokens_out, upscaled = run_sam_transformer(sam, learned, features)  # (B, T, 256), (B, 32, F, F)
         hq_feature = self.embedding_encoder(features.image_embedding) + self.compress_vit_feat(features.early)
         hq_upscaled = self.embedding_maskfeature(upscaled) + hq_feature
 
-        single_mask_out, hf_out = tokens_out[:, 1], tokens_out[:, len(learned) - 1]
+        single_mask_out, hf_out = tokens_out[:, 1], tokens_out[:, -1]
         return HqMasks(
             sam=_project(sam.output_hypernetworks_mlps[0](single_mask_out), upscaled),
             hq=_project(self.hf_mlp(hf_out), hq_upscaled),
@@ -96,14 +89,15 @@ class HqSam(SamNetwork):
         decoder = HqMaskDecoder(sam_decoder=parts.mask_decoder, early_dim=parts.early_dim)
         super().__init__(backbone=backbone, image_size=image_size, parts=parts, decoder=decoder)
 
-    def forward(self, image: Tensor, box: Tensor) -> Prediction:
+    def forward(self, image: Tensor, box: Tensor, prompts: Prompts | None = None) -> Prediction:
         """The mask of the HQ token, at its own resolution and enlarged to the frame as SAM enlarges masks.
 
         Args:
             image: uint8 (B, 3, S, S) RGB.
             box: float (B, 4), xyxy edges in pixels of the frame.
+            prompts: other prompts in place of boxes; None = the boxes.
         """
-        low_res = self.decoder(self.encoder(self.normalise(image), box)).hq
+        low_res = self.decoder(self.encoder(self.normalise(image), box, prompts)).hq
         high_res = F.interpolate(low_res, size=image.shape[-2:], mode="bilinear", align_corners=False)
         return Prediction(low_res, high_res)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pisam.modeling.hr_conv_head import HRConvHead
 from pisam.modeling.layers import MLP, LayerNorm2d, conv3x3, upscale2x
 from pisam.modeling.object_embedder import ObjectEmbedder
+from pisam.modeling.sam_transformer import run_sam_transformer
 from pisam.types import ObjectFeatures, Prediction, SamFeatures
 
 
@@ -84,23 +85,8 @@ class HighResolutionMaskDecoder(nn.Module):
         return ObjectFeatures(enhanced, token), Prediction(low_res, high_res)
 
     def _run_sam_decoder(self, features: SamFeatures) -> tuple[Tensor, Tensor]:
-        """SAM's transformer with the output token among its own: (B, 256) and (B, 32, F, F).
-
-        SAM's `MaskDecoder.forward` repeats one image over many prompts; here each sample has its own image.
-        """
-        groups = features.by_prompt_length()
-        if len(groups) == 1:
-            return self._run_sam_transformer(groups[0][1])
-        tokens, upscaled = zip(*(self._run_sam_transformer(group) for _, group in groups), strict=True)
-        place = torch.tensor([row for rows, _ in groups for row in rows]).argsort()
-        return torch.cat(tokens)[place], torch.cat(upscaled)[place]
-
-    def _run_sam_transformer(self, features: SamFeatures) -> tuple[Tensor, Tensor]:
+        """SAM's transformer with the output token among its own: (B, 256) and (B, 32, F, F)."""
         sam = self.sam_decoder
         learned = torch.cat([sam.iou_token.weight, sam.mask_tokens.weight, self.output_token.weight])
-        batch = len(features.image_embedding)
-        tokens = torch.cat([learned.expand(batch, -1, -1), features.sparse_prompt], dim=1)
-        source = features.image_embedding + features.dense_prompt
-        tokens_out, source_out = sam.transformer(source, features.position.expand_as(source), tokens)
-        upscaled = sam.output_upscaling(source_out.transpose(1, 2).view_as(source))
-        return tokens_out[:, len(learned) - 1], upscaled
+        tokens_out, upscaled = run_sam_transformer(sam, learned, features)
+        return tokens_out[:, -1], upscaled

@@ -30,7 +30,7 @@ class HqStage(Stage):
         self.low_res = low_res
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits = self.model(batch.image, batch.box).low_res
+        logits = self.model(batch.image, batch.box, batch.prompts).low_res
         terms = mask_loss(logits, batch.mask, batch.extent, batch.seeds, purpose="low_res")
         loss = self.low_res * self.combine(terms).mean()
         self.log_losses({"loss": loss}, batch)
