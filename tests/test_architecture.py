@@ -12,7 +12,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 # Top to bottom. A prefix stands for all modules below it; the longest prefix of a module decides.
 ROWS = [
-    ["errors", "seeding", "files", "config_checks"],
+    ["errors", "seeding", "config_checks"],
+    ["files"],
     ["types", "config", "geometry"],
     [
         "losses",
@@ -34,7 +35,7 @@ ROWS = [
     ],
     ["modeling", "metrics", "data"],
     ["modeling.pisam", "modeling.released", "data.datamodule"],
-    ["predictor", "stages"],
+    ["predictor", "stages", "checkpoint_io"],
     ["evaluation"],
     ["callbacks"],
     ["build"],

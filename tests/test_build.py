@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from pisam import build
 from pisam.callbacks.click_simulation import ClickSimulation
 from pisam.callbacks.interaction_iou import InteractionIoU
+from pisam.callbacks.last_checkpoint import LastCheckpoint
 from pisam.callbacks.mask_panels import MaskPanels
 from pisam.config import Config, StageConfig
 from pisam.errors import PisamError
@@ -168,6 +169,7 @@ def built_callbacks(config: Config, number: int) -> list[Callback]:
 def test_callbacks_take_the_configured_clicks_and_pictures(tmp_path: Path) -> None:
     overrides = ["clicks.max_clicks=3", "clicks.margin=0.5", "stage2.views=2", "logging.images=5"]
     callbacks = built_callbacks(small_config(tmp_path, tmp_path, *overrides), 2)
+    assert isinstance(callbacks[0], LastCheckpoint), "what others do before a step belongs to the step"
     (simulation,) = (callback for callback in callbacks if isinstance(callback, ClickSimulation))
     readers = (InteractionIoU, MaskPanels)
     assert all(
@@ -176,16 +178,13 @@ def test_callbacks_take_the_configured_clicks_and_pictures(tmp_path: Path) -> No
     assert (simulation.max_clicks, simulation.simulation["margin"]) == (3, 0.5)
     assert simulation.frozen_features is not None
     assert [panels.images for panels in callbacks if isinstance(panels, MaskPanels)] == [5]
-    assert [saved.monitor for saved in callbacks if isinstance(saved, ModelCheckpoint)] == [
-        "val/iou_after",
-        None,
-    ]
+    assert [saved.monitor for saved in callbacks if isinstance(saved, ModelCheckpoint)] == ["val/iou_after"]
 
 
 def test_stage_1_has_no_clicks_and_no_pictures_unless_asked(tmp_path: Path) -> None:
     callbacks = built_callbacks(small_config(tmp_path, tmp_path), 1)
     assert not [c for c in callbacks if isinstance(c, ClickSimulation | MaskPanels)]
-    assert [saved.monitor for saved in callbacks if isinstance(saved, ModelCheckpoint)] == ["val/iou", None]
+    assert [saved.monitor for saved in callbacks if isinstance(saved, ModelCheckpoint)] == ["val/iou"]
 
 
 def test_loggers_of_each_mode(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_layout_of_a_run(complete: Config) -> None:
             "checkpoints",
             "checkpoints/best.ckpt",
             "checkpoints/last.ckpt",
+            "checkpoints/previous.ckpt",
             "metrics.jsonl",
             "summary.json",
             "pictures",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.plugins.environments import (
     ClusterEnvironment,
@@ -20,17 +20,20 @@ from lightning.pytorch.plugins.environments import (
 )
 from lightning.pytorch.strategies import DDPStrategy
 
+from pisam.callbacks.best_checkpoint import BestCheckpoint
 from pisam.callbacks.click_simulation import ClickSimulation
 from pisam.callbacks.finite_loss import FiniteLoss
 from pisam.callbacks.first_error import FirstError
 from pisam.callbacks.interaction_iou import InteractionIoU
 from pisam.callbacks.jsonl_logger import JsonLinesLogger
+from pisam.callbacks.last_checkpoint import LastCheckpoint
 from pisam.callbacks.mask_panels import MaskPanels
 from pisam.callbacks.preemption import Preemption
 from pisam.callbacks.run_summary import RunSummary
 from pisam.callbacks.same_start import SameStart
 from pisam.callbacks.segmentation_iou import SegmentationIoU
 from pisam.callbacks.trainability import TrainabilityGuard
+from pisam.checkpoint_io import LAST, VerifiedCheckpointIO
 from pisam.config import Config, StageConfig, to_plain, training_sources
 from pisam.data.datamodule import PairDataModule
 from pisam.data.prompts import PromptMix
@@ -179,19 +182,14 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
     if config.logging.images:
         own.append(MaskPanels(folder / "pictures", set_names, config.logging.images))
     checkpoints = folder / "checkpoints"
-    keep: dict[str, Any] = {
-        "dirpath": checkpoints,
-        "enable_version_counter": False,
-        "auto_insert_metric_name": False,
-    }
     return [
+        LastCheckpoint(checkpoints / LAST, seconds=config.trainer.save_seconds),  # must be the first
         FirstError(),
         SameStart(),
         *own,
         LearningRateMonitor("step"),
         Preemption(checkpoints / "last.ckpt"),  # after all others: what it saves is the whole step
-        ModelCheckpoint(filename="best", monitor=MONITOR[number], mode="max", **keep),
-        ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep),
+        BestCheckpoint(checkpoints, monitor=MONITOR[number]),
     ]
 
 
@@ -232,7 +230,7 @@ def build_trainer(config: Config, number: int, callbacks: list[Callback], logger
         devices=options.devices,
         num_nodes=options.num_nodes,
         strategy=build_strategy(options.strategy, options.devices, options.num_nodes, options.timeout),
-        plugins=[*cluster_environment()],
+        plugins=[VerifiedCheckpointIO(), *cluster_environment()],
         precision=precision,
         max_time=options.max_time,
         accumulate_grad_batches=schedule.accumulate,

@@ -93,8 +93,9 @@ class TrainerConfig:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "32-true"  # 32-true, bf16-mixed, 16-mixed
-    max_time: str | None = None  # "DD:HH:MM:SS"
+    max_time: str | None = None  # "DD:HH:MM:SS" of one attempt; the same command continues
     timeout: float = 10.0  # minutes that ranks wait for each other before they give up
+    save_seconds: float = 30.0  # of training between two saves of last.ckpt: what a kill can cost
 
 
 @dataclass

@@ -46,6 +46,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "clicks.min_area": (1, math.inf),
     "clicks.margin": (0, 1),
     "trainer.num_nodes": (1, math.inf),
+    "trainer.save_seconds": (0, math.inf),
     "logging.images": (0, 16),
 }
 

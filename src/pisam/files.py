@@ -1,18 +1,22 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and the ones that are refused."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from pisam.errors import PisamError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write beside `path`; the file takes its place when the block ends well."""
+    """A path to write beside `path`; the file takes its place, on the disk too, when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -20,11 +24,60 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what a killed process left behind in `replacing`."""
+    for temporary in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_json(value: Any, path: Path) -> None:
     """Plain values as indented JSON."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def local_path(location: str | Path, what: str) -> Path:
+    """`location` as a path.
+
+    Args:
+        what: begins the error message: the key or the kind of file.
+
+    Raises:
+        PisamError: it is a URL, from which nothing is ever loaded.
+    """
+    # `Path` turns "https://" into "https:/"; a single letter would be a drive.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(location)):
+        raise PisamError(
+            f"{what} {location}: expected a local file, got a URL; download it and give the file's path"
+        )
+    return Path(location)
+
+
+def refuse_damaged(path: Path) -> None:
+    """Check an archive as `torch.save` writes it: each part carries a CRC-32, which `torch.load` ignores.
+
+    Raises:
+        PisamError: truncated, or a part differs from what was written.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # a damaged archive raises anything: BadZipFile, EOFError, struct.error, ...
+        raise PisamError(f"checkpoint {path}: truncated, or no checkpoint ({error})") from error
+    if damaged is not None:
+        raise PisamError(f"checkpoint {path}: damaged, the checksum of {damaged} does not fit")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from omegaconf import OmegaConf
 
 from pisam import build
 from pisam.callbacks.preemption import Preempted, Preemption
+from pisam.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.config import Config, save_config, to_plain
 from pisam.data.datamodule import PairDataModule
 from pisam.data.synthetic import write_quickstart
@@ -27,7 +29,7 @@ from pisam.evaluation.click_effect import NEAR, ROUNDS, click_effect
 from pisam.evaluation.click_summary import clicks_table, summarise_clicks
 from pisam.evaluation.evaluate import evaluate_masks, masks_table, summarise_masks
 from pisam.evaluation.rows import Row, text_table, write_csv
-from pisam.files import replacing, write_json
+from pisam.files import replacing, sweep_temporaries, write_json
 from pisam.metrics.protocol import Protocol
 from pisam.modeling.pisam import PiSam, load_checkpoint
 from pisam.modeling.sam_weights import hash_tensors, read_checkpoint
@@ -48,8 +50,8 @@ def train(config: Config, number: int) -> None:
     _quiet_libraries()
     build.check_stage(config, number)
     folder = build.stage_dir(config, number)
-    summary, last = folder / "summary.json", folder / "checkpoints" / "last.ckpt"
-    if summary.is_file() or last.is_file():
+    summary, checkpoints = folder / "summary.json", folder / "checkpoints"
+    if summary.is_file() or any((checkpoints / name).is_file() for name in (LAST, PREVIOUS)):
         _refuse_another_run(config, number, folder / "config.yaml")
     if summary.is_file():
         _say(f"stage {number} of {config.run_dir} is complete")
@@ -67,16 +69,16 @@ def train(config: Config, number: int) -> None:
     data = build.build_data(config, number)
     data.setup("fit")
     stage = build.build_stage(config, number)
-    resume = str(last) if last.is_file() else None
+    resume = _point_to_resume(checkpoints)
     if resume:
-        _say(f"resuming stage {number} from {last}")
+        _say(f"resuming stage {number} from {resume}")
     else:
         _start_afresh(config, folder, data)
     callbacks = build.build_callbacks(config, number, stage, data.set_names)
     loggers = build.build_loggers(config, number, {**stage.model.identity(), **build.git_revision()})
     trainer = build.build_trainer(config, number, callbacks, loggers)
     try:
-        trainer.fit(stage, datamodule=data, ckpt_path=resume, weights_only=True)
+        trainer.fit(stage, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
     except SIGTERMException as exit_:  # told to go before there was anything to save
         raise Preempted from exit_
     except SystemExit as exit_:
@@ -208,6 +210,22 @@ def _start_afresh(config: Config, folder: Path, data: PairDataModule) -> None:
     (folder / "metrics.jsonl").unlink(missing_ok=True)
 
 
+def _point_to_resume(checkpoints: Path) -> Path | None:
+    """The checkpoint to continue from, if any; a damaged `last.ckpt` is named, and set aside."""
+    path, damages = newest_good(checkpoints)
+    _tidy(checkpoints, [f"WARNING: {damage}; continuing from {path}" for damage in damages])
+    return path
+
+
+@rank_zero_only
+def _tidy(checkpoints: Path, warnings_: list[str]) -> None:
+    sweep_temporaries(checkpoints.parent)
+    sweep_temporaries(checkpoints)
+    for warning in warnings_:
+        print(warning, file=sys.stderr, flush=True)
+        set_aside(checkpoints / LAST)
+
+
 def _refuse_another_run(config: Config, number: int, saved: Path) -> None:
     before = _essence(OmegaConf.to_container(OmegaConf.load(saved)), number)
     now = _essence(to_plain(config), number)
@@ -241,3 +259,5 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # the scores are reduced already
+    # The loader takes its place from the trainer's counters.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+log = logging.getLogger(__name__)
 
 
 class JsonLinesLogger(Logger):
@@ -34,6 +38,23 @@ class JsonLinesLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         with self.path.open("a", encoding="utf-8") as file:  # closed, hence flushed, line by line
             file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def size(self) -> int:
+        """Bytes of all lines so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def sync(self) -> None:
+        """Have the lines on the disk before a checkpoint says that they are there."""
+        if self.path.exists():
+            with self.path.open("ab") as file:
+                os.fsync(file.fileno())
+
+    def rewind(self, size: int) -> None:
+        """Remove the lines after the first `size` bytes: the steps that wrote them are taken again."""
+        if self.size() < size:
+            log.warning("%s: lines are missing, it is shorter than when the run was saved", self.path)
+        elif self.size() > size:
+            os.truncate(self.path, size)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the configuration is saved beside the file."""

@@ -36,13 +36,16 @@ class Stage(LightningModule):
         self.bce = bce
         self.dice = dice
         self.strict_loading = False  # Lightning's; ours in on_load_checkpoint is stricter
+        self._identity: dict[str, Any] | None = None
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
         return adam_with_cosine(self.model.parameters(), lr=self.lr, steps=steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint.update(checkpoint_of(self.model))
+        if self._identity is None:  # hashing a large SAM takes seconds, and it does not change
+            self._identity = self.model.identity()
+        checkpoint.update(checkpoint_of(self.model, self._identity))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         load_checkpoint(self.model, checkpoint, Path(str(self.trainer.ckpt_path)))
