@@ -14,7 +14,7 @@ endif
 pisam := $(python) -m pisam.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help stage1 stage2 evaluate interact test lint types test-fast test-slow bench format clean
+.PHONY: help stage1 stage2 evaluate audit interact test lint types test-fast test-slow bench format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ endif
 
 evaluate: $(environment) ## score the trained stages on the validation sets
 	$(pisam) evaluate $(EXPERIMENT) $(ARGS)
+
+audit: $(environment) ## look at every file of the data before training does
+	$(pisam) audit $(EXPERIMENT) $(ARGS)
 
 interact: $(environment) ## measure what clicks change, over three click seeds
 	$(pisam) interact $(EXPERIMENT) $(ARGS)

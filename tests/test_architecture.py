@@ -39,6 +39,7 @@ ROWS = [
     ["evaluation"],
     ["callbacks"],
     ["build"],
+    ["verbs"],
     ["runs"],
     ["cli"],
 ]

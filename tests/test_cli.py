@@ -16,7 +16,7 @@ from pisam.config import Config
 from pisam.errors import PisamError
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ["train", "evaluate", "interact", "import-released"]
+VERBS = ["train", "evaluate", "interact", "audit", "sets", "import-released"]
 
 
 def pisam_command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -25,17 +25,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        The exit code: 0; 2 after bad input, told in one line on stderr; 130 after Ctrl-C.
+        The exit code: 0; 1 where an audit found something to mend; 2 after bad input, told in one line on
+        stderr; 130 after Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments.arguments)
+        return int(arguments.run(arguments.arguments) or 0)
     except PisamError as error:
         print(f"{_rank_label()}error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def train(arguments: list[str]) -> None:
@@ -65,6 +65,26 @@ def interact(arguments: list[str]) -> None:
     runs.interact(config)
 
 
+def audit(arguments: list[str]) -> int:
+    """Look at every file of an experiment's data; exit code 1 if something must be mended."""
+    config = load_config(*_experiment_and_overrides(arguments))
+    from pisam.verbs.audit_data import audit_data
+
+    return audit_data(config)
+
+
+def sets(arguments: list[str]) -> None:
+    """Say where the published sets are to be had, and which of them are there."""
+    root: str | None = os.environ.get("PISAM_DATA_ROOT") or None
+    if any(not argument.startswith("data.root=") for argument in arguments):
+        root = load_config(*_experiment_and_overrides(arguments)).data.root
+    elif arguments:
+        root = arguments[-1].removeprefix("data.root=")
+    from pisam.verbs.list_sets import list_sets
+
+    print(list_sets(Path(root) if root else None))
+
+
 def import_released(arguments: list[str]) -> None:
     """Turn a released checkpoint into one of ours and print where it is."""
     files = [argument for argument in arguments if not _is_override(argument)]
@@ -89,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
         ("train", train, "[EXPERIMENT] stage=1|2 [key=value ...]"),
         ("evaluate", evaluate, "[EXPERIMENT] [key=value ...]"),
         ("interact", interact, "[EXPERIMENT] [key=value ...]"),
+        ("audit", audit, "[EXPERIMENT] [key=value ...]"),
+        ("sets", sets, "[EXPERIMENT] [data.root=DIR]"),
         ("import-released", import_released, "CKPT [out=FILE]"),
     ):
         verb = verbs.add_parser(

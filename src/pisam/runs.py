@@ -22,8 +22,6 @@ from pisam import build
 from pisam.callbacks.preemption import Preempted, Preemption
 from pisam.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.config import Config, save_config, to_plain
-from pisam.data.datamodule import PairDataModule
-from pisam.data.synthetic import write_quickstart
 from pisam.errors import PisamError
 from pisam.evaluation.click_effect import NEAR, ROUNDS, click_effect
 from pisam.evaluation.click_summary import clicks_table, summarise_clicks
@@ -34,6 +32,7 @@ from pisam.metrics.protocol import Protocol
 from pisam.modeling.pisam import PiSam, load_checkpoint
 from pisam.modeling.sam_weights import hash_tensors, read_checkpoint
 from pisam.types import Batch
+from pisam.verbs.generate import generate_data
 
 # Keys that may change between the parts of one run: they say where and how fast, not what.
 FREE_KEYS = ("trainer", "logging", "data.root", "data.workers", "model.weights", "run_dir")
@@ -58,22 +57,19 @@ def train(config: Config, number: int) -> None:
         print_table(config)
         return
 
-    if config.data.generate and config.data.root:
-        if config.model.image_size < 256:
-            size = config.model.image_size
-            raise PisamError(f"model.image_size: data.generate needs at least 256, got {size}")
-        write_quickstart(Path(config.data.root), image_size=config.model.image_size)
+    generate_data(config)
     seed_everything(config.seed, workers=False)
     if not config.data.val:
         raise PisamError("data.val: no set to validate on; name at least one")
     data = build.build_data(config, number)
     data.setup("fit")
     stage = build.build_stage(config, number)
+    rank_zero_only(data.check_files)()
     resume = _point_to_resume(checkpoints)
     if resume:
         _say(f"resuming stage {number} from {resume}")
     else:
-        _start_afresh(config, folder, data)
+        _start_afresh(config, folder)
     callbacks = build.build_callbacks(config, number, stage, data.set_names)
     loggers = build.build_loggers(config, number, {**stage.model.identity(), **build.git_revision()})
     trainer = build.build_trainer(config, number, callbacks, loggers)
@@ -203,9 +199,8 @@ def _write_evaluation(
 
 
 @rank_zero_only
-def _start_afresh(config: Config, folder: Path, data: PairDataModule) -> None:
+def _start_afresh(config: Config, folder: Path) -> None:
     """The first thing that a run writes; what an attempt without any checkpoint left behind gives way."""
-    data.check_files()
     save_config(config, folder / "config.yaml")
     (folder / "metrics.jsonl").unlink(missing_ok=True)
 

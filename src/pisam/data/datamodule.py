@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -13,9 +12,10 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
+from pisam.data.audit import audit
 from pisam.data.dataset import PairDataset, collate
+from pisam.data.duplicates import Part
 from pisam.data.prompts import PromptMix
-from pisam.data.reading import read_pair
 from pisam.data.sampler import TrainingSampler, ValidationSampler
 from pisam.data.sources import Entry, resolve_sources
 from pisam.errors import PisamError
@@ -116,16 +116,19 @@ class PairDataModule(LightningDataModule):
                 log.info("%s: %d pairs (%s)", part, sum(counts.values()), each)
 
     def check_files(self) -> None:
-        """Read every pair that is set up once, so that no damaged one stops the run after hours.
+        """Audit what is set up, so that no damaged file stops the run after hours; what is known is not read.
 
         Raises:
-            PisamError: a file cannot be read, a mask is empty or has another size; names the file.
+            PisamError: the first error of the audit; names the file.
         """
-        parts = [part for part in (self.train_set, self.val_set) if part is not None]
-        pairs = {pair for part in parts for _, pair in part.items}
-        with ThreadPoolExecutor() as threads:
-            for _ in threads.map(lambda pair: read_pair(pair.image, pair.mask), pairs):
-                pass
+        parts: list[tuple[Part, PairDataset | None]] = [("train", self.train_set), ("val", self.val_set)]
+        result = audit((part, source) for part, data in parts if data for source in data.sources)
+        first, *others = [*result.of("error"), None]
+        if first is not None:
+            more = f" (and {len(others) - 1} more, see pisam audit)" if len(others) > 1 else ""
+            raise PisamError(f"{first.problem}{more}")
+        if suspect := result.of("suspect"):
+            log.warning("audit: %d findings to mend, see pisam audit: %s", len(suspect), suspect[0].problem)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of random views, in the order of the epoch, from where the trainer stands."""

@@ -51,8 +51,9 @@ def load_upright(path: Path) -> Image.Image:
             what = "not a file" if path.exists() else "no such file"
             raise PisamError(f"{path}: {what}; expected an image; put one there")
         with warnings.catch_warnings(), path.open("rb") as file:
-            # Pillow warns of large pictures and of odd metadata; the rules here are ours.
-            warnings.simplefilter("ignore")
+            # Pillow warns of large pictures and of odd metadata; the rules here are ours. Threads may leave
+            # this filter behind, so it names Pillow alone.
+            warnings.filterwarnings("ignore", module="PIL")
             with Image.open(file, formats=FORMATS) as image:
                 _check_header(image, path)
                 _check_end(_whole(file), image.format)

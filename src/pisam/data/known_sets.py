@@ -59,12 +59,12 @@ DIS5K = Publication(
 HRSOD = Publication(
     "HRSOD (Towards High-Resolution Salient Object Detection, ICCV 2019)",
     "https://github.com/yi94code/HRSOD",
-    "none stated on the page; ask its authors about anything but research",
+    "none clearly stated on the page; ask its authors about anything but research",
 )
 UHRSD = Publication(
     "UHRSD, the 2K version (Pyramid Grafting Network, CVPR 2022)",
     "https://github.com/iCVTEAM/PGNet",
-    "none stated on the page; ask its authors about anything but research",
+    "none clearly stated on the page; ask its authors about anything but research",
 )
 THIN_OBJECT = Publication(
     "ThinObject-5K, with COIFT (Deep Interactive Thin Object Selection, WACV 2021)",

@@ -56,7 +56,15 @@ def read_mask(path: Path) -> BoolArray:
     Raises:
         PisamError: as `read_image`, or no object pixel at all.
     """
-    coverage = read_coverage(path)
+    return binarise(read_coverage(path), path)
+
+
+def binarise(coverage: UInt8Array, path: Path) -> BoolArray:
+    """Object where the coverage (H, W) that was read from `path` exceeds 127.
+
+    Raises:
+        PisamError: that is nowhere.
+    """
     mask: BoolArray = coverage > 127
     if not mask.any():
         raise PisamError(

@@ -128,6 +128,14 @@ def find_known(name: str, root: Path) -> Source | None:
     return None
 
 
+def published_pairs(source: Source) -> int | None:
+    """How many pairs the distribution of a published set holds in this source's folder; None for others."""
+    if source.name not in KNOWN_SETS:
+        return None
+    layouts = KNOWN_SETS[source.name].layouts
+    return next((at.pairs for at in layouts if _ends_with(source.images, at.images)), None)
+
+
 def _own_folders(name: str, row: Mapping[str, Any], root: Path | None) -> Source:
     paths: dict[str, Path] = {}
     for key in ("images", "masks", "names"):
