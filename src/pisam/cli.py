@@ -65,6 +65,15 @@ def interact(arguments: list[str]) -> None:
     runs.interact(config)
 
 
+def compare(arguments: list[str]) -> None:
+    """Test whether two runs differ by more than chance on the images that both scored."""
+    if len(arguments) != 2 or any(_is_override(argument) for argument in arguments):
+        raise PisamError(f"compare: expected two folders of results, got {' '.join(arguments) or 'none'}")
+    from pisam.verbs.compare_results import compare_results
+
+    print(compare_results(*map(Path, arguments)))
+
+
 def audit(arguments: list[str]) -> int:
     """Look at every file of an experiment's data; exit code 1 if something must be mended."""
     config = load_config(*_experiment_and_overrides(arguments))
@@ -109,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         ("train", train, "[EXPERIMENT] stage=1|2 [key=value ...]"),
         ("evaluate", evaluate, "[EXPERIMENT] [key=value ...]"),
         ("interact", interact, "[EXPERIMENT] [key=value ...]"),
+        ("compare", compare, "A B"),
         ("audit", audit, "[EXPERIMENT] [key=value ...]"),
         ("sets", sets, "[EXPERIMENT] [data.root=DIR]"),
         ("import-released", import_released, "CKPT [out=FILE]"),

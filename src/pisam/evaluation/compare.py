@@ -1,0 +1,164 @@
+"""Two runs scored on the same images: is their difference more than chance?"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from pisam.errors import PisamError
+from pisam.evaluation.rows import text_table
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+# They tell two models apart, not two ways of scoring one.
+OF_THE_MODEL = ("image_size", "checkpoint_hash")
+VERSIONS = ("torch", "lightning", "pisam")  # told beside the table
+NOT_SCORES = ("set", "image", "seed")
+
+Key = tuple[str, str]
+Scores = dict[str, dict[Key, float]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one score differs between two runs, over the images that both have a number for.
+
+    Attributes:
+        score: the column of `per_image.csv`.
+        images: their number.
+        a: mean of the first run.
+        b: mean of the second run.
+        low, high: 95 % confidence interval of the mean of b - a, by a bootstrap over images (percentiles).
+        p_value: of Wilcoxon's signed-rank test that b - a is symmetric about 0; 1 where all are equal.
+    """
+
+    score: str
+    images: int
+    a: float
+    b: float
+    low: float
+    high: float
+    p_value: float
+
+
+def compare_runs(a: Path, b: Path, *, seed: int = 0) -> list[Difference]:
+    """Every score that two runs share, image by image.
+
+    Args:
+        a, b: folders with `per_image.csv` and `summary.json` of `evaluate` or `interact`; several
+            rows of an image (click seeds) count as their mean.
+        seed: of the bootstrap.
+
+    Raises:
+        PisamError: a folder without complete results, other images, or numbers made by unlike protocols.
+    """
+    _refuse_unlike(a, _protocol(a), b, _protocol(b))
+    scores_a, scores_b = _read_scores(a), _read_scores(b)
+    shared = [score for score in scores_a if score in scores_b]
+    if not shared:
+        raise PisamError(f"compare: {a} and {b} have no score in common")
+    _refuse_other_images(a, b, {*scores_a[shared[0]]}, {*scores_b[shared[0]]})
+    return [_difference(score, scores_a[score], scores_b[score], seed) for score in shared]
+
+
+def version_differences(a: Path, b: Path) -> str:
+    """The packages whose versions differ between two runs, with both; empty where none does."""
+    one, other = _protocol(a), _protocol(b)
+    unlike = [name for name in VERSIONS if one.get(name) != other.get(name)]
+    return ", ".join(f"{name} {one.get(name)} and {other.get(name)}" for name in unlike)
+
+
+def differences_table(differences: list[Difference]) -> str:
+    """A line per score."""
+    head = ["score", "images", "A", "B", "B - A", "95 % low", "high", "p (Wilcoxon)"]
+    lines: list[list[str | int | float | None]] = [
+        [d.score, d.images, d.a, d.b, d.b - d.a, d.low, d.high, f"{d.p_value:.2g}"] for d in differences
+    ]
+    return text_table([head, *lines])
+
+
+def _difference(
+    score: str, values_a: Mapping[Key, float], values_b: Mapping[Key, float], seed: int
+) -> Difference:
+    both = np.array([(value, values_b[key]) for key, value in values_a.items()])
+    both = both[~np.isnan(both).any(axis=1)]
+    if len(both) == 0:
+        none = math.nan
+        return Difference(score, 0, a=none, b=none, low=none, high=none, p_value=none)
+    gain = both[:, 1] - both[:, 0]
+    low, high = bootstrap_interval(gain, seed=seed)
+    p_value = float(stats.wilcoxon(gain).pvalue) if gain.any() else 1.0
+    mean_a, mean_b = both.mean(axis=0).tolist()
+    return Difference(score, len(both), mean_a, mean_b, low, high, p_value)
+
+
+def bootstrap_interval(values: npt.NDArray[np.float64], *, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of the mean of (N,) values over `RESAMPLES` draws of N with replacement."""
+    rng = np.random.default_rng(seed)
+    # One draw at a time: all of them at once would take gigabytes for a large set.
+    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _protocol(folder: Path) -> dict[str, Any]:
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        protocol = summary["protocol"]
+    except FileNotFoundError as error:
+        raise PisamError(f"compare: {path} is not there; expected a folder that evaluate wrote") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise PisamError(f"compare: {path} does not say by which protocol its numbers were made") from error
+    if summary.get("complete") is False:
+        raise PisamError(f"compare: the results in {folder} are partial; run the evaluation to its end first")
+    return dict(protocol)
+
+
+def _refuse_unlike(a: Path, protocol_a: dict[str, Any], b: Path, protocol_b: dict[str, Any]) -> None:
+    unlike = [
+        f"{key} {protocol_a.get(key)!r} and {protocol_b.get(key)!r}"
+        for key in sorted({*protocol_a, *protocol_b} - {*OF_THE_MODEL, *VERSIONS})
+        if protocol_a.get(key) != protocol_b.get(key)
+    ]
+    if unlike:
+        raise PisamError(f"compare: {a} and {b} were scored by unlike protocols: {'; '.join(unlike)}")
+
+
+def _refuse_other_images(a: Path, b: Path, images_a: set[Key], images_b: set[Key]) -> None:
+    for here, there, more in ((a, b, images_a - images_b), (b, a, images_b - images_a)):
+        if more:
+            names = ", ".join("/".join(key) for key in sorted(more)[:3]) + (" ..." if len(more) > 3 else "")
+            raise PisamError(f"compare: {len(more)} images of {here} are not in {there}: {names}")
+
+
+def _read_scores(folder: Path) -> Scores:
+    """Score -> (set, image) -> mean over the image's rows; scores in the order of the columns."""
+    path = folder / "per_image.csv"
+    if not path.is_file():
+        raise PisamError(f"compare: {path} is not there; expected a folder that evaluate wrote")
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        rows, columns = list(reader), [name for name in reader.fieldnames or () if name not in NOT_SCORES]
+    images: dict[Key, list[dict[str, str]]] = {}
+    for row in rows:
+        images.setdefault((row["set"], row["image"]), []).append(row)
+    try:
+        return {score: {key: _mean(group, score) for key, group in images.items()} for score in columns}
+    except ValueError as error:
+        raise PisamError(f"compare: {path} holds something else than numbers: {error}") from error
+
+
+def _mean(rows: list[dict[str, str]], score: str) -> float:
+    """Of the rows that have a number there; NaN where none has."""
+    numbers = [float(row[score]) for row in rows if row[score]]
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan

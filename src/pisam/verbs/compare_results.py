@@ -1,0 +1,19 @@
+"""`pisam compare A B`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pisam.evaluation.compare import compare_runs, differences_table, version_differences
+
+
+def compare_results(a: Path, b: Path) -> str:
+    """How the scores of two folders of results differ, as a table with intervals and tests.
+
+    Raises:
+        PisamError: results that are missing, partial, of other images or of unlike protocols.
+    """
+    lines = [differences_table(compare_runs(a, b))]
+    if versions := version_differences(a, b):
+        lines.append(f"scored with different versions: {versions}")
+    return "\n".join(lines)
