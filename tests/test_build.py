@@ -16,9 +16,11 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from pisam import build
 from pisam.callbacks.click_simulation import ClickSimulation
+from pisam.callbacks.early_stop import EarlyStop
 from pisam.callbacks.interaction_iou import InteractionIoU
 from pisam.callbacks.last_checkpoint import LastCheckpoint
 from pisam.callbacks.mask_panels import MaskPanels
+from pisam.callbacks.weight_average import WeightAverage
 from pisam.config import Config, StageConfig
 from pisam.errors import PisamError
 from pisam.modeling.pisam import checkpoint_of
@@ -185,6 +187,26 @@ def test_stage_1_has_no_clicks_and_no_pictures_unless_asked(tmp_path: Path) -> N
     callbacks = built_callbacks(small_config(tmp_path, tmp_path), 1)
     assert not [c for c in callbacks if isinstance(c, ClickSimulation | MaskPanels)]
     assert [saved.monitor for saved in callbacks if isinstance(saved, ModelCheckpoint)] == ["val/iou"]
+
+
+def test_options_of_a_stage_become_callbacks(tmp_path: Path) -> None:
+    options = ["stage1.ema=0.9", "stage1.early_stop=3", "stage1.monitor=val/val/biou"]
+    config = small_config(tmp_path, tmp_path, *options)
+    callbacks = built_callbacks(config, 1)
+    (early,) = [c for c in callbacks if isinstance(c, EarlyStop)]
+    assert (early.monitor, early.patience) == ("val/val/biou", 3)
+    assert "val/val/biou" in [c.monitor for c in callbacks if isinstance(c, ModelCheckpoint)]
+    assert len([c for c in callbacks if isinstance(c, WeightAverage)]) == 1
+    plain = built_callbacks(small_config(tmp_path, tmp_path, f"run_dir={tmp_path / 'plain'}"), 1)
+    assert not [c for c in plain if isinstance(c, EarlyStop | WeightAverage)]
+
+
+def test_monitor_that_no_validation_gives_is_named_with_those_there_are(tmp_path: Path) -> None:
+    config = small_config(tmp_path, tmp_path, "stage1.monitor=val/val/iuo")
+    with pytest.raises(
+        PisamError, match=r"stage1\.monitor: no score val/val/iuo; .*did you mean val/val/iou\?"
+    ):
+        built_callbacks(config, 1)
 
 
 def test_loggers_of_each_mode(tmp_path: Path) -> None:

@@ -111,6 +111,11 @@ def test_every_field_type_has_a_name_for_error_messages() -> None:
 
 
 BAD_ARGUMENTS = [
+    ("stage1.ema=1", "expected a number between 0 and 1, or null"),
+    ("stage2.ema=mean", "expected a number or null"),
+    ("stage1.early_stop=0", "expected a positive number of validations, or null"),
+    ("stage2.early_stop=1.5", "expected a whole number or null"),
+    ("trainer.dry_run=perhaps", "expected true, false or null"),
     ("model.backbon=nano", "unknown key model.backbon; did you mean model.backbone?"),
     ("modle.backbone=nano", "unknown key modle; did you mean model?"),
     ("backbone=nano", "unknown key backbone; did you mean model.backbone?"),

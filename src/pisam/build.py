@@ -22,6 +22,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from pisam.callbacks.best_checkpoint import BestCheckpoint
 from pisam.callbacks.click_simulation import ClickSimulation
+from pisam.callbacks.early_stop import EarlyStop
 from pisam.callbacks.finite_loss import FiniteLoss
 from pisam.callbacks.first_error import FirstError
 from pisam.callbacks.interaction_iou import InteractionIoU
@@ -33,14 +34,18 @@ from pisam.callbacks.run_summary import RunSummary
 from pisam.callbacks.same_start import SameStart
 from pisam.callbacks.segmentation_iou import SegmentationIoU
 from pisam.callbacks.trainability import TrainabilityGuard
+from pisam.callbacks.validation_scores import ValidationScores
+from pisam.callbacks.weight_average import WeightAverage
 from pisam.checkpoint_io import LAST, VerifiedCheckpointIO
 from pisam.config import Config, StageConfig, to_plain, training_sources
+from pisam.config_checks import nearest
 from pisam.data.datamodule import PairDataModule
 from pisam.data.prompts import PromptMix
 from pisam.errors import PisamError
 from pisam.metrics.protocol import Protocol
 from pisam.modeling.hq_sam import HqSam, build_hq_sam
 from pisam.modeling.pisam import PiSam, build_model, load_checkpoint
+from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import read_checkpoint
 from pisam.stages.decoder_stage import DecoderStage
 from pisam.stages.hq_stage import HqStage
@@ -53,6 +58,25 @@ MONITOR = {1: "val/iou", 2: "val/iou_after"}
 def stage_dir(config: Config, number: int) -> Path:
     """Where a stage keeps everything."""
     return Path(config.run_dir) / f"stage{number}"
+
+
+def stage_config(config: Config, number: int) -> StageConfig:
+    """The section of a stage."""
+    return config.stage1 if number == 1 else config.stage2
+
+
+def monitored(config: Config, number: int, scores: ValidationScores) -> str:
+    """The score that makes a validation of the stage the best.
+
+    Raises:
+        PisamError: no validation gives it.
+    """
+    monitor = stage_config(config, number).monitor or MONITOR[number]
+    names = [f"val/{name}" for name in scores.scores.names]
+    if monitor not in names:
+        known = f"there are {', '.join(names)}{nearest(monitor, names)}"
+        raise PisamError(f"stage{number}.monitor: no score {monitor}; {known}")
+    return monitor
 
 
 def build_network(config: Config) -> PiSam:
@@ -112,6 +136,14 @@ def build_stage(config: Config, number: int) -> Stage:
     return InteractorStage(model, lr=config.stage2.lr, high_res=loss.high_res, bce=loss.bce, dice=loss.dice)
 
 
+def compile_network(model: SamNetwork) -> None:
+    """Have torch compile the parts at their first use, in place: the names of their weights stay."""
+    for part in model.children():
+        part.compile()
+    if isinstance(model, PiSam):
+        model.decoder.head.compile()  # stage 2 calls it on its own
+
+
 def stage1_checkpoint(config: Config) -> Path:
     """What stage 2 starts from: `stage2.from`, or the best checkpoint of this run's stage 1.
 
@@ -149,7 +181,9 @@ def build_data(config: Config, number: int) -> PairDataModule:
 
 def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[str]) -> list[Callback]:
     """What happens around the steps; Lightning's own for progress, learning rate and checkpoints."""
-    folder = stage_dir(config, number)
+    folder, schedule = stage_dir(config, number), stage_config(config, number)
+    scores = SegmentationIoU(set_names) if number == 1 else InteractionIoU(set_names)
+    monitor = monitored(config, number, scores)
     facts = {
         "name": config.name,
         "stage": number,
@@ -161,14 +195,14 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
     }
     own: list[Callback] = [
         FiniteLoss(),
+        scores,
         TrainabilityGuard(),
-        RunSummary(folder / "summary.json", monitor=MONITOR[number], facts=facts),
+        RunSummary(folder / "summary.json", monitor=monitor, facts=facts),
     ]
-    if number == 1:
-        own.insert(0, SegmentationIoU(set_names))
-    else:
+    if number == 2:
         clicks = config.clicks
-        own[:0] = [
+        own.insert(
+            0,
             ClickSimulation(
                 policy=clicks.policy,
                 max_clicks=clicks.max_clicks,
@@ -177,8 +211,11 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
                 connectivity=clicks.connectivity,
                 cache=config.stage2.views > 0,
             ),
-            InteractionIoU(set_names),
-        ]
+        )
+    if schedule.ema is not None:
+        own.append(WeightAverage(schedule.ema))
+    if schedule.early_stop is not None:
+        own.append(EarlyStop(monitor=monitor, patience=schedule.early_stop))
     if config.logging.images:
         own.append(MaskPanels(folder / "pictures", set_names, config.logging.images))
     checkpoints = folder / "checkpoints"
@@ -189,7 +226,7 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
         *own,
         LearningRateMonitor("step"),
         Preemption(checkpoints / "last.ckpt"),  # after all others: what it saves is the whole step
-        BestCheckpoint(checkpoints, monitor=MONITOR[number]),
+        BestCheckpoint(checkpoints, monitor=monitor),
     ]
 
 
@@ -223,7 +260,7 @@ def finish_logging(config: Config) -> None:
 
 def build_trainer(config: Config, number: int, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
     """Lightning's trainer."""
-    options, schedule = config.trainer, config.stage1 if number == 1 else config.stage2
+    options, schedule = config.trainer, stage_config(config, number)
     precision: Any = options.precision
     return Trainer(
         accelerator=options.accelerator,

@@ -60,6 +60,9 @@ class StageConfig:
     accumulate: int = 1
     train: list[Any] | None = None  # in place of data.train
     val_every: int = 1  # epochs between validations
+    monitor: str | None = None  # the score that makes a validation the best; default val/iou or val/iou_after
+    early_stop: int | None = None  # stop after that many validations without a better monitor
+    ema: float | None = None  # decay of averaged weights, e.g. 0.999, which are validated and saved as best
 
 
 @dataclass
@@ -93,6 +96,8 @@ class TrainerConfig:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "32-true"  # 32-true, bf16-mixed, 16-mixed
+    compile: bool = False  # torch.compile: minutes once, then faster steps on a GPU
+    dry_run: bool | None = None  # measure the memory of a step before training; default: on a GPU only
     max_time: str | None = None  # "DD:HH:MM:SS" of one attempt; the same command continues
     timeout: float = 10.0  # minutes that ranks wait for each other before they give up
     save_seconds: float = 30.0  # of training between two saves of last.ckpt: what a kill can cost
@@ -127,6 +132,9 @@ KINDS = {
     "str | None": "text or null",
     "int": "a whole number",
     "float": "a number",
+    "int | None": "a whole number or null",
+    "float | None": "a number or null",
+    "bool | None": "true, false or null",
     "bool": "true or false",
     "Any": "a number, a list or text",
     "list[float]": "a list of numbers",

@@ -108,6 +108,10 @@ def _wrong_numbers(config: dict[str, Any]) -> Iterator[WrongValue]:
             yield f"{stage}.lr", lr, "a positive number"
         if (steps := config[stage]["max_steps"]) == 0 or steps < -1:
             yield f"{stage}.max_steps", steps, "a positive number, or -1 for no limit"
+        if (patience := config[stage]["early_stop"]) is not None and patience < 1:
+            yield f"{stage}.early_stop", patience, "a positive number of validations, or null"
+        if (decay := config[stage]["ema"]) is not None and not 0 < decay < 1:
+            yield f"{stage}.ema", decay, "a number between 0 and 1, or null"
 
 
 def _wrong_shapes(config: dict[str, Any]) -> Iterator[WrongValue]:

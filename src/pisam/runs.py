@@ -66,6 +66,8 @@ def train(config: Config, number: int) -> None:
     stage = build.build_stage(config, number)
     rank_zero_only(data.check_files)()
     resume = _point_to_resume(checkpoints)
+    if config.trainer.compile:
+        build.compile_network(stage.model)
     if resume:
         _say(f"resuming stage {number} from {resume}")
     else:

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
+from pisam.callbacks.early_stop import stopped_early
 from pisam.files import write_json
 
 
@@ -45,12 +46,14 @@ class RunSummary(Callback):
             self.best = scores
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        stopped_early = trainer.global_step < trainer.estimated_stepping_batches  # by trainer.max_time
-        if stopped_early or not trainer.is_global_zero:
+        # A run that trainer.max_time or a signal ended goes on later; one that no longer got better does not.
+        complete = trainer.global_step >= trainer.estimated_stepping_batches or stopped_early(trainer)
+        if not complete or not trainer.is_global_zero:
             return
         summary = {
             **self.facts,
             "steps": trainer.global_step,
+            "stopped_early": stopped_early(trainer),
             "seconds": round(self._elapsed(), 1),
             "best_by": self.monitor,
             "best": self.best,

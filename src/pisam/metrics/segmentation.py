@@ -40,6 +40,11 @@ class PerSetMean(Metric):
         self.add_state("total", torch.zeros(len(set_names), len(scores), dtype=dtype), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros(len(set_names), dtype=dtype), dist_reduce_fx="sum")
 
+    @property
+    def names(self) -> list[str]:
+        """The keys of `compute`, the same on every rank."""
+        return [f"{set_name}/{score}" for set_name in self.set_names for score in self.scores] + self.scores
+
     def _add(self, set_name: str, values: Mapping[str, Tensor]) -> None:
         if set_name not in self.set_names:
             raise ValueError(f"unknown data set {set_name!r}: expected one of {self.set_names}")
@@ -53,12 +58,8 @@ class PerSetMean(Metric):
         The keys and their order are the same on every rank; a set without any image has NaN.
         """
         means = self.total / self.count.unsqueeze(1)
-        per_set = {
-            f"{set_name}/{score}": means[row, column]
-            for row, set_name in enumerate(self.set_names)
-            for column, score in enumerate(self.scores)
-        }
-        return per_set | dict(zip(self.scores, means.nanmean(dim=0), strict=True))
+        values = [*means.flatten(), *means.nanmean(dim=0)]
+        return dict(zip(self.names, values, strict=True))
 
 
 class SegmentationScores(PerSetMean):

@@ -38,14 +38,13 @@ class DecoderStage(Stage):
         self.low_res = low_res
         self.high_res = high_res
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
         _, prediction = self.model.straight_forward(batch.image, batch.box, batch.prompts)
         where = (batch.mask, batch.extent, batch.seeds)
         low_res = self.combine(mask_loss(prediction.low_res, *where, purpose="low_res")).mean()
         high_res = self.combine(mask_loss(prediction.high_res, *where, purpose="high_res")).mean()
         loss = self.low_res * low_res + self.high_res * high_res
-        self.log_losses({"loss": loss, "low_res": low_res, "high_res": high_res}, batch)
-        return loss
+        return {"loss": loss, "low_res": low_res, "high_res": high_res}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Logits (B, 1, S, S), scored by the callbacks."""

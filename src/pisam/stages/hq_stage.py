@@ -29,12 +29,10 @@ class HqStage(Stage):
         super().__init__(model, part="decoder", lr=lr, bce=bce, dice=dice)
         self.low_res = low_res
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
         logits = self.model(batch.image, batch.box, batch.prompts).low_res
         terms = mask_loss(logits, batch.mask, batch.extent, batch.seeds, purpose="low_res")
-        loss = self.low_res * self.combine(terms).mean()
-        self.log_losses({"loss": loss}, batch)
-        return loss
+        return {"loss": self.low_res * self.combine(terms).mean()}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Logits (B, 1, S, S), scored by the callbacks."""

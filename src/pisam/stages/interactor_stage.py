@@ -51,7 +51,7 @@ class InteractorStage(Stage):
             )
         return self.model.interact(batch.objects, batch.image, batch.clicks)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
         logits = self.repaired(batch)
         assert batch.clicks is not None
         losses = self.combine(mask_loss(logits, batch.mask, batch.extent, batch.seeds, purpose="high_res"))
@@ -59,8 +59,7 @@ class InteractorStage(Stage):
         # The mean over clicked samples of all ranks: DDP averages the ranks' gradients, hence their number.
         everywhere = torch.as_tensor(self.all_gather(clicked.sum())).sum().clamp(min=1)
         loss = self.high_res * (losses * clicked).sum() * self.trainer.world_size / everywhere
-        self.log_losses({"loss": loss, "clicks": batch.clicks.valid.float().sum(dim=1).mean()}, batch)
-        return loss
+        return {"loss": loss, "clicks": batch.clicks.valid.float().sum(dim=1).mean()}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Logits (B, 1, S, S) after clicks, scored by the callbacks beside `batch.straight_forward`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,19 @@ class Stage(LightningModule):
         self.lr = lr
         self.bce = bce
         self.dice = dice
+        # Averaged values of the trained parameters, where a callback keeps them: what checkpoints then hold.
+        self.averaged: dict[str, Tensor] = {}
         self.strict_loading = False  # Lightning's; ours in on_load_checkpoint is stricter
         self._identity: dict[str, Any] | None = None
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars of a training batch: `loss`, which is minimised, and what else is worth a curve."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        losses = self.losses(batch)
+        self.log_losses(losses, batch)
+        return losses["loss"]
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
@@ -46,6 +58,7 @@ class Stage(LightningModule):
         if self._identity is None:  # hashing a large SAM takes seconds, and it does not change
             self._identity = self.model.identity()
         checkpoint.update(checkpoint_of(self.model, self._identity))
+        checkpoint["state_dict"] |= {f"model.{name}": value for name, value in self.averaged.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         load_checkpoint(self.model, checkpoint, Path(str(self.trainer.ckpt_path)))
