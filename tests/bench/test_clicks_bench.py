@@ -6,15 +6,13 @@ alike: the simulator, its floor (one labelling with statistics per image and lab
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 import pytest
 import torch
 from skimage.measure import label as label_components
 from skimage.morphology import erosion
+from timing import fastest
 from torch import Tensor
 
 from pisam.clicks import simulate_clicks
@@ -68,26 +66,6 @@ def plain_loop(prediction: Tensor, mask: Tensor) -> list[list[tuple[np.ndarray, 
         found.sort(key=lambda component: -len(component[0]))
         clicks.append([(rng.choice(pixels), label) for pixels, label in found[:10]])
     return clicks
-
-
-def fastest(rounds: int, **functions: Callable[[], object]) -> dict[str, float]:
-    """Milliseconds of the fastest of `rounds` runs of each function, run in turn."""
-    best = dict.fromkeys(functions, float("inf"))
-    for _ in range(rounds):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            best[name] = min(best[name], 1e3 * (time.perf_counter() - start))
-    return best
-
-
-@pytest.fixture
-def report(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    def write(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
-
-    return write
 
 
 @pytest.mark.parametrize("count", [10, 200, 800])

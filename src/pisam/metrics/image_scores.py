@@ -68,10 +68,9 @@ def score_image(prediction: np.ndarray, mask: np.ndarray, metrics: Collection[st
     Raises:
         ValueError: unknown metric, or arrays that are not such a pair.
     """
-    if unknown := set(metrics) - set(METRICS):
-        raise ValueError(f"unknown metrics {sorted(unknown)}: expected some of {', '.join(METRICS)}")
+    names = known(metrics)
     levels, mask = _checked(prediction, mask)
-    wanted = set(metrics)
+    wanted = set(names)
     values: dict[str, float] = {}
     f_curve = e_curve = None
     if wanted & {"iou", "biou"}:
@@ -93,7 +92,18 @@ def score_image(prediction: np.ndarray, mask: np.ndarray, metrics: Collection[st
             values["weighted_f"] = weighted_f(histogram, mask)
         if "hce" in wanted:
             values["hce"] = human_correction_effort((histogram.values > 0.5)[levels], mask)
-    return ImageScores({name: values[name] for name in METRICS if name in wanted}, f_curve, e_curve)
+    return ImageScores({name: values[name] for name in names}, f_curve, e_curve)
+
+
+def known(metrics: Collection[str]) -> list[str]:
+    """The given metrics in the order of `METRICS`.
+
+    Raises:
+        ValueError: none, or an unknown one.
+    """
+    if not metrics or not set(metrics) <= set(METRICS):
+        raise ValueError(f"expected some of the metrics {', '.join(METRICS)}, got {sorted(metrics)}")
+    return [name for name in METRICS if name in metrics]
 
 
 def _summary(letter: str, curve: np.ndarray, adaptive: np.ndarray) -> dict[str, float]:

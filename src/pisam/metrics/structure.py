@@ -25,7 +25,7 @@ def s_measure(histogram: JointHistogram) -> float:
     if share == 1:
         return mean
     objects = share * _object(inside, values) + (1 - share) * _object(outside, 1 - values)
-    return max(0.0, ALPHA * objects + (1 - ALPHA) * _regions(histogram))
+    return max(0.0, float(ALPHA * objects + (1 - ALPHA) * _regions(histogram)))
 
 
 def _object(counts: np.ndarray, values: np.ndarray) -> float:
