@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_files import EXIF_TRANSPOSES, SHAPE, damaged_files, good_masks, grey, save
+from odd_files import EXIF_TRANSPOSES, SHAPE, damaged_files, exif_of, good_masks, grey, save, wrong_masks
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from pisam.data.reading import read_image, read_mask, read_pair
 from pisam.errors import PisamError
@@ -23,33 +26,106 @@ def test_masks_of_every_kind_mean_the_same_shape(tmp_path: Path) -> None:
     assert wrong == []
 
 
-def test_a_jpeg_mask_is_right_but_for_its_edges(tmp_path: Path) -> None:
-    mask = read_mask(save(grey(), tmp_path / "mask.jpg", quality=75))
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_jpeg_mask_is_right_but_for_its_edges(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(np.stack([grey()] * 3, axis=-1)).convert(mode).save(tmp_path / "mask.jpg", quality=75)
+    mask = read_mask(tmp_path / "mask.jpg")
     assert (mask != SHAPE).mean() < 0.02
 
 
+def assert_refused(read: Callable[[Path], object], path: Path, message: str) -> None:
+    """One error that names the file, what was expected and what to do."""
+    with pytest.raises(PisamError, match=message) as caught:
+        read(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ") and "expected" in text and "; " in text and "\n" not in text
+
+
 def test_damaged_files_are_refused_by_name_as_image_and_as_mask(tmp_path: Path) -> None:
+    files = damaged_files(tmp_path)
+    assert len(files) >= 24
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for path, message in damaged_files(tmp_path).items():
+        for path, message in files.items():
             for read in (read_image, read_mask):
-                with pytest.raises(PisamError, match=message) as caught:
-                    read(path)
-                assert str(path) in str(caught.value)
+                assert_refused(read, path, message)
 
 
-@pytest.mark.parametrize("orientation", [1, *EXIF_TRANSPOSES])
-def test_exif_orientation_of_photographs_is_applied(tmp_path: Path, orientation: int) -> None:
-    stored = Image.fromarray(np.stack([grey()] * 3, axis=-1))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    stored.save(tmp_path / "photo.jpg", exif=exif, quality=95)
-    upright = read_image(tmp_path / "photo.jpg")[..., 0] > 127
-    turns = {6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90}
-    transpose = turns.get(orientation, EXIF_TRANSPOSES.get(orientation))
-    expected = stored if transpose is None else stored.transpose(transpose)
-    assert upright.shape == (expected.height, expected.width)
-    assert (upright != (np.array(expected)[..., 0] > 127)).mean() < 0.02
+def test_what_cannot_be_a_mask_is_refused_by_name(tmp_path: Path) -> None:
+    for path, message in wrong_masks(tmp_path).items():
+        assert_refused(read_mask, path, message)
+
+
+def test_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(grey(), tmp_path / "secret.png")
+
+    def refuse(self: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # A test that runs as root may read everything.
+    monkeypatch.setattr(Path, "open", refuse)
+    assert_refused(read_image, path, "may not be read")
+
+
+@pytest.mark.parametrize("side", ["image", "mask"])
+def test_no_odd_file_fails_a_worker_without_its_name(tmp_path: Path, side: str) -> None:
+    """Every file of a directory through a loader's worker: right pixels, or its own name."""
+    good_image = save(np.stack([grey()] * 3, axis=-1), tmp_path / "good.png")
+    good_mask = save(grey(), tmp_path / "good-mask.png")
+    (tmp_path / "odd").mkdir()
+    damaged = damaged_files(tmp_path / "odd")
+    if side == "mask":
+        damaged |= wrong_masks(tmp_path / "odd")
+    accepted = good_masks(tmp_path / "odd") if side == "mask" else []
+    pairs = [(good_image, path) if side == "mask" else (path, good_mask) for path in (*damaged, *accepted)]
+    # A worker that failed is gone, so what it raised is handed on as text, whole.
+    loader = DataLoader(_Told(pairs), batch_size=None, num_workers=1)
+    for (path, message), told in zip(damaged.items(), loader, strict=False):
+        assert re.search(message, told) and told.startswith(f"{path}: "), path
+    assert [told for told in list(loader)[len(damaged) :] if told != "right"] == []
+
+
+class _Told(Dataset[str]):
+    """What reading each pair comes to, in words."""
+
+    def __init__(self, pairs: list[tuple[Path, Path]]) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> str:
+        try:
+            _, mask = read_pair(*self.pairs[index])
+        except PisamError as error:
+            return str(error)
+        return "right" if np.array_equal(mask, SHAPE) else "wrong"
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_of_photographs_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
+    upright = Image.fromarray(np.stack([grey()] * 3, axis=-1))
+    transpose = EXIF_TRANSPOSES.get(orientation)
+    stored = upright if transpose is None else upright.transpose(transpose)
+    options = {"quality": 95} if suffix in ("jpg", "webp") else {}
+    stored.save(tmp_path / f"photo.{suffix}", exif=exif_of(orientation), **options)
+    image = read_image(tmp_path / f"photo.{suffix}")
+    assert image.shape[:2] == SHAPE.shape
+    assert ((image[..., 0] > 127) != SHAPE).mean() < 0.02
+
+
+def test_first_picture_of_a_phones_file_is_read(tmp_path: Path) -> None:
+    photo = Image.fromarray(np.stack([grey()] * 3, axis=-1))
+    depth = photo.transpose(Image.Transpose.ROTATE_90)
+    photo.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[depth])
+    assert ((read_image(tmp_path / "photo.jpg")[..., 0] > 127) != SHAPE).mean() < 0.03
+
+
+def test_trailing_bytes_after_a_jpeg_are_harmless(tmp_path: Path) -> None:
+    path = save(grey(), tmp_path / "photo.jpg")
+    path.write_bytes(path.read_bytes() + b"\0" * 5000)
+    assert read_image(path).shape[:2] == SHAPE.shape
 
 
 def test_image_modes_become_rgb(tmp_path: Path) -> None:
@@ -68,6 +144,8 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 96).astype(np.uint16).reshape(8, 12)
     image = read_image(save(ramp, tmp_path / "ramp.png"))
     np.testing.assert_array_equal(image[..., 1], np.round(ramp / 257))
+    narrow = read_image(save((ramp // 257).astype(np.uint16), tmp_path / "narrow.png"))
+    np.testing.assert_array_equal(narrow[..., 1], ramp // 257)
 
 
 def test_transparent_pixels_are_seen_on_white(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def load_upright(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise _too_large(path) from error
     except PermissionError as error:
-        raise PisamError(f"{path}: may not be read by this user; change its permissions") from error
+        raise PisamError(f"{path}: may not be read; expected permission for this user; grant it") from error
     except UnidentifiedImageError as error:
         raise PisamError(
             f"{path}: not an image that can be read; expected one of {', '.join(FORMATS)}; replace it"
