@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,34 @@ def test_iterating_leaves_the_global_random_state_alone(tiny_root: Path, rows: d
     list(module.train_dataloader())
     list(module.val_dataloader())
     assert torch.equal(before, torch.get_rng_state())
+
+
+def copied(tiny_root: Path, folder: Path, rows: dict) -> PairDataModule:
+    shutil.copytree(tiny_root, folder)
+    return data_module(folder, rows)
+
+
+def test_check_of_files_names_the_first_error_and_counts_the_others(
+    tiny_root: Path, rows: dict, tmp_path: Path
+) -> None:
+    module = copied(tiny_root, tmp_path / "sets", rows)
+    module.setup("fit")
+    module.check_files()
+    (tmp_path / "sets/b/masks/2#b.x.png").write_bytes(b"")
+    with pytest.raises(PisamError, match=r"2#b.x.png: not an image[^(]*$"):
+        module.check_files()
+    (tmp_path / "sets/val/images/0#val.x.jpg").write_bytes(b"")
+    with pytest.raises(PisamError, match=r"2#b.x.png: not an image.*\(and 1 more, see pisam audit\)"):
+        module.check_files()
+
+
+def test_check_of_files_warns_of_what_is_only_suspect(
+    tiny_root: Path, rows: dict, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = copied(tiny_root, tmp_path / "sets", rows)
+    for part, suffix in (("images", "jpg"), ("masks", "png")):
+        source = tmp_path / "sets/a" / part / f"0#a.x.{suffix}"
+        shutil.copy(source, tmp_path / "sets/val" / part / f"1#val.x.{suffix}")
+    module.setup("fit")
+    module.check_files()
+    assert "audit: 1 findings to mend" in caplog.text and "1#val.x.jpg: same file as" in caplog.text
