@@ -40,7 +40,7 @@ ROWS = [
     ["callbacks"],
     ["build"],
     ["verbs"],
-    ["runs"],
+    ["runs", "submit"],
     ["cli"],
 ]
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}

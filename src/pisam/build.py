@@ -221,11 +221,11 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
     checkpoints = folder / "checkpoints"
     return [
         LastCheckpoint(checkpoints / LAST, seconds=config.trainer.save_seconds),  # must be the first
+        Preemption(),  # right behind it
         FirstError(),
         SameStart(),
         *own,
         LearningRateMonitor("step"),
-        Preemption(checkpoints / "last.ckpt"),  # after all others: what it saves is the whole step
         BestCheckpoint(checkpoints, monitor=monitor),
     ]
 

@@ -12,8 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from pisam import __version__
-from pisam.config import load_config
+from pisam.config import Config, load_config
 from pisam.config_checks import nearest
 from pisam.errors import PisamError
 
@@ -40,13 +42,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(arguments: list[str]) -> None:
     """Train one stage of an experiment."""
-    stages = [argument.removeprefix("stage=") for argument in arguments if argument.startswith("stage=")]
-    if len(stages) != 1 or stages[0] not in ("1", "2"):
-        raise PisamError(f"train: expected stage=1 or stage=2, got {' '.join(arguments) or 'no arguments'}")
-    config = load_config(*_experiment_and_overrides([a for a in arguments if not a.startswith("stage=")]))
+    config, stage = _experiment_and_stage("train", arguments)
     from pisam import runs
 
-    runs.train(config, int(stages[0]))
+    runs.train(config, stage)
+
+
+def submit(arguments: list[str]) -> None:
+    """Queue the training of one stage as a job of the cluster, through submitit."""
+    own, training = {"cluster": "slurm", "minutes": "240"}, []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in own or key.startswith("slurm."):
+            own[key] = value
+        else:
+            training.append(argument)
+    config, _ = _experiment_and_stage("submit", training)
+    if own["cluster"] not in ("slurm", "local"):
+        raise PisamError(f"cluster: got {own['cluster']}, expected slurm or local")
+    if not own["minutes"].isdecimal() or int(own["minutes"]) < 1:
+        raise PisamError(f"minutes: got {own['minutes']}, expected a positive whole number")
+    slurm = {key.removeprefix("slurm."): yaml.safe_load(value) for key, value in own.items() if "." in key}
+    from pisam import submit as jobs
+
+    job = jobs.submit(config, training, cluster=own["cluster"], minutes=int(own["minutes"]), slurm=slurm)
+    print(f"job {job}, logs in {Path(config.run_dir) / 'submitit'}")
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -116,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for name, run, usage in (
         ("train", train, "[EXPERIMENT] stage=1|2 [key=value ...]"),
+        ("submit", submit, "[EXPERIMENT] stage=1|2 [minutes=N] [slurm.partition=NAME ...] [key=value ...]"),
         ("evaluate", evaluate, "[EXPERIMENT] [key=value ...]"),
         ("interact", interact, "[EXPERIMENT] [key=value ...]"),
         ("compare", compare, "A B"),
@@ -145,6 +166,14 @@ def _experiment_and_overrides(arguments: list[str]) -> tuple[str, list[str]]:
     if len(experiments) > 1:
         raise PisamError(f"expected one experiment and key=value arguments, got {' '.join(experiments)}")
     return (experiments or ["quickstart"])[0], [argument for argument in arguments if _is_override(argument)]
+
+
+def _experiment_and_stage(verb: str, arguments: list[str]) -> tuple[Config, int]:
+    stages = [argument.removeprefix("stage=") for argument in arguments if argument.startswith("stage=")]
+    if len(stages) != 1 or stages[0] not in ("1", "2"):
+        raise PisamError(f"{verb}: expected stage=1 or stage=2, got {' '.join(arguments) or 'no arguments'}")
+    others = [argument for argument in arguments if not argument.startswith("stage=")]
+    return load_config(*_experiment_and_overrides(others)), int(stages[0])
 
 
 def _one_line(error: PisamError) -> str:

@@ -19,7 +19,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
 from pisam import build
-from pisam.callbacks.preemption import Preempted, Preemption
+from pisam.callbacks.preemption import EXIT_CODE, Preemption, leaving_when_told
+from pisam.callbacks.ranks import leave_together
 from pisam.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.config import Config, save_config, to_plain
 from pisam.errors import PisamError
@@ -39,6 +40,7 @@ FREE_KEYS = ("trainer", "logging", "data.root", "data.workers", "model.weights",
 OF_THE_OTHER_STAGE = {1: ("stage2", "clicks"), 2: ("stage1",)}
 
 
+@leaving_when_told()
 def train(config: Config, number: int) -> None:
     """Train a stage, resume it where it was interrupted, or say that it is complete.
 
@@ -77,8 +79,8 @@ def train(config: Config, number: int) -> None:
     trainer = build.build_trainer(config, number, callbacks, loggers)
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
-    except SIGTERMException as exit_:  # told to go before there was anything to save
-        raise Preempted from exit_
+    except SIGTERMException:  # told to go before the first step
+        leave_together(trainer, EXIT_CODE)
     except SystemExit as exit_:
         if trainer.interrupted and exit_.code == 1:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from exit_
@@ -89,7 +91,7 @@ def train(config: Config, number: int) -> None:
     else:
         _say(f"stage {number} stopped at trainer.max_time; the same command continues it")
     if any(callback.agreed for callback in callbacks if isinstance(callback, Preemption)):
-        raise Preempted
+        leave_together(trainer, EXIT_CODE)
 
 
 def evaluate(config: Config) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from pisam.callbacks.preemption import SIGNALS, Preempted, Preemption
+from pisam.callbacks.last_checkpoint import LastCheckpoint
+from pisam.callbacks.preemption import SIGNALS, Preemption, leaving_when_told
+from pisam.checkpoint_io import VerifiedCheckpointIO
 from pisam.stages.decoder_stage import DecoderStage
 from small_runs import loader, quiet_trainer, small_batch, small_model
 
@@ -35,11 +36,23 @@ class SignalAt(Callback):
         self.ended.append(trainer.global_step)
 
 
+class Seen(Callback):
+    """Notes every validation batch."""
+
+    def __init__(self, seen: list[int]) -> None:
+        self.seen = seen
+
+    def on_validation_batch_start(self, *args: Any) -> None:
+        self.seen.append(1)
+
+
 def fit(
     checkpoint: Path, *callbacks: Callback, steps: int = 5, images: int = 0, **options: Any
 ) -> Preemption:
-    preemption = Preemption(checkpoint)
-    trainer = quiet_trainer(*callbacks, preemption, max_steps=steps, **options)
+    preemption = Preemption()
+    last = LastCheckpoint(checkpoint, seconds=3600)
+    options |= {"max_steps": steps, "plugins": VerifiedCheckpointIO()}
+    trainer = quiet_trainer(last, preemption, *callbacks, **options)
     batches = steps * options.get("accumulate_grad_batches", 1)
     validation = loader(*(small_batch(1, seed=seed) for seed in range(images))) if images else None
     trainer.fit(
@@ -52,7 +65,7 @@ def fit(
 def test_signal_saves_after_the_step_and_exits_with_143(tmp_path: Path, number: int) -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     sender = SignalAt("on_before_backward", 2, number)
-    with pytest.raises(Preempted) as exit_:
+    with pytest.raises(SystemExit) as exit_:
         fit(tmp_path / "last.ckpt", sender)
     assert exit_.value.code == 143
     assert sender.ended == [1, 2, 3]
@@ -63,43 +76,35 @@ def test_signal_saves_after_the_step_and_exits_with_143(tmp_path: Path, number: 
 
 
 def test_accumulated_step_is_completed_first(tmp_path: Path) -> None:
-    with pytest.raises(Preempted):
+    with pytest.raises(SystemExit):
         fit(tmp_path / "last.ckpt", SignalAt("on_before_backward", 3), accumulate_grad_batches=3)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
 
 
-def test_signal_that_lightning_caught_first_is_heard(tmp_path: Path) -> None:
-    with pytest.raises(SIGTERMException):  # Lightning's, after our save
-        fit(tmp_path / "last.ckpt", SignalAt("on_train_start"))
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 1
+def test_signal_before_the_first_step_ends_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as exit_, leaving_when_told():
+        fit(tmp_path / "last.ckpt", SignalAt("on_fit_start"))
+    assert exit_.value.code == 143
+    assert not (tmp_path / "last.ckpt").exists()
 
 
 def test_no_validation_is_begun_after_the_signal(tmp_path: Path) -> None:
-    begun = []
-
-    class Begun(Callback):
-        def on_validation_batch_start(self, *args: Any) -> None:
-            begun.append(args)
-
-    with pytest.raises(Preempted):
-        fit(tmp_path / "last.ckpt", SignalAt("on_before_backward", 4), Begun(), images=3)
-    assert not begun
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 5
+    seen: list[int] = []
+    with pytest.raises(SystemExit):
+        fit(tmp_path / "last.ckpt", SignalAt("on_before_backward", 4), Seen(seen), images=3)
+    assert not seen
 
 
 def test_validation_is_left_within_a_few_images(tmp_path: Path) -> None:
     seen: list[int] = []
-
-    class Seen(Callback):
-        def on_validation_batch_end(self, *args: Any) -> None:
-            seen.append(args[-1])
-
-    with pytest.raises(Preempted):
-        fit(tmp_path / "last.ckpt", SignalAt("on_validation_batch_start", 3), Seen(), images=20, steps=1)
-    assert len(seen) == 9
+    with pytest.raises(SystemExit) as exit_:
+        fit(tmp_path / "last.ckpt", SignalAt("on_validation_batch_start", 3), Seen(seen), images=20, steps=1)
+    assert exit_.value.code == 143
+    assert len(seen) == 8
 
 
 def test_training_that_was_over_is_complete_and_says_so(tmp_path: Path) -> None:
     preemption = fit(tmp_path / "last.ckpt", SignalAt("on_validation_batch_start", 1), images=3, steps=1)
     assert preemption.agreed
-    assert not fit(tmp_path / "last.ckpt", steps=1).agreed
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 1
+    assert not fit(tmp_path / "other.ckpt", steps=1).agreed

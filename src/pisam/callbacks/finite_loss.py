@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pisam.callbacks.ranks import any_rank, fail_everywhere, from_every_rank
+from pisam.callbacks.ranks import any_rank, fail_together, from_every_rank
 from pisam.types import Batch
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class FiniteLoss(Callback):
         )
         what = f"loss is not finite ({told})" if told else "gradients are not finite"
         if self.in_a_row >= self.most_in_a_row:
-            fail_everywhere(
+            fail_together(
                 trainer,
                 f"step {trainer.global_step}: the {what}, and so it was in {self.in_a_row} steps in a row. "
                 "None of them changed the weights or was saved. Look at these samples, lower the learning "

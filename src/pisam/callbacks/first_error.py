@@ -9,8 +9,8 @@ import threading
 import traceback
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from pisam.callbacks.ranks import end_without_being_killed
 from pisam.errors import PisamError
 
 SECONDS_TO_CLOSE_LOGS = 15.0
@@ -21,21 +21,22 @@ class FirstError(Callback):
 
     A rank that fails tells its error and ends at once, for its clean-up could wait for the others for ever;
     nothing is saved, as not all ranks stand at the same step. Rank 0 first ends the processes it started and
-    may take a few seconds to close its logs. Processes on other nodes are ended by what started them (`srun
+    may take a few seconds to close its logs. Processes that it did not start are ended by what did (`srun
     --kill-on-bad-exit`, `torchrun`), else by the timeout of the next exchange.
     """
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if trainer.world_size == 1 or not isinstance(exception, Exception):
-            return  # Ctrl-C and agreed exits
-        if trainer.is_global_zero:
-            for process in end_without_being_killed(trainer):
-                process.send_signal(signal.SIGKILL)
-            timer = threading.Timer(SECONDS_TO_CLOSE_LOGS, tell_and_end, (0, exception))
-            timer.daemon = True
-            timer.start()
-        else:
+            return  # Ctrl-C and agreed ends
+        if not trainer.is_global_zero:
             tell_and_end(trainer.global_rank, exception)
+        timer = threading.Timer(SECONDS_TO_CLOSE_LOGS, tell_and_end, (0, exception))
+        timer.daemon = True
+        timer.start()
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)
+            launcher.procs.clear()  # Lightning's observer of this list would kill rank 0 in turn
 
 
 def tell_and_end(rank: int, exception: Exception) -> None:

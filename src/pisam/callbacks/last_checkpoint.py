@@ -72,7 +72,8 @@ class LastCheckpoint(Callback):
         """
         if not self._is_current(trainer) or trainer.global_step == 0:
             return False
-        if self._saved != self._position:
+        # Only rank 0 knows what was logged: the others must not decide by themselves.
+        if trainer.strategy.reduce_boolean_decision(self._saved != self._position, all=False):
             checkpoint_io = trainer.strategy.checkpoint_io
             assert isinstance(checkpoint_io, VerifiedCheckpointIO)
             for logger in _json_lines(trainer):

@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from pisam.errors import PisamError
 
@@ -25,23 +24,17 @@ def from_every_rank(trainer: Trainer, value: Any) -> list[Any]:
     return values
 
 
-def end_without_being_killed(trainer: Trainer) -> list[Any]:
-    """Tell Lightning that the other processes of this node end too, as agreed; returns those it had started.
+def leave_together(trainer: Trainer, code: int) -> NoReturn:
+    """End every rank as all have agreed, rank 0 with the exit code.
 
-    Its observer kills rank 0 within 5 s after another process ended with an exit code other than 0: too early
-    for logs to be closed, and the exit code would be that of the kill.
+    The others say 0: at any other code what started the processes (Lightning, `srun --kill-on-bad-exit`)
+    would kill rank 0 while it closes its logs, and the exit code would be that of the kill.
     """
-    launcher = trainer.strategy.launcher
-    if not isinstance(launcher, _SubprocessScriptLauncher):
-        return []
-    processes = list(launcher.procs)
-    launcher.procs.clear()  # the observer's very list
-    return processes
+    raise SystemExit(code if trainer.is_global_zero else 0)
 
 
-def fail_everywhere(trainer: Trainer, message: str) -> NoReturn:
-    """End every rank with exit code 2 over an error that all of them know; rank 0 tells it."""
-    end_without_being_killed(trainer)
+def fail_together(trainer: Trainer, message: str) -> NoReturn:
+    """End every rank over an error that all know; rank 0 tells it, exit code 2."""
     if trainer.is_global_zero:
         raise PisamError(message)
-    raise SystemExit(2)
+    leave_together(trainer, 2)

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from pisam.callbacks.ranks import fail_everywhere, from_every_rank
+from pisam.callbacks.ranks import fail_together, from_every_rank
 from pisam.modeling.sam_weights import hash_tensors
 
 
@@ -42,7 +42,7 @@ class SameStart(Callback):
         for rank, theirs in enumerate(others, start=1):
             for name, value in first.items():
                 if theirs[name] != value:
-                    fail_everywhere(
+                    fail_together(
                         trainer,
                         f"the ranks do not start alike: {name} of rank 0 {_short(value)}, of rank {rank} "
                         f"{_short(theirs[name])}; every node needs the same seed, files and configuration",

@@ -1,0 +1,128 @@
+"""How two ranks end: told to go, not finite, failed, started unlike. A hang meets a hard timeout."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from small_runs import command, summary, write_experiment, write_sets
+
+pytestmark = pytest.mark.slow
+
+# A rank that waited for another would do so until long after the hard timeout.
+TWO = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.timeout=60")
+HARD_TIMEOUT = 280
+SCRIPT = str(Path(__file__).with_name("spoiled_rank.py"))
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sets(tmp_path_factory.mktemp("ends") / "sets")
+
+
+def train_rows(run: Path) -> list[dict[str, float]]:
+    file = run / "stage1" / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [row for row in map(json.loads, lines) if "train/loss" in row]
+
+
+def saved_step(run: Path) -> int:
+    return torch.load(run / "stage1" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+
+
+def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    while not condition():
+        try:
+            _, error = process.communicate(timeout=0.05)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError(f"ended too early with {process.returncode}: {error[-3000:]}")
+
+
+def rank_1_of(process: subprocess.Popen[str]) -> int:
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        if "LOCAL_RANK=1" in Path(f"/proc/{child}/environ").read_text().split("\0"):
+            return int(child)
+    raise AssertionError("rank 0 has no child that is rank 1")
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds rank 1 through Linux's /proc")
+def test_signal_to_either_rank_saves_with_both_and_the_same_command_goes_on(
+    tmp_path: Path, sets: Path
+) -> None:
+    run, experiment = tmp_path / "run", write_experiment(tmp_path, sets)
+    arguments = ("train", str(experiment), "stage=1", *TWO, "stage1.max_steps=150", f"run_dir={run}")
+    saved = [0]
+    for rank, number in ((0, signal.SIGTERM), (1, signal.SIGTERM), (1, signal.SIGUSR1)):
+        process = command(*arguments)
+        wait_until(process, lambda: len(train_rows(run)) >= saved[-1] + 3)
+        os.kill(process.pid if rank == 0 else rank_1_of(process), number)
+        output, error = process.communicate(timeout=HARD_TIMEOUT)
+        assert process.returncode == 143, error[-3000:]
+        assert (f"resuming stage 1 from {run}" in output) == (saved[-1] > 0)
+        saved.append(saved_step(run))
+        assert saved[-1] >= saved[-2] + 3
+        assert [row["step"] for row in train_rows(run)] == list(range(saved[-1])), "nothing was lost"
+        assert not (run / "stage1" / "summary.json").exists()
+
+    process = command(*arguments)
+    _, error = process.communicate(timeout=HARD_TIMEOUT)
+    assert process.returncode == 0, error[-3000:]
+    assert [row["step"] for row in train_rows(run)] == list(range(150))
+    assert summary(run, 1)["steps"] == 150
+
+
+def spoiled(
+    case: str, tmp_path: Path, sets: Path, *overrides: str
+) -> tuple[subprocess.Popen[str], str, Path]:
+    run, experiment = tmp_path / "run", write_experiment(tmp_path, sets)
+    arguments = ("train", str(experiment), "stage=1", *TWO, f"run_dir={run}", *overrides)
+    process = command(case, str(tmp_path), *arguments, program=[SCRIPT])
+    _, error = process.communicate(timeout=HARD_TIMEOUT)  # ends when no process holds the pipes any more
+    return process, error, run
+
+
+def test_nan_on_one_rank_is_left_out_by_both_and_a_few_in_a_row_end_both(tmp_path: Path, sets: Path) -> None:
+    process, error, run = spoiled("nan", tmp_path, sets, "stage1.max_steps=40")
+    assert process.returncode == 2, error[-3000:]
+    (line,) = [line for line in error.splitlines() if "error: " in line]
+    assert line.startswith("error: step 9: the loss is not finite (rank 1: ") and "5 steps in a row" in line
+    assert [row["train/skipped_steps"] for row in train_rows(run)] == [0, 0, 1, 1, 1, 2, 3, 4, 5]
+
+    weights = [(tmp_path / f"weights-{rank}").read_text().split() for rank in (0, 1)]
+    assert weights[0] == weights[1] and len(weights[0]) == 9
+    one, two, three, four, five, *later = weights[0]
+    assert two == three, "the third step changed nothing"
+    assert len({one, two, four, five}) == 4, "the others did"
+    assert set(later) == {five}
+    for path in (run / "stage1" / "checkpoints").glob("*.ckpt"):
+        state = torch.load(path, weights_only=True)["state_dict"]
+        assert all(value.isfinite().all() for value in state.values())
+
+
+def test_error_on_one_rank_is_told_first_and_ends_both_without_a_save(tmp_path: Path, sets: Path) -> None:
+    process, error, run = spoiled("error", tmp_path, sets, "stage1.epochs=3", "data.workers=1")
+    assert process.returncode not in (0, 143)
+    first = next(line for line in error.splitlines() if "Traceback" in line)
+    assert first.startswith("[rank 1] ")
+    told = error.index("RuntimeError: what really went wrong")
+    assert not [t for t in ("Connection", "gloo") if 0 <= error.find(t) < told], (
+        "told before its consequences"
+    )
+    assert all(saved_step(run) <= 2 for _ in (run / "stage1" / "checkpoints").glob("last.ckpt"))
+
+
+def test_ranks_that_start_unlike_are_refused(tmp_path: Path, sets: Path) -> None:
+    process, error, run = spoiled("start", tmp_path, sets)
+    assert process.returncode == 2, error[-3000:]
+    (line,) = [line for line in error.splitlines() if "error: " in line]
+    assert line.startswith("error: the ranks do not start alike: initial weights of rank 0 ")
+    assert not train_rows(run)
