@@ -49,12 +49,10 @@ def noise(height: int, width: int, seed: int, share: float = 0.5) -> Pair:
     return random.integers(0, 256, (height, width), np.uint8), random.random((height, width)) < share
 
 
-def few_levels(height: int, width: int, seed: int) -> Pair:
-    """Only three levels, so that the adaptive threshold may hit one."""
-    random = np.random.default_rng(seed)
-    return random.choice(np.array([0, 51, 255], np.uint8), (height, width)), random.random(
-        (height, width)
-    ) < 0.4
+def tie() -> Pair:
+    """Twice the mean is a level: whether it reaches the adaptive threshold is a matter of rounding."""
+    levels = [[0, 85, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 85, 255, 85], [85, 0, 0, 0, 255]]
+    return np.array(levels, np.uint8), np.array(levels) > 60
 
 
 def wires(height: int, width: int, seed: int) -> Pair:
@@ -81,7 +79,7 @@ PAIRS: dict[str, Pair] = {
     "noise": noise(70, 130, 0),
     "noise-sparse": noise(130, 70, 1, 0.1),
     "noise-dense": noise(64, 64, 2, 0.9),
-    "few-levels": few_levels(16, 20, 3),
+    "tie": tie(),
     "empty-soft": (SOFT, EMPTY),
     "empty-empty": constant(0, EMPTY),
     "empty-full": constant(255, EMPTY),

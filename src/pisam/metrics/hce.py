@@ -26,18 +26,18 @@ def human_correction_effort(prediction: np.ndarray, mask: np.ndarray) -> int:
     """
     hit, union = prediction & mask, prediction | mask
     core = cv2.erode(union.view(np.uint8), _CROSS, iterations=GAMMA).view(bool)
-    invented = _regrown(prediction & ~mask, core, ~mask)
+    invented = _regrown(prediction & ~mask, core)
     # Parts thinner than gamma that are missed count by their skeleton.
-    missed = _regrown(mask & ~prediction, core, ~prediction) | (skeleton(mask) & ~prediction)
+    missed = _regrown(mask & ~prediction, core) | (skeleton(mask) & ~prediction)
     return _effort(invented, hit | missed) + _effort(missed, ~(hit | invented | missed))
 
 
-def _regrown(error: np.ndarray, core: np.ndarray, domain: np.ndarray) -> np.ndarray:
-    """The pixels of an error within `GAMMA` steps, through the domain, from those deep in the union."""
+def _regrown(error: np.ndarray, core: np.ndarray) -> np.ndarray:
+    """The pixels of an error within `GAMMA` steps, inside it, from those deep in the union."""
     grown = (error & core).view(np.uint8)
     for _ in range(GAMMA):
-        grown = cv2.dilate(grown, _CROSS) & domain.view(np.uint8)
-    return grown.view(bool) & error
+        grown = cv2.dilate(grown, _CROSS) & error.view(np.uint8)
+    return grown.view(bool)
 
 
 def _effort(error: np.ndarray, context: np.ndarray) -> int:
