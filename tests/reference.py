@@ -74,3 +74,34 @@ def click_erosion(wrong: np.ndarray, mask: np.ndarray) -> np.ndarray:
             square = np.s_[y - 1 : y + 2, x - 1 : x + 2]
             eroded[y, x] = wrong[square].all() and (mask[square] == mask[y, x]).all()
     return eroded
+
+
+# ---- interaction benchmark: supplement C and the number-of-clicks protocol, pixel by pixel ----
+
+
+def common_error_pixels(predictions: list[np.ndarray], mask: np.ndarray) -> set[tuple[int, int]]:
+    """The pixels (x, y) that no model has right."""
+    height, width = mask.shape
+    return {
+        (x, y)
+        for y in range(height)
+        for x in range(width)
+        if not any(prediction[y, x] == mask[y, x] for prediction in predictions)
+    }
+
+
+def deepest_pixels(wrong: np.ndarray, mask: np.ndarray) -> dict[tuple[int, int], int]:
+    """Of the largest error components: the pixels farthest from the outside, and their label."""
+    components = click_components(wrong, mask)
+    area = max(len(component["pixels"]) for component in components)
+    deepest = {}
+    for component in components:
+        if len(component["pixels"]) == area:
+            distances = click_distances(component["pixels"])
+            depth = max(distances.values())
+            deepest |= {
+                pixel: component["label"]
+                for pixel, distance in distances.items()
+                if math.isclose(distance, depth, rel_tol=1e-6)
+            }
+    return deepest

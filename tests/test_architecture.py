@@ -39,6 +39,8 @@ ROWS = [
     ["evaluation"],
     ["callbacks"],
     ["build"],
+    ["trained"],
+    ["interaction_run"],
     ["verbs"],
     ["runs", "submit"],
     ["cli"],

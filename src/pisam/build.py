@@ -288,6 +288,21 @@ def build_fabric(config: Config) -> Fabric:
     return Fabric(accelerator=config.trainer.accelerator, devices=1, precision=precision)
 
 
+def launch_ranks(config: Config) -> Fabric:
+    """All configured devices, each with a process of its own from here on, and the precision of training."""
+    options = config.trainer
+    precision: Any = options.precision
+    fabric = Fabric(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        strategy=options.strategy,
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
+
+
 def duration(schedule: StageConfig) -> dict[str, Any]:
     """How long to train and when to validate: a run of `max_steps` is validated once, at its end."""
     if schedule.max_steps < 1:

@@ -78,11 +78,14 @@ def evaluate(arguments: list[str]) -> None:
 
 
 def interact(arguments: list[str]) -> None:
-    """Measure what clicks change, with the trained stage 2 and three click seeds."""
-    config = load_config(*_experiment_and_overrides(arguments))
+    """Measure what clicks change, beside the baselines; clicks=FILE replays the clicks of another run."""
+    replayed = [argument.removeprefix("clicks=") for argument in arguments if argument.startswith("clicks=")]
+    if len(replayed) > 1:
+        raise PisamError(f"interact: expected one clicks=FILE, got {len(replayed)}")
+    config = load_config(*_experiment_and_overrides([a for a in arguments if not a.startswith("clicks=")]))
     from pisam import runs
 
-    runs.interact(config)
+    runs.interact(config, clicks=Path(replayed[0]) if replayed else None)
 
 
 def compare(arguments: list[str]) -> None:
@@ -138,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         ("train", train, "[EXPERIMENT] stage=1|2 [key=value ...]"),
         ("submit", submit, "[EXPERIMENT] stage=1|2 [minutes=N] [slurm.partition=NAME ...] [key=value ...]"),
         ("evaluate", evaluate, "[EXPERIMENT] [key=value ...]"),
-        ("interact", interact, "[EXPERIMENT] [key=value ...]"),
+        ("interact", interact, "[EXPERIMENT] [clicks=FILE] [key=value ...]"),
         ("compare", compare, "A B"),
         ("audit", audit, "[EXPERIMENT] [key=value ...]"),
         ("sets", sets, "[EXPERIMENT] [data.root=DIR]"),

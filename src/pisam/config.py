@@ -90,6 +90,13 @@ class ClicksConfig:
 
 
 @dataclass
+class InteractConfig:
+    images: int = 200  # those with the largest common error of all models
+    clicks: int = 10  # on that error, given at once: before and after
+    rounds: int = 20  # of one click each on a model's own error: the longest curve
+
+
+@dataclass
 class TrainerConfig:
     accelerator: str = "auto"
     devices: Any = "auto"  # a number, a list of indices, or auto
@@ -122,6 +129,7 @@ class Config:
     stage2: InteractorStageConfig = field(default_factory=InteractorStageConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     clicks: ClicksConfig = field(default_factory=ClicksConfig)
+    interact: InteractConfig = field(default_factory=InteractConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
 

@@ -7,7 +7,6 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,18 @@ from pisam.callbacks.ranks import leave_together
 from pisam.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.config import Config, save_config, to_plain
 from pisam.errors import PisamError
-from pisam.evaluation.click_effect import NEAR, ROUNDS, click_effect
-from pisam.evaluation.click_summary import clicks_table, summarise_clicks
 from pisam.evaluation.evaluate import evaluate_masks, masks_table, summarise_masks
 from pisam.evaluation.rows import Row, text_table, write_csv
 from pisam.files import replacing, sweep_temporaries, write_json
-from pisam.metrics.protocol import Protocol
-from pisam.modeling.pisam import PiSam, load_checkpoint
-from pisam.modeling.sam_weights import hash_tensors, read_checkpoint
+from pisam.interaction_run import interact as interact
+from pisam.modeling.pisam import PiSam
+from pisam.trained import facts, trained_model
 from pisam.types import Batch
 from pisam.verbs.generate import generate_data
 
-# Keys that may change between the parts of one run: they say where and how fast, not what.
-FREE_KEYS = ("trainer", "logging", "data.root", "data.workers", "model.weights", "run_dir")
+# Keys that may change between the parts of one run: they say where, how fast and how it is measured,
+# not what.
+FREE_KEYS = ("trainer", "logging", "interact", "data.root", "data.workers", "model.weights", "run_dir")
 OF_THE_OTHER_STAGE = {1: ("stage2", "clicks"), 2: ("stage1",)}
 
 
@@ -102,36 +100,13 @@ def evaluate(config: Config) -> None:
     Raises:
         PisamError: no trained stage 1, or one of another model; no data.
     """
-    model = _trained_model(config, build.stage1_checkpoint(config))
+    model = trained_model(config, build.stage1_checkpoint(config))
     fabric = build.build_fabric(config)
     with fabric.autocast():
         rows = evaluate_masks(model.to(fabric.device), _validation_batches(config, fabric))
     summary = summarise_masks(rows)
     _write_evaluation(config, "evaluate", model, rows, summary)
     _say(masks_table(summary))
-
-
-def interact(config: Config) -> None:
-    """Measure what clicks change in the masks of the validation sets, with the best stage 2.
-
-    Writes `RUN_DIR/interact/{per_image.csv,summary.json}` and prints the means.
-
-    Raises:
-        PisamError: no trained stage 2, or one of another model; no data.
-    """
-    checkpoint = build.stage_dir(config, 2) / "checkpoints" / "best.ckpt"
-    if not checkpoint.is_file():
-        raise PisamError(f"interact needs a trained stage 2, and there is no {checkpoint}: run stage 2 first")
-    model = _trained_model(config, checkpoint)
-    fabric, simulation = build.build_fabric(config), asdict(config.clicks)
-    with fabric.autocast():
-        batches = _validation_batches(config, fabric)
-        rows, equal = click_effect(model.to(fabric.device), batches, seed=config.seed, simulation=simulation)
-    means = summarise_clicks(rows)
-    settings = {**simulation, "rounds": ROUNDS, "away_from_clicks_px": NEAR, "away_frame": "original image"}
-    summary = {"clicks": settings, "equal_without_clicks": equal, **means}
-    _write_evaluation(config, "interact", model, rows, summary)
-    _say(f"{clicks_table(means)}\nall clicks removed: masks {'equal' if equal else 'DIFFER'}")
 
 
 def import_released(checkpoint: Path, out: Path | None = None) -> Path:
@@ -169,13 +144,6 @@ def print_table(config: Config) -> None:
     _say(f"\n{text_table(lines)}\npictures: {', '.join(filter(None, pictures)) or 'none'}")
 
 
-def _trained_model(config: Config, checkpoint: Path) -> PiSam:
-    contents = read_checkpoint(checkpoint)
-    model = build.build_network(config)
-    load_checkpoint(model, contents, checkpoint)
-    return model.eval()
-
-
 def _validation_batches(config: Config, fabric: Fabric) -> Iterator[Batch]:
     if not config.data.val:
         raise PisamError("data.val: no set to evaluate on; name at least one")
@@ -188,18 +156,9 @@ def _write_evaluation(
     config: Config, verb: str, model: PiSam, rows: list[Row], results: dict[str, Any]
 ) -> None:
     """Both files of a verb, the numbers with all that they depend on."""
-    protocol = Protocol(image_size=model.image_size, checkpoint_hash=hash_tensors(model.own_state()))
-    facts = {
-        "name": config.name,
-        "seed": config.seed,
-        **model.identity(),
-        **build.git_revision(),
-        "precision": config.trainer.precision,
-        "protocol": protocol.as_dict(),
-    }
     folder = Path(config.run_dir) / verb
     write_csv(rows, folder / "per_image.csv")
-    write_json({**facts, **results}, folder / "summary.json")
+    write_json({**facts(config, model), **results}, folder / "summary.json")
 
 
 @rank_zero_only

@@ -7,7 +7,6 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +15,8 @@ from pisam import runs
 from pisam.clicks import simulate_clicks
 from pisam.config import Config
 from pisam.errors import PisamError
-from pisam.evaluation.click_effect import NEAR, ROUNDS, click_effect, near_clicks
+from pisam.evaluation.click_controls import near_clicks
+from pisam.evaluation.click_effect import ROUNDS, click_effect
 from pisam.evaluation.click_summary import clicks_table, summarise_clicks
 from pisam.seeding import derive_seed
 from pisam.types import Batch, Clicks, ObjectFeatures, Prediction
@@ -177,17 +177,6 @@ def test_batches_of_several_are_refused() -> None:
         click_effect(Painter(logits_of(MASK)), [batch], seed=0, simulation={})  # type: ignore[arg-type]
 
 
-def test_near_is_a_disc_around_pixel_centres() -> None:
-    points = torch.tensor([[20.5, 8.5], [0.0, 30.0]])
-    near = near_clicks(points, (40, 60)).numpy()
-    expected = np.zeros((40, 60), bool)
-    for y in range(40):
-        for x in range(60):
-            expected[y, x] = any(math.dist((x + 0.5, y + 0.5), point) <= NEAR for point in points.tolist())
-    assert (near == expected).all()
-    assert not near_clicks(points[:0], (40, 60)).any()
-
-
 def test_summary_pools_rows_and_averages_gains_per_image_and_per_seed() -> None:
     gains = {("a", "1"): (0.3, 0.0, -0.1), ("a", "2"): (0.1, -0.2, 0.0), ("b", "1"): (0.1, 0.1, 0.1)}
     rows = [
@@ -217,7 +206,7 @@ def test_interact_on_a_trained_run(trained: Config, capsys: pytest.CaptureFixtur
     for name in ("DIS5K-VD", "HRSOD-TE"):
         before = summary["sets"][name]["iou_before"]
         assert before == pytest.approx(in_training[f"val/{name}/iou_before"], abs=1e-6)
-    with (folder / "interact" / "per_image.csv").open(newline="") as file:
+    with (folder / "interact" / "own_errors.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert (len(rows), list(rows[0])) == (5 * 3, COLUMNS)
     mean = sum(float(row["iou_gain"]) for row in rows) / len(rows)

@@ -156,6 +156,12 @@ class PairDataModule(LightningDataModule):
         sampler = ValidationSampler(len(self.val_set), rank=self._rank, world_size=self._world_size)
         return self._loader(self.val_set, sampler, self.val_batch_size)
 
+    def val_dataloader_of(self, indices: Sequence[int]) -> DataLoader:
+        """The validation samples of these indices, in this order, whatever the rank; one in a batch."""
+        if self.val_set is None:
+            raise PisamError("validation data is not set up; call setup() first")
+        return self._loader(self.val_set, list(indices), 1)
+
     @property
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer else 0
@@ -178,7 +184,7 @@ class PairDataModule(LightningDataModule):
         in_epoch = epochs["started"] > epochs["processed"]
         return epochs["processed"], batches["processed"] if in_epoch else 0
 
-    def _loader(self, data: PairDataset, sampler: Sampler, batch_size: int) -> DataLoader:
+    def _loader(self, data: PairDataset, sampler: Sampler | list[int], batch_size: int) -> DataLoader:
         return DataLoader(
             data,
             batch_size=batch_size,

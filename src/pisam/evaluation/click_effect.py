@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pisam.clicks import simulate_clicks
+from pisam.evaluation.click_controls import (
+    anywhere,
+    collateral,
+    exchanged,
+    gain_away,
+    near_clicks,
+    share_obeyed,
+)
 from pisam.evaluation.rows import Row
+from pisam.geometry import pixels_to_unit
 from pisam.metrics.functional import binarise, boundary_iou, iou
 from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.pisam import PiSam
@@ -19,7 +27,6 @@ from pisam.seeding import derive_seed
 from pisam.types import Batch, Clicks
 
 ROUNDS = 3  # different clicks on each image
-NEAR = 10.0  # pixels of the original image
 
 
 @torch.inference_mode()
@@ -59,23 +66,6 @@ def click_effect(
     return rows, unclicked_equal
 
 
-def near_clicks(points: Tensor, size: Sequence[int], distance: float = NEAR) -> Tensor:
-    """bool (H, W): the pixels whose centre is within `distance` of one of the points.
-
-    Args:
-        points: (N, 2), (x, y) in pixels of the H x W image, N may be 0.
-        size: (H, W).
-        distance: in pixels.
-    """
-    height, width = size
-    xs = torch.arange(width, device=points.device) + 0.5
-    ys = torch.arange(height, device=points.device) + 0.5
-    near = torch.zeros(height, width, dtype=torch.bool, device=points.device)
-    for x, y in points:
-        near |= (xs - x) ** 2 + ((ys - y) ** 2)[:, None] <= distance**2
-    return near
-
-
 def _click_on_image(
     model: PiSam, batch: Batch, seed: int, simulation: Mapping[str, Any]
 ) -> tuple[list[Row], bool]:
@@ -99,13 +89,13 @@ def _click_on_image(
         clicks = simulate_clicks(straight > 0, batch.mask, seeds=[click_seed], **simulation)
         logits = after_clicks(clicks)
         after = at_original(logits)
-        flipped = at_original(after_clicks(replace(clicks, labels=1 - clicks.labels)))
-        elsewhere = at_original(after_clicks(_random_positions(clicks, straight.shape[-1], click_seed)))
+        flipped = at_original(after_clicks(exchanged(clicks)))
+        elsewhere = at_original(after_clicks(anywhere(clicks, straight.shape[-2:], click_seed)))
         removed = replace(clicks, valid=torch.zeros_like(clicks.valid))
         equal &= torch.equal(after_clicks(removed), straight)
 
-        away = ~near_clicks(_points_at_original(clicks, straight.shape, mask.shape), mask.shape)
-        right_away = away & (before == mask)
+        points = pixels_to_unit(clicks.points[0][clicks.valid[0]], *straight.shape[-2:])
+        away = ~near_clicks(points * points.new_tensor([width, height]), mask.shape)
         iou_after, biou_after = float(iou(after, mask)), float(boundary_iou(after, mask))
         rows.append(
             {
@@ -121,29 +111,9 @@ def _click_on_image(
                 "biou_gain": biou_after - biou_before,
                 "iou_gain_flipped": float(iou(flipped, mask)) - iou_before,
                 "iou_gain_random": float(iou(elsewhere, mask)) - iou_before,
-                "iou_gain_away": float(iou(after & away, mask & away) - iou(before & away, mask & away)),
-                "clicked_flipped": _share_obeyed(logits, clicks),
-                "collateral": int((right_away & (after != mask)).sum()) / max(1, int(right_away.sum())),
+                "iou_gain_away": gain_away(before, after, mask, away),
+                "clicked_flipped": share_obeyed(binarise(logits), clicks),
+                "collateral": collateral(before, after, mask, away),
             }
         )
     return rows, equal
-
-
-def _random_positions(clicks: Clicks, side: int, seed: int) -> Clicks:
-    rng = np.random.default_rng(derive_seed(seed, "random positions"))
-    pixels = rng.integers(side, size=tuple(clicks.points.shape))
-    return replace(clicks, points=torch.from_numpy(pixels + 0.5).to(clicks.points))
-
-
-def _points_at_original(clicks: Clicks, frame: Sequence[int], size: Sequence[int]) -> Tensor:
-    """The valid clicks (N, 2) of the only sample, from pixels of the frame to pixels of the image."""
-    points = clicks.points[0][clicks.valid[0]]
-    return points * points.new_tensor([size[1] / frame[-1], size[0] / frame[-2]])
-
-
-def _share_obeyed(logits: Tensor, clicks: Clicks) -> float:
-    """Share of the clicks whose pixel of the frame is what their label says; NaN without clicks."""
-    valid = clicks.valid[0]
-    x, y = clicks.points[0][valid].long().unbind(dim=1)
-    obeyed = (logits[0, 0, y, x] > 0) == clicks.labels[0][valid].bool()
-    return float(obeyed.float().mean())

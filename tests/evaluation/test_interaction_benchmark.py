@@ -1,0 +1,115 @@
+"""The benchmark measures as defined, on models whose answers are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from known_answers import MASK, Paints, batch_of, rectangle
+
+from pisam.errors import PisamError
+from pisam.evaluation.click_curves import Stopwatch
+from pisam.evaluation.common_error import ClickedImage
+from pisam.evaluation.interaction_benchmark import BenchmarkRows, BenchmarkSettings, benchmark
+from pisam.evaluation.rows import Row
+from pisam.types import Clicks
+
+LACKING = rectangle(8, 8, 56, 30)
+SETTINGS = BenchmarkSettings(clicks=2, rounds=4, connectivity=8, seed=1)
+CLICKS = ((20.5, 45.5, 1), (44.5, 45.5, 1), (32.5, 40.5, 1))
+IMAGE = ClickedImage("set", "image", 64, 64, 26 * 48, CLICKS)
+BEFORE = 22 / 48
+
+
+def measure(*segmenters: Paints, image: ClickedImage = IMAGE) -> BenchmarkRows:
+    return benchmark(segmenters, [batch_of(MASK)], [image], SETTINGS)
+
+
+def row_of(segmenter: Paints) -> Row:
+    (row,) = measure(segmenter).images
+    return row
+
+
+def disc_area(segmenter: Paints) -> int:
+    """Pixels of one disc inside the object's missed half: the discs of CLICKS lie there whole."""
+    return int((segmenter.after(segmenter.first(None, None), one_click()).logits > 0).sum()) - 22 * 48  # type: ignore[arg-type]
+
+
+def one_click() -> Clicks:
+    return replace(IMAGE, clicks=CLICKS[:1]).as_clicks()
+
+
+def test_before_and_after_the_first_clicks() -> None:
+    row = row_of(Paints("a", LACKING))
+    gain = 2 * disc_area(Paints("a", LACKING)) / 48**2
+    assert (row["model"], row["set"], row["image"], row["common_area"]) == ("a", "set", "image", 26 * 48)
+    assert row["clicks"] == 2
+    assert row["iou_before"] == pytest.approx(BEFORE)
+    assert row["iou_gain"] == pytest.approx(gain)
+    assert row["iou_after"] == pytest.approx(BEFORE + gain)
+    assert row["biou_gain"] == pytest.approx(float(row["biou_after"]) - float(row["biou_before"]))
+    assert (row["clicked_flipped"], row["collateral"], row["iou_gain_away"]) == (1, 0, 0)
+    assert row["iou_gain_flipped"] == pytest.approx(0)
+    assert float(row["iou_gain_random"]) < gain
+    assert float(row["iou_gain_noisy"]) <= gain
+
+
+def test_a_model_that_ignores_clicks_gains_nothing() -> None:
+    row = row_of(Paints("deaf", LACKING, radius=0))
+    assert (row["iou_gain"], row["iou_gain_random"], row["clicked_flipped"]) == (0, 0, 0)
+    assert (row["noc_85"], row["nof_85"]) == (4, 1)
+
+
+def test_clicks_that_reach_far_are_seen_away_from_them() -> None:
+    row = row_of(Paints("wide", LACKING, radius=14))
+    assert float(row["iou_gain_away"]) > 0
+    assert float(row["collateral"]) > 0  # below the object
+
+
+def test_curves_of_both_protocols_start_at_the_box_and_noc_is_read_off_the_iterative_one() -> None:
+    measured = measure(Paints("a", LACKING, radius=13))
+    curves = {(row["protocol"], row["clicks"]): float(row["iou"]) for row in measured.curves}
+    assert list(curves) == [(p, k) for p in ("single-shot", "iterative") for k in (0, 1, 2, 3, 4)]
+    assert curves["single-shot", 0] == curves["iterative", 0] == pytest.approx(BEFORE)
+    assert curves["single-shot", 2] == measured.images[0]["iou_after"]
+    assert curves["single-shot", 3] == curves["single-shot", 4]  # there are three clicks
+    after = [curves["iterative", k] for k in range(5)]
+    assert after[0] < after[1] < after[2]
+    expected = next(k for k in range(5) if after[k] >= 0.85)
+    assert (measured.images[0]["noc_85"], measured.images[0]["nof_85"]) == (expected, 0)
+    assert measured.watches["a"].clicks == 4
+
+
+def test_all_models_get_the_same_clicks() -> None:
+    models = [Paints("a", LACKING), Paints("b", rectangle(8, 8, 56, 20))]
+    measured = measure(*models)
+    assert [row["model"] for row in measured.images] == ["a", "b"]
+    # The single-shot curve comes first: after 1, 2 and 3 clicks.
+    assert models[0].told[:3] == models[1].told[:3]
+    assert models[0].told[2] == [(x, y, label) for x, y, label in CLICKS]
+
+
+def test_same_seed_same_numbers_and_another_seed_other_controls() -> None:
+    assert measure(Paints("a", LACKING)).images == measure(Paints("a", LACKING)).images
+    other = replace(SETTINGS, seed=2)
+    (row,) = benchmark([Paints("a", LACKING)], [batch_of(MASK)], [IMAGE], other).images
+    one = row_of(Paints("a", LACKING))
+    assert {key for key in row if row[key] != one[key]} <= {"iou_gain_random", "iou_gain_noisy"}
+    assert row["iou_gain_random"] != one["iou_gain_random"]
+
+
+def test_clicks_made_on_another_size_or_mask_are_refused_by_name() -> None:
+    with pytest.raises(PisamError, match=r"set/image: made on 65 x 64 pixels, the image here has 64 x 64"):
+        measure(Paints("a", LACKING), image=replace(IMAGE, width=65))
+    wrong = replace(IMAGE, clicks=(*CLICKS, (1.5, 1.5, 1)))
+    with pytest.raises(PisamError, match="set/image: a label contradicts the mask"):
+        measure(Paints("a", LACKING), image=wrong)
+    with pytest.raises(ValueError, match="clicks of set/other on set/image"):
+        measure(Paints("a", LACKING), image=replace(IMAGE, image="other"))
+
+
+def test_times_of_ranks_add_up() -> None:
+    rows = BenchmarkRows()
+    rows.add_times({"a": Stopwatch(1.0, 2)})
+    rows.add_times({"a": Stopwatch(2.0, 1), "b": Stopwatch(5.0, 5)})
+    assert rows.watches == {"a": Stopwatch(3.0, 3), "b": Stopwatch(5.0, 5)}

@@ -1,0 +1,157 @@
+"""`pisam interact` as a whole: its files, its replay with the same numbers, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pisam import cli, runs
+from pisam.config import Config
+from pisam.errors import PisamError
+from small_runs import small_config, write_sets
+
+MODELS = ["SAM", "SAM, mask input", "Pi-SAM"]
+FEW = ("interact.rounds=3", "interact.clicks=2", "interact.images=4")
+NUMBERS = ("own_errors.csv", "per_image.csv", "per_image_curves.csv", "curves.csv", "clicks.json")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A short run of both stages and its interaction benchmark."""
+    folder = tmp_path_factory.mktemp("interact")
+    root = write_sets(folder / "sets")
+    config = small_config(folder, root, "stage1.epochs=1", "stage2.epochs=1", "stage2.lr=0.1", *FEW)
+    runs.train(config, 1)
+    runs.train(config, 2)
+    runs.interact(config)
+    return config
+
+
+def folder_of(config: Config) -> Path:
+    return Path(config.run_dir) / "interact"
+
+
+def rows_of(config: Config, name: str) -> list[dict[str, str]]:
+    with (folder_of(config) / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def summary_of(config: Config) -> dict[str, Any]:
+    return json.loads((folder_of(config) / "summary.json").read_text())
+
+
+def test_every_model_has_a_row_for_each_of_the_images_with_the_largest_common_error(measured: Config) -> None:
+    rows = rows_of(measured, "per_image.csv")
+    clicks = json.loads((folder_of(measured) / "clicks.json").read_text())
+    images = [(entry["set"], entry["image"]) for entry in clicks["images"]]
+    assert len(set(images)) == len(images) == 4
+    assert [(r["set"], r["image"], r["model"]) for r in rows] == [(*i, m) for i in images for m in MODELS]
+    areas = [entry["common_area"] for entry in clicks["images"]]
+    assert areas == sorted(areas, reverse=True) and areas[-1] > 0
+    assert any(float(row["iou_gain"]) for row in rows if row["model"] == "Pi-SAM")
+    assert len(rows_of(measured, "per_image_curves.csv")) == 4 * 3 * 2 * 4  # 0, 1, 2, 3 clicks
+    assert len(rows_of(measured, "own_errors.csv")) == 5 * 3
+
+
+def test_summary_says_whose_errors_how_many_images_and_what_was_measured(measured: Config) -> None:
+    summary = summary_of(measured)
+    part = summary["benchmark"]
+    assert part["common_error_of"] == list(part["models"]) == MODELS
+    assert (part["images_asked"], part["images"], part["images_searched"], part["complete"]) == (
+        4,
+        4,
+        5,
+        True,
+    )
+    assert (part["settings"]["interact.clicks"], part["settings"]["policy"]) == (2, "paper")
+    assert summary["replayed_clicks"] is None and summary["protocol"]["checkpoint_hash"]
+    rows = [row for row in rows_of(measured, "per_image.csv") if row["model"] == "SAM"]
+    pooled = part["models"]["SAM"]["pooled"]
+    for column in ("iou_gain", "iou_after", "noc_85", "collateral"):
+        assert pooled[column] == pytest.approx(sum(float(row[column]) for row in rows) / 4, abs=1e-6)
+    assert pooled["seconds_per_click"] > 0
+    assert {"iou_gain", "iou_gain_flipped", "iou_gain_random", "iou_gain_away"} <= summary["pooled"].keys()
+
+
+def replay(measured: Config, tmp_path: Path, **changes: Any) -> Config:
+    """The same trained run in another folder."""
+    shutil.copytree(Path(measured.run_dir) / "stage2", tmp_path / "run" / "stage2")
+    return replace(measured, run_dir=str(tmp_path / "run"), **changes)
+
+
+def test_replayed_clicks_give_the_same_numbers(measured: Config, tmp_path: Path) -> None:
+    """Also where the replaying run would search fewer images and draw other clicks."""
+    clicks = folder_of(measured) / "clicks.json"
+    other = replace(measured.interact, images=1)
+    config = replay(measured, tmp_path, interact=other, clicks=replace(measured.clicks, margin=0.5))
+    runs.interact(config, clicks=clicks)
+    for name in NUMBERS[1:]:
+        assert (folder_of(config) / name).read_text() == (folder_of(measured) / name).read_text(), name
+    assert summary_of(config)["replayed_clicks"] == str(clicks)
+    assert summary_of(config)["benchmark"]["images_asked"] == 4
+
+
+def test_other_clicks_give_other_numbers(measured: Config, tmp_path: Path) -> None:
+    """Or the test above could not fail."""
+    content = json.loads((folder_of(measured) / "clicks.json").read_text())
+    for entry in content["images"]:
+        entry["clicks"] = entry["clicks"][::-1][:1]
+    (tmp_path / "clicks.json").write_text(json.dumps(content))
+    config = replay(measured, tmp_path)
+    runs.interact(config, clicks=tmp_path / "clicks.json")
+    assert rows_of(config, "per_image.csv") != rows_of(measured, "per_image.csv")
+
+
+def test_fewer_images_than_asked_for_are_never_called_complete(
+    measured: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = replay(measured, tmp_path, interact=replace(measured.interact, images=200))
+    runs.interact(config)
+    part = summary_of(config)["benchmark"]
+    assert (part["images_asked"], part["images"], part["complete"]) == (200, 5, False)
+    said = capsys.readouterr().out
+    assert "5 images: fewer than the 200 of interact.images" in said
+    assert "gain  boundary gain" in said and "NoC@90" in said and "single-shot" in said
+
+
+def test_images_that_cannot_be_clicked_are_named(
+    measured: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    areas = sorted(
+        entry["common_area"]
+        for entry in json.loads((folder_of(measured) / "clicks.json").read_text())["images"]
+    )
+    config = replay(measured, tmp_path, clicks=replace(measured.clicks, min_area=areas[-1] + 1))
+    with pytest.raises(PisamError, match=r"none of the 5 images of data.val has a common error of at least"):
+        runs.interact(config)
+    assert not folder_of(config).exists()
+    assert "Pi-SAM" not in capsys.readouterr().out
+
+
+def test_clicks_on_images_that_are_not_here_are_refused_by_name(measured: Config, tmp_path: Path) -> None:
+    others = [row for row in measured.data.val if row["name"] != "val"]
+    config = replay(measured, tmp_path, data=replace(measured.data, val=others))
+    with pytest.raises(PisamError, match=r"of its 4 images are not in data.val: val/\d"):
+        runs.interact(config, clicks=folder_of(measured) / "clicks.json")
+    assert not folder_of(config).exists()
+
+
+def test_command_line(measured: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = str(Path(measured.run_dir).parent / "small.yaml")
+    clicks = folder_of(measured) / "clicks.json"
+    common = ["interact", experiment, f"run_dir={measured.run_dir}", f"clicks={clicks}"]
+    assert cli.main([*common, "interact.rounds=5"]) == 2
+    error = capsys.readouterr().err
+    assert "made with interact.clicks=2, this run has 10; add interact.clicks=2" in error
+    assert cli.main([*common, f"clicks={clicks}"]) == 2
+    assert "one clicks=FILE" in capsys.readouterr().err
+    assert cli.main(["interact", experiment, f"clicks={tmp_path / 'absent.json'}"]) == 2
+    assert cli.main(["interact", experiment, "interact.image=3"]) == 2
+    assert "interact.images" in capsys.readouterr().err
+    assert cli.main(["interact", experiment, "interact.rounds=0"]) == 2
