@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from pisam import cli, runs
-from pisam.config import Config
+from pisam.config import Config, load_config
 from pisam.errors import PisamError
 from small_runs import small_config, write_sets
 
 MODELS = ["SAM", "SAM, mask input", "Pi-SAM"]
+SHORT = ("stage1.max_steps=1", "stage2.max_steps=3", "stage2.lr=0.1")  # what errs has errors in common
 FEW = ("interact.rounds=3", "interact.clicks=2", "interact.images=4")
 NUMBERS = ("own_errors.csv", "per_image.csv", "per_image_curves.csv", "curves.csv", "clicks.json")
 
@@ -26,7 +27,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """A short run of both stages and its interaction benchmark."""
     folder = tmp_path_factory.mktemp("interact")
     root = write_sets(folder / "sets")
-    config = small_config(folder, root, "stage1.epochs=1", "stage2.epochs=1", "stage2.lr=0.1", *FEW)
+    config = small_config(folder, root, *SHORT, *FEW)
     runs.train(config, 1)
     runs.train(config, 2)
     runs.interact(config)
@@ -114,6 +115,7 @@ def test_fewer_images_than_asked_for_are_never_called_complete(
     config = replay(measured, tmp_path, interact=replace(measured.interact, images=200))
     runs.interact(config)
     part = summary_of(config)["benchmark"]
+    assert part["images"] == len({(row["set"], row["image"]) for row in rows_of(config, "per_image.csv")})
     assert (part["images_asked"], part["images"], part["complete"]) == (200, 5, False)
     said = capsys.readouterr().out
     assert "5 images: fewer than the 200 of interact.images" in said
@@ -150,8 +152,38 @@ def test_command_line(measured: Config, tmp_path: Path, capsys: pytest.CaptureFi
     error = capsys.readouterr().err
     assert "made with interact.clicks=2, this run has 10; add interact.clicks=2" in error
     assert cli.main([*common, f"clicks={clicks}"]) == 2
-    assert "one clicks=FILE" in capsys.readouterr().err
+    assert "expected one clicks=PATH" in capsys.readouterr().err
     assert cli.main(["interact", experiment, f"clicks={tmp_path / 'absent.json'}"]) == 2
     assert cli.main(["interact", experiment, "interact.image=3"]) == 2
     assert "interact.images" in capsys.readouterr().err
     assert cli.main(["interact", experiment, "interact.rounds=0"]) == 2
+
+
+def test_hq_sam_takes_part_where_one_is_given(
+    measured: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(measured.run_dir).parent
+    hq_run = tmp_path / "hq"
+    hq = load_config(folder / "small.yaml", ["model.decoder=hq", *SHORT, f"run_dir={hq_run}", *FEW])
+    runs.train(hq, 1)
+    config = replay(measured, tmp_path)
+    runs.interact(config, hq=hq_run)
+    summary = summary_of(config)
+    expected = ["SAM", "SAM, mask input", "HQ-SAM", "HQ-SAM, mask input", "Pi-SAM"]
+    assert summary["benchmark"]["common_error_of"] == list(summary["benchmark"]["models"]) == expected
+    assert summary["hq"]["decoder"] == "hq" and len(summary["hq"]["checkpoint_hash"]) == 64
+    with_hq, without = (
+        {
+            entry["image"]: entry["common_area"]
+            for entry in json.loads(text)["images"]
+            if entry["set"] == "val"
+        }
+        for text in ((folder_of(c) / "clicks.json").read_text() for c in (config, measured))
+    )
+    assert all(with_hq[image] <= without[image] for image in with_hq.keys() & without.keys())
+    with pytest.raises(PisamError, match=r"best.ckpt: made with decoder pi, this model has hq"):
+        runs.interact(config, hq=Path(measured.run_dir))
+    with pytest.raises(PisamError, match=r"hq .*absent: found no checkpoint"):
+        runs.interact(config, hq=tmp_path / "absent")
+    with pytest.raises(PisamError, match=r"made with decoder hq, this model has pi"):
+        runs.interact(config, checkpoint=hq_run / "stage1/checkpoints/best.ckpt")

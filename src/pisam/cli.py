@@ -79,13 +79,11 @@ def evaluate(arguments: list[str]) -> None:
 
 def interact(arguments: list[str]) -> None:
     """Measure what clicks change, beside the baselines; clicks=FILE replays the clicks of another run."""
-    replayed = [argument.removeprefix("clicks=") for argument in arguments if argument.startswith("clicks=")]
-    if len(replayed) > 1:
-        raise PisamError(f"interact: expected one clicks=FILE, got {len(replayed)}")
-    config = load_config(*_experiment_and_overrides([a for a in arguments if not a.startswith("clicks=")]))
+    files, others = _files_of(arguments, ("checkpoint", "clicks", "hq"))
+    config = load_config(*_experiment_and_overrides(others))
     from pisam import runs
 
-    runs.interact(config, clicks=Path(replayed[0]) if replayed else None)
+    runs.interact(config, **files)
 
 
 def compare(arguments: list[str]) -> None:
@@ -141,7 +139,11 @@ def _parser() -> argparse.ArgumentParser:
         ("train", train, "[EXPERIMENT] stage=1|2 [key=value ...]"),
         ("submit", submit, "[EXPERIMENT] stage=1|2 [minutes=N] [slurm.partition=NAME ...] [key=value ...]"),
         ("evaluate", evaluate, "[EXPERIMENT] [key=value ...]"),
-        ("interact", interact, "[EXPERIMENT] [clicks=FILE] [key=value ...]"),
+        (
+            "interact",
+            interact,
+            "[EXPERIMENT] [hq=CHECKPOINT] [clicks=FILE] [checkpoint=CHECKPOINT] [key=value ...]",
+        ),
         ("compare", compare, "A B"),
         ("audit", audit, "[EXPERIMENT] [key=value ...]"),
         ("sets", sets, "[EXPERIMENT] [data.root=DIR]"),
@@ -162,6 +164,21 @@ def _parser() -> argparse.ArgumentParser:
 def _is_override(argument: str) -> bool:
     """A path may hold "=" too, but never before its first slash."""
     return re.match(r"[^/\\=]*=", argument) is not None
+
+
+def _files_of(arguments: list[str], keys: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    """The paths that `key=PATH` arguments name for some `keys`, and the arguments that are left."""
+    files: dict[str, Path] = {}
+    others = []
+    for argument in arguments:
+        key, equals, path = argument.partition("=")
+        if not equals or key not in keys:
+            others.append(argument)
+        elif key in files or not path:
+            raise PisamError(f"expected one {key}=PATH, got {' '.join(arguments)}")
+        else:
+            files[key] = Path(path)
+    return files, others
 
 
 def _experiment_and_overrides(arguments: list[str]) -> tuple[str, list[str]]:

@@ -29,9 +29,15 @@ from pisam.evaluation.interaction_tables import (
 )
 from pisam.evaluation.ranks import gather, in_order, own_share
 from pisam.evaluation.rows import Row, write_csv
-from pisam.evaluation.segmenters import PiSamSegmenter, SamSegmenter, Segmenter
+from pisam.evaluation.segmenters import (
+    HqSamSegmenter,
+    PiSamSegmenter,
+    SamSegmenter,
+    Segmenter,
+    share_encoders,
+)
 from pisam.files import write_json
-from pisam.trained import facts, trained_model
+from pisam.trained import checkpoint_facts, facts, trained_hq_sam, trained_model
 from pisam.types import Batch
 
 MUST_EQUAL = ("interact.clicks", "interact.rounds", "clicks.connectivity")  # where clicks are replayed
@@ -63,7 +69,9 @@ class _Run:
         return own_share(indices, self.fabric.global_rank, self.fabric.world_size)
 
 
-def interact(config: Config, *, clicks: Path | None = None) -> None:
+def interact(
+    config: Config, *, clicks: Path | None = None, hq: Path | None = None, checkpoint: Path | None = None
+) -> None:
     """Measure what clicks change on the validation sets, with the best stage 2, on any number of ranks.
 
     First each straight-forward mask of Pi-SAM is clicked on its own errors (`click_effect`); then Pi-SAM and
@@ -73,11 +81,13 @@ def interact(config: Config, *, clicks: Path | None = None) -> None:
     Args:
         config: of a run with a trained stage 2.
         clicks: a `clicks.json`, whose images and clicks are used in place of new ones.
+        hq: an HQ-SAM to compare with, see `trained_hq_sam`; without it SAM and Pi-SAM are compared.
+        checkpoint: of Pi-SAM, in place of this run's best stage 2.
 
     Raises:
-        PisamError: no trained stage 2, or one of another model; no data; clicks that do not fit.
+        PisamError: no trained stage 2 or HQ-SAM, or one of another model; no data; clicks that do not fit.
     """
-    checkpoint = build.stage_dir(config, 2) / "checkpoints" / "best.ckpt"
+    checkpoint = checkpoint or build.stage_dir(config, 2) / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         raise PisamError(f"interact needs a trained stage 2, and there is no {checkpoint}: run stage 2 first")
     if not config.data.val:
@@ -88,17 +98,26 @@ def interact(config: Config, *, clicks: Path | None = None) -> None:
         refuse_other_settings(replayed, settings, MUST_EQUAL, clicks)
 
     model = trained_model(config, checkpoint)
+    hq_model = None if hq is None else trained_hq_sam(config, hq)
     data = build.build_data(config, 1)
     data.setup("validate")
     run = _Run(config, build.launch_ranks(config), data)
     if replayed and clicks:
         _refuse_missing_images(replayed, run.names, clicks)
     model.to(run.fabric.device)
+    if hq_model:
+        hq_model.to(run.fabric.device)
+        share_encoders([model, hq_model])
     segmenters: list[Segmenter] = [
         SamSegmenter(model),
         SamSegmenter(model, "SAM, mask input", mask_input=True),
-        PiSamSegmenter(model),
     ]
+    if hq_model:
+        segmenters += [
+            HqSamSegmenter(hq_model),
+            HqSamSegmenter(hq_model, "HQ-SAM, mask input", mask_input=True),
+        ]
+    segmenters.append(PiSamSegmenter(model))
     with run.fabric.autocast():
         own_rows, equal = _own_errors(run, model)
         selection = None if replayed else _select(run, segmenters)
@@ -109,7 +128,11 @@ def interact(config: Config, *, clicks: Path | None = None) -> None:
             file = ClickFile(selection.chosen, config.seed, [s.name for s in segmenters], settings)
         measured = _measure(run, segmenters, file)
     if run.fabric.is_global_zero:
-        head = facts(config, model) | {"replayed_clicks": None if clicks is None else str(clicks)}
+        head = facts(config, model) | {
+            "checkpoint": str(checkpoint),
+            "hq": None if hq_model is None else {"checkpoint": str(hq), **checkpoint_facts(hq_model)},
+            "replayed_clicks": None if clicks is None else str(clicks),
+        }
         _write(run, head, own_rows, equal, file, selection, measured)
 
 

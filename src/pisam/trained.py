@@ -7,8 +7,11 @@ from typing import Any
 
 from pisam import build
 from pisam.config import Config
+from pisam.errors import PisamError
 from pisam.metrics.protocol import Protocol
+from pisam.modeling.hq_sam import HqSam, is_published_hq, load_published_hq
 from pisam.modeling.pisam import PiSam, load_checkpoint
+from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import hash_tensors, read_checkpoint
 
 
@@ -22,6 +25,38 @@ def trained_model(config: Config, checkpoint: Path) -> PiSam:
     model = build.build_network(config)
     load_checkpoint(model, contents, checkpoint)
     return model.eval()
+
+
+def trained_hq_sam(config: Config, path: Path) -> HqSam:
+    """An HQ-SAM of the configured backbone and frame, in evaluation mode.
+
+    Args:
+        config: of the run that it is compared with.
+        path: a checkpoint or a run of `model.decoder=hq`, or one that the authors published.
+
+    Raises:
+        PisamError: there is none, or it is of another model.
+    """
+    candidates = [path, path / "checkpoints/best.ckpt", path / "stage1/checkpoints/best.ckpt"]
+    checkpoint = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if checkpoint is None:
+        raise PisamError(f"hq {path}: found no checkpoint; give one, or a run of model.decoder=hq")
+    contents = read_checkpoint(checkpoint)
+    if is_published_hq(contents):
+        model = load_published_hq(checkpoint, config.model.image_size)
+        if model.backbone != config.model.backbone:
+            raise PisamError(
+                f"hq {checkpoint}: made with backbone {model.backbone}, this run has {config.model.backbone}"
+            )
+        return model
+    model = build.build_hq_network(config)
+    load_checkpoint(model, contents, checkpoint)
+    return model.eval()
+
+
+def checkpoint_facts(model: SamNetwork) -> dict[str, Any]:
+    """Which weights these are."""
+    return {**model.identity(), "checkpoint_hash": hash_tensors(model.own_state())}
 
 
 def facts(config: Config, model: PiSam) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from known_answers import MASK, Paints, batch_of, rectangle
 from pisam.errors import PisamError
 from pisam.evaluation.click_curves import Stopwatch
 from pisam.evaluation.common_error import ClickedImage
-from pisam.evaluation.interaction_benchmark import BenchmarkRows, BenchmarkSettings, benchmark
+from pisam.evaluation.interaction_benchmark import SCORES, BenchmarkRows, BenchmarkSettings, benchmark
 from pisam.evaluation.rows import Row
+from pisam.metrics.image_scores import all_scores
 from pisam.types import Clicks
 
 LACKING = rectangle(8, 8, 56, 30)
@@ -50,6 +51,11 @@ def test_before_and_after_the_first_clicks() -> None:
     assert row["biou_gain"] == pytest.approx(float(row["biou_after"]) - float(row["biou_before"]))
     assert (row["clicked_flipped"], row["collateral"], row["iou_gain_away"]) == (1, 0, 0)
     assert row["iou_gain_flipped"] == pytest.approx(0)
+    assert float(row["max_f_gain"]) > 0 > float(row["mae_gain"])
+    for score, expected in all_scores(LACKING[0, 0].numpy(), MASK[0, 0].numpy(), SCORES).items():
+        assert row[f"{score}_before"] == pytest.approx(expected), score
+        difference = float(row[f"{score}_after"]) - float(row[f"{score}_before"])
+        assert row[f"{score}_gain"] == pytest.approx(difference)
     assert float(row["iou_gain_random"]) < gain
     assert float(row["iou_gain_noisy"]) <= gain
 

@@ -75,6 +75,9 @@ def depth_map(inside: NDArray[np.bool_], exact: bool = False) -> NDArray[np.floa
     padded = cv2.copyMakeBorder(inside.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     size = cv2.DIST_MASK_PRECISE if exact else cv2.DIST_MASK_5
     distance: NDArray[np.float32] = cv2.distanceTransform(padded, cv2.DIST_L2, size)  # type: ignore[assignment]
+    if exact:
+        # The last bit of OpenCV's root depends on the array's place in memory; its square is a whole number.
+        distance = np.sqrt(np.rint(np.square(distance, dtype=np.float64))).astype(np.float32)
     return distance[1:-1, 1:-1]
 
 

@@ -33,12 +33,13 @@ from pisam.evaluation.common_error import ClickedImage, first_answers, mask_at_o
 from pisam.evaluation.rows import Row
 from pisam.evaluation.segmenters import Segmenter, State
 from pisam.metrics.functional import boundary_iou, iou
+from pisam.metrics.image_scores import all_scores
+from pisam.metrics.levels import logits_to_levels
 from pisam.metrics.protocol import logits_to_original
-from pisam.metrics.segmentation import segmentation_scores
 from pisam.seeding import derive_seed
 from pisam.types import Batch, Clicks
 
-SCORES = ("iou", "biou")
+SCORES = ("iou", "biou", "max_f", "mae", "hce")
 NOISE = 0.2  # share of the clicks that is spoilt in the control `noisy`
 
 
@@ -201,15 +202,17 @@ def _before_and_after(
 
     repaired = answer(given)
     row: Row = {"clicks": given.points.shape[1]}
+    truth = mask.cpu().numpy()
     old, new = (
-        segmentation_scores(logits_to_original(state.logits, size), mask) for state in (first, repaired)
+        all_scores(logits_to_levels(logits_to_original(state.logits, size)), truth, SCORES)
+        for state in (first, repaired)
     )
     for score in SCORES:
-        start, end = float(old[score]), float(new[score])
+        start, end = old[score], new[score]
         row |= {f"{score}_before": start, f"{score}_after": end, f"{score}_gain": end - start}
     before, after = mask_at_original(first, mask), mask_at_original(repaired, mask)
     away = ~near_clicks(given.points[0], size, NEAR)
-    iou_before = float(old["iou"])
+    iou_before = old["iou"]
     return row | {
         "iou_gain_flipped": iou_after(exchanged(given)) - iou_before,
         "iou_gain_random": iou_after(anywhere(given, size, seed)) - iou_before,
