@@ -212,7 +212,7 @@ def _before_and_after(
         row |= {f"{score}_before": start, f"{score}_after": end, f"{score}_gain": end - start}
     before, after = mask_at_original(first, mask), mask_at_original(repaired, mask)
     away = ~near_clicks(given.points[0], size, NEAR)
-    iou_before = old["iou"]
+    iou_before = float(iou(before, mask))
     return row | {
         "iou_gain_flipped": iou_after(exchanged(given)) - iou_before,
         "iou_gain_random": iou_after(anywhere(given, size, seed)) - iou_before,
