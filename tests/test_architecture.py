@@ -12,9 +12,9 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 # Top to bottom. A prefix stands for all modules below it; the longest prefix of a module decides.
 ROWS = [
-    ["errors", "seeding", "config_checks"],
+    ["errors", "seeding", "config_checks", "types"],
     ["files"],
-    ["types", "config", "geometry"],
+    ["config", "geometry"],
     [
         "losses",
         "clicks",
@@ -25,6 +25,7 @@ ROWS = [
         "data.sources",
         "data.pairs",
         "data.image_files",
+        "data.reduction",
         "data.reading",
         "data.prompts",
         "data.transforms",

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pisam.types import Window
+
 
 def boxes_from_masks(masks: Tensor) -> Tensor:
     """The tight box of each mask.
@@ -54,3 +56,26 @@ def sample_at(features: Tensor, points: Tensor) -> Tensor:
     """
     grid = (2 * points - 1).to(features.dtype)
     return F.grid_sample(features, grid.unsqueeze(2), align_corners=False).squeeze(3).transpose(1, 2)
+
+
+def map_back(values: Tensor, window: Window, size: tuple[int, int], fill: float = 0.0) -> Tensor:
+    """What was predicted in a frame, where it lies in the original image.
+
+    Args:
+        values: float (1, C, S, S), e.g. logits.
+        window: what the frame shows.
+        size: (H, W) of the original image.
+        fill: of pixels outside of the window, of which the frame says nothing.
+
+    Returns:
+        float (1, C, H, W), bilinear inside of the window.
+    """
+    shown = values[..., : window.out_height, : window.out_width]
+    if window.mirrored:
+        shown = shown.flip(-1)
+    shown = F.interpolate(shown, (window.height, window.width), mode="bilinear", align_corners=False)
+    height, width = min(window.height, size[0] - window.top), min(window.width, size[1] - window.left)
+    image = values.new_full((*values.shape[:2], *size), fill)
+    at = (slice(window.top, window.top + height), slice(window.left, window.left + width))
+    image[..., at[0], at[1]] = shown[..., :height, :width]
+    return image

@@ -14,6 +14,39 @@ import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Window:
+    """Which part of an image its frame shows, and how large: the exact map between the two.
+
+    Attributes:
+        left, top, width, height: the part, in pixels of the original image. It may end a few pixels beyond
+            the right and lower edge, where an image was reduced by blocks.
+        out_width, out_height: its size in the frame, from the upper left corner on.
+        mirrored: left and right are exchanged.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    out_width: int
+    out_height: int
+    mirrored: bool = False
+
+    def to_frame(self, points: Tensor) -> Tensor:
+        """Points (..., 2) in pixels of the original image, in pixels of the frame."""
+        x = (points[..., 0] - self.left) * self.out_width / self.width
+        y = (points[..., 1] - self.top) * self.out_height / self.height
+        return torch.stack([self.out_width - x if self.mirrored else x, y], dim=-1)
+
+    def to_original(self, points: Tensor) -> Tensor:
+        """Points (..., 2) in pixels of the frame, in pixels of the original image."""
+        x, y = points.unbind(dim=-1)
+        x = self.out_width - x if self.mirrored else x
+        x, y = x * self.width / self.out_width + self.left, y * self.height / self.out_height + self.top
+        return torch.stack([x, y], dim=-1)
+
+
 @dataclass
 class Clicks:
     """User clicks on a batch of masks, padded to the same number per sample.
@@ -151,6 +184,7 @@ class Batch:
         views: B integers: which augmented view of its image a sample is, where views repeat; else 0.
         original_masks: in validation, B bool tensors (H, W) at original size; empty in training.
         prompts: what SAM is prompted with; None = every box, as always in validation.
+        windows: B windows: what part of its image each frame shows; see `geometry.map_back`.
         clicks: filled by the click simulator.
         objects: filled with the frozen decoder's object features where they were computed already.
         straight_forward: filled with the prediction before any click where it was computed already.
@@ -166,6 +200,7 @@ class Batch:
     views: Sequence[int] = ()
     original_masks: Sequence[Tensor] = field(default_factory=list)
     prompts: Prompts | None = None
+    windows: Sequence[Window] = ()
     clicks: Clicks | None = None
     objects: ObjectFeatures | None = None
     straight_forward: Prediction | None = None

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from pisam.data.transforms import PAD_VALUE, box_of, frame_for_training, frame_for_validation
+from pisam.data.reading import read_reduced
+from pisam.data.reduction import reduce_mask
+from pisam.data.transforms import (
+    PAD_VALUE,
+    Framed,
+    View,
+    box_of,
+    draw_view,
+    frame_for_validation,
+    frame_view,
+)
+from pisam.geometry import map_back
 
 S = 128
 
@@ -21,6 +37,20 @@ def pair(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 
 def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def view_of(mask: np.ndarray, size: int, rng: np.random.Generator, **options: object) -> View:
+    return draw_view(mask.shape, partial(reduce_mask, mask), size, rng, **options)
+
+
+def frame_for_training(
+    image: np.ndarray, mask: np.ndarray, size: int, rng: np.random.Generator, **options: object
+) -> Framed:
+    """A random view of an image in memory, reduced here as reading would reduce it."""
+    view = view_of(mask, size, rng, **options)
+    if view.reduction > 1:
+        image = np.array(Image.fromarray(image).reduce(view.reduction))
+    return frame_view(view, image, size)
 
 
 @pytest.mark.parametrize("shape", [(300, 200), (200, 300), (90, 60), (128, 128), (40, 700)])
@@ -131,3 +161,120 @@ def test_box_of_one_pixel_has_its_edges() -> None:
     mask = np.zeros((9, 9), bool)
     mask[5, 3] = True
     assert box_of(mask).tolist() == [3, 5, 4, 6]
+
+
+def thin_and_thick(height: int, width: int) -> np.ndarray:
+    """Discs, and a comb of lines of 2 to 16 pixels."""
+    y, x = np.mgrid[:height, :width]
+    mask = np.hypot(y - height * 0.3, x - width * 0.3) < height * 0.2
+    for number, thickness in enumerate((2, 4, 8, 16)):
+        start = int(width * (0.55 + 0.1 * number))
+        mask[height // 5 : -height // 5, start : start + thickness] = True
+        mask[int(height * (0.6 + 0.08 * number)) :][:thickness, width // 10 :] = True
+    return mask
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.0, 1.25, 1.6])
+@pytest.mark.parametrize("shape", [(1501, 2003), (2400, 1600)])
+def test_masks_of_reduced_views_are_those_of_whole_ones_but_for_a_few_edge_pixels(
+    shape: tuple[int, int], scale: float
+) -> None:
+    """Against the same window of the whole mask, averaged in one step."""
+    mask = thin_and_thick(*shape)
+    view = view_of(mask, 256, rng(3), jitter=(scale, scale))
+    assert view.reduction > 1
+    frame = frame_view(view, np.zeros((*[-(-side // view.reduction) for side in shape], 3), np.uint8), 256)
+    window = view.window
+    whole = np.pad(mask, ((0, 8), (0, 8)), mode="edge")
+    cut = whole[window.top :][: window.height, window.left :][:, : window.width].astype(np.float32)
+    batch = torch.from_numpy(cut)[None, None]
+    covered = torch.nn.functional.interpolate(
+        batch, (8 * window.out_height, 8 * window.out_width), mode="nearest-exact"
+    )
+    coverage = torch.nn.functional.avg_pool2d(covered, 8)[0, 0].numpy()
+    content = frame.mask[: window.out_height, : window.out_width]
+    content = content[:, ::-1] if window.mirrored else content
+    wrong = content != (coverage >= 0.5)
+    assert np.abs(coverage[wrong] - 0.5).max(initial=0) < 0.3, "only where an edge runs through the pixel"
+    # A line as thick as a pixel of the frame falls into one or two of them, by a hair's breadth.
+    assert wrong.sum() < 0.08 * content.sum()
+
+
+def test_the_image_is_never_reduced_below_its_size_in_the_frame() -> None:
+    mask = np.ones((1000, 1600), bool)
+    for scale, reduction in ((6.0, 1), (3.2, 1), (3.0, 2), (1.6, 2), (1.5, 4), (0.8, 4), (0.7, 8), (0.1, 8)):
+        assert view_of(mask, 256, rng(0), jitter=(scale, scale)).reduction == reduction, scale
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("scale", [0.9, 1.6, 3.0, 7.0])
+def test_image_and_mask_stay_aligned_however_the_image_is_reduced(
+    tmp_path: Path, suffix: str, scale: float
+) -> None:
+    """The image shows its mask, at odd sizes, with blocks that do not fit."""
+    mask = thin_and_thick(1003, 1405)
+    Image.fromarray(np.where(mask, 230, 20).astype(np.uint8)).convert("RGB").save(
+        tmp_path / f"image.{suffix}", quality=95
+    )
+    for seed in range(4):
+        view = view_of(mask, 256, rng(seed), jitter=(scale, scale))
+        image, whole = read_reduced(tmp_path / f"image.{suffix}", view.reduction)
+        assert whole == mask.shape
+        frame = frame_view(view, image, 256)
+        shown = np.s_[: view.window.out_height, : view.window.out_width]
+        # Edges of the blurred image may cross 125 a little beside the mask's; a shift would show everywhere.
+        assert ((frame.image[..., 1] > 125)[shown] != frame.mask[shown]).mean() < 0.012
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (90, 131), (1003, 1405)])
+@pytest.mark.parametrize("seed", range(4))
+def test_points_go_to_the_frame_and_back_exactly(shape: tuple[int, int], seed: int) -> None:
+    image, mask = pair(*shape)
+    frame = frame_for_training(image, mask, S, rng(seed))
+    points = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 90
+    there = frame.window.to_frame(points)
+    torch.testing.assert_close(frame.window.to_original(there), points, atol=1e-9, rtol=0)
+    edges = torch.tensor([[0.0, 0.0], [frame.window.out_width, frame.window.out_height]], dtype=torch.float64)
+    corners = frame.window.to_original(edges)
+    left, right = corners[:, 0].sort().values.tolist()
+    assert (left, right) == (frame.window.left, frame.window.left + frame.window.width)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mask_goes_to_the_frame_and_back_exactly_where_nothing_is_averaged(seed: int) -> None:
+    """Views of whole-numbered enlargement, mirrored and cropped: every pixel returns to its place."""
+    mask = rng(9).random((96, 96)) < 0.5
+    image = np.zeros((96, 96, 3), np.uint8)
+    view = view_of(mask, S, rng(seed), jitter=(96 * 2 / S, 96 * 2 / S))
+    assert (view.window.width, view.window.out_width) == (64, 128)
+    frame = frame_view(view, image, S)
+    assert not frame.mask.all()
+    # The middle of each 2 x 2 pixels of the frame is what bilinear mapping by a half reads.
+    soft = torch.from_numpy(frame.mask.astype(np.float32))[None, None]
+    back = map_back(soft, view.window, (96, 96), fill=-1.0)[0, 0].numpy()
+    inside = np.s_[view.window.top : view.window.top + 64, view.window.left : view.window.left + 64]
+    np.testing.assert_array_equal(back[inside] >= 0.5, mask[inside])
+    outside = np.ones_like(mask)
+    outside[inside] = False
+    assert (back[outside] == -1).all() and outside.any()
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (1003, 1405)])
+def test_a_prediction_of_a_view_lies_on_the_object_in_the_original(shape: tuple[int, int]) -> None:
+    image, mask = pair(*shape)
+    for seed in range(6):
+        frame = frame_for_training(image, mask, S, rng(seed))
+        logits = torch.from_numpy(np.where(frame.mask, 5.0, -5.0).astype(np.float32))[None, None]
+        back = map_back(logits, frame.window, shape, fill=np.nan)[0, 0].numpy()
+        seen = ~np.isnan(back)
+        assert seen.mean() > 0.3
+        assert ((back > 0) != mask)[seen].mean() < 0.02
+
+
+def test_validation_maps_back_as_the_metrics_do() -> None:
+    from pisam.metrics.protocol import logits_to_original
+
+    image, mask = pair(150, 90)
+    window = frame_for_validation(image, mask, S).window
+    logits = torch.randn(1, 1, S, S, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(map_back(logits, window, (150, 90)), logits_to_original(logits, (150, 90)))

@@ -12,13 +12,13 @@ from torch.utils.data import Dataset
 
 from pisam.data.pairs import Pair, list_pairs
 from pisam.data.prompts import Prompt, PromptMix, draw_prompt
-from pisam.data.reading import read_pair
+from pisam.data.reading import check_sizes, open_mask, read_pair, read_reduced
 from pisam.data.sampler import Key
 from pisam.data.sources import Source
-from pisam.data.transforms import frame_for_training, frame_for_validation
+from pisam.data.transforms import draw_view, frame_for_validation, frame_view
 from pisam.errors import PisamError
 from pisam.seeding import derive_seed
-from pisam.types import Batch, Clicks, Prompts
+from pisam.types import Batch, Clicks, Prompts, Window
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Sample:
         id: stem of the image file.
         set: name of its source.
         seed: for whatever else is drawn for this sample.
+        window: what of the original image is shown.
         view: index of its augmented view, 0 where views do not repeat.
         original_mask: bool (H, W) in validation, else None.
         prompt: in training with prompts other than boxes, else None.
@@ -45,6 +46,7 @@ class Sample:
     id: str
     set: str
     seed: int
+    window: Window
     view: int = 0
     original_mask: Tensor | None = None
     prompt: Prompt | None = None
@@ -121,8 +123,11 @@ class PairDataset(Dataset[Sample]):
         view = epoch % self.views if self.views else 0
         round_ = view if self.views else epoch
         rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "view"))
-        image, mask = read_pair(pair.image, pair.mask)
-        framed = frame_for_training(image, mask, self.image_size, rng, flip=self.flip, jitter=self.jitter)
+        shape, coverage = open_mask(pair.mask)
+        drawn = draw_view(shape, coverage, self.image_size, rng, flip=self.flip, jitter=self.jitter)
+        image, whole = read_reduced(pair.image, drawn.reduction)
+        check_sizes(pair.image, whole, pair.mask, shape)
+        framed = frame_view(drawn, image, self.image_size)
         # Views return with their prompts, for what is cached of a view belongs to both.
         rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "prompt"))
         prompt = draw_prompt(framed.mask, framed.box, framed.extent, self.prompts, rng)
@@ -134,6 +139,7 @@ class PairDataset(Dataset[Sample]):
             id=pair.id,
             set=source.name,
             seed=derive_seed(self.seed, epoch, source.name, pair.id),
+            window=framed.window,
             view=view,
             prompt=None if self.prompts.only_boxes else prompt,
         )
@@ -149,6 +155,7 @@ class PairDataset(Dataset[Sample]):
             id=pair.id,
             set=source.name,
             seed=derive_seed(self.seed, "val", source.name, pair.id),
+            window=framed.window,
             original_mask=torch.from_numpy(mask),
         )
 
@@ -164,6 +171,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         sets=[sample.set for sample in samples],
         seeds=[sample.seed for sample in samples],
         views=[sample.view for sample in samples],
+        windows=[sample.window for sample in samples],
         original_masks=[sample.original_mask for sample in samples if sample.original_mask is not None],
         prompts=_collate_prompts([sample.prompt for sample in samples if sample.prompt is not None]),
     )

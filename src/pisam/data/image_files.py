@@ -16,12 +16,16 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from pisam.errors import PisamError
 
 # Larger than any camera of today; a file that claims more is damaged or hostile.
 MAX_PIXELS = 160_000_000
+
+BAND = 128  # rows handed over at a time
 
 # Pillow knows more, and runs other programs for some of them.
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
@@ -46,6 +50,23 @@ def load_upright(path: Path) -> Image.Image:
     Raises:
         PisamError: for everything above; names the file, what was expected and what to do.
     """
+    return load_reduced(path, 1)[0]
+
+
+def load_reduced(path: Path, reduction: int) -> tuple[Image.Image, tuple[int, int]]:
+    """As `load_upright`, but a JPEG may come at a fraction of its size, which its decoder reaches faster.
+
+    Args:
+        path: the file.
+        reduction: 1, 2, 4 or 8.
+
+    Returns:
+        the picture, its sides divided by `reduction` and rounded up if it is a JPEG that allows it, else
+        whole; and the (width, height) of the whole picture, upright.
+
+    Raises:
+        PisamError: as `load_upright`.
+    """
     try:
         if not path.is_file():
             what = "not a file" if path.exists() else "no such file"
@@ -57,8 +78,10 @@ def load_upright(path: Path) -> Image.Image:
             with Image.open(file, formats=FORMATS) as image:
                 _check_header(image, path)
                 _check_end(_whole(file), image.format)
+                whole = _upright_size(image)
+                _draft(image, reduction)
                 image.load()
-                return _upright(image)
+                return _upright(image), whole
     except Image.DecompressionBombError as error:
         raise _too_large(path) from error
     except PermissionError as error:
@@ -70,6 +93,34 @@ def load_upright(path: Path) -> Image.Image:
     # Pillow's decoders raise all of these on damaged files.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
         raise PisamError(f"{path}: damaged or truncated ({error}); expected all of it; replace it") from error
+
+
+def as_array(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The pixels of an 8-bit picture, (H, W) or (H, W, C).
+
+    Pillow hands all of a large picture over at once, through one more copy that is larger than any cache.
+    """
+    bands = image.getbands()
+    pixels = np.empty((image.height, image.width, len(bands))[: 2 if len(bands) == 1 else 3], np.uint8)
+    for top in range(0, image.height, BAND):
+        bottom = min(image.height, top + BAND)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
+def _draft(image: Image.Image, reduction: int) -> None:
+    """Ask a JPEG's decoder for a smaller picture, if its blocks are then those of the upright picture.
+
+    Blocks start at the first stored pixel: a picture that must be turned has to consist of whole ones.
+    """
+    width, height = image.size
+    partial = width % reduction or height % reduction
+    if (
+        image.format == "JPEG"
+        and min(image.size) >= reduction > 1
+        and not (partial and _orientation(image) > 1)
+    ):
+        image.draft(None, (width // reduction, height // reduction))
 
 
 def _whole(file: BinaryIO) -> bytes:
@@ -124,10 +175,20 @@ def _check_end(data: bytes, format_: str | None) -> None:
             start = end + 4
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
+    """1 for upright, or a key of `_TURNS`."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except (SyntaxError, ValueError, TypeError, KeyError, struct.error):
-        return image
-    turn = _TURNS.get(orientation)
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if _orientation(image) >= 5 else (width, height)

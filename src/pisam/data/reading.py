@@ -18,13 +18,16 @@ Masks, to bool, object where the coverage exceeds 127 of 255; EXIF orientation i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pisam.data.image_files import SIXTEEN_BIT_MODES, load_upright
+from pisam.data.image_files import SIXTEEN_BIT_MODES, as_array, load_reduced, load_upright
+from pisam.data.reduction import reduce_mask, reduce_picture
 from pisam.errors import PisamError
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -41,13 +44,36 @@ def read_image(path: Path) -> UInt8Array:
     Raises:
         PisamError: missing, unreadable, truncated, or too large to be an image; names the file.
     """
-    image = load_upright(path)
+    return read_reduced(path, 1)[0]
+
+
+def read_reduced(path: Path, reduction: int) -> tuple[UInt8Array, tuple[int, int]]:
+    """The image at a fraction of its size: the mean of blocks of reduction x reduction pixels.
+
+    A JPEG's decoder is asked for the mean, which costs less than the whole image; its rounding differs.
+    Blocks start at the upper left corner; at the right and lower edge the mean is that of what is there.
+
+    Args:
+        path: the file.
+        reduction: 1 for the image itself, 2, 4 or 8.
+
+    Returns:
+        uint8 (h, w, 3) RGB with h = H / reduction rounded up, w alike; and the whole (H, W), upright.
+
+    Raises:
+        PisamError: as `read_image`.
+    """
+    image, (width, height) = load_reduced(path, reduction)
     if image.mode in SIXTEEN_BIT_MODES:
-        return np.repeat(_eight_bit(_sixteen_bit(image, path))[..., None], 3, axis=2)
+        image = Image.fromarray(_eight_bit(_sixteen_bit(image, path)))
     if _has_alpha(image):
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    if reduction > 1 and image.size == (width, height):
+        image = image.reduce(reduction)
+    return as_array(image), (height, width)
 
 
 def read_mask(path: Path) -> BoolArray:
@@ -72,6 +98,27 @@ def binarise(coverage: UInt8Array, path: Path) -> BoolArray:
             "with some object; mend it or take the pair out"
         )
     return mask
+
+
+def open_mask(path: Path) -> tuple[tuple[int, int], Callable[[int], UInt8Array]]:
+    """A mask of which only averages over blocks are wanted, by the same rules as `read_mask`.
+
+    Returns:
+        (H, W), and a function that gives `reduce_mask` of the mask for 1, 2, 4 or 8.
+
+    Raises:
+        PisamError: as `read_mask`.
+    """
+    image = load_upright(path)
+    if image.mode not in ("1", "L"):
+        mask = binarise(_coverage(image, path), path)
+        return mask.shape, partial(reduce_mask, mask)
+    grey = image if image.mode == "L" else image.convert("L")
+    _, highest = grey.getextrema()
+    threshold = 127 if highest > 1 else 0
+    if highest <= threshold:
+        binarise(as_array(grey), path)
+    return (grey.height, grey.width), partial(reduce_picture, grey, threshold)
 
 
 def read_coverage(path: Path) -> UInt8Array:
@@ -117,7 +164,7 @@ def _coverage(image: Image.Image, path: Path) -> UInt8Array:
     if _has_alpha(image):
         return _from_alpha(np.array(image.convert("RGBA")))
     if image.mode in ("1", "L"):
-        return _stretch(np.array(image.convert("L")))
+        return _stretch(as_array(image if image.mode == "L" else image.convert("L")))
     return _stretch(np.array(image.convert("RGB")).max(axis=2))
 
 

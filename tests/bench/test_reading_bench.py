@@ -1,0 +1,181 @@
+"""How fast training samples come from large photographs, as ratios measured in one run.
+
+What is compared is timed in turn and the fastest of each taken: the straight way (scikit-image, float32, the
+whole image resized bilinearly), the floor (the same bytes decoded at the scale needed, and nothing else), a
+sample of ours, and one from a prepared copy.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.io
+import torch
+from PIL import Image
+
+from pisam.data.dataset import PairDataset, Sample
+from pisam.data.sources import resolve_sources
+
+pytestmark = pytest.mark.bench
+
+SIZE, JITTER = 1024, 1.2
+SIDES = {12: (3000, 4000), 24: (4000, 6000)}
+
+
+def photograph(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Structure of every size with a sensor's noise, uint8 (H, W, 3), and an intricate mask."""
+
+    def smooth(period: int, *channels: int) -> np.ndarray:
+        grid = rng.normal(size=(height // period + 3, width // period + 3, *channels)).astype(np.float32)
+        return cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+
+    image = sum(strength * smooth(period, 3) for period, strength in ((800, 50), (100, 30), (20, 15), (4, 8)))
+    image += rng.normal(0, 4, size=image.shape).astype(np.float32)
+    mask = (smooth(150) > 0.5) & (smooth(12) > -1)
+    return np.clip(image + 128, 0, 255).astype(np.uint8), mask
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("large")
+    for megapixels, sides in SIDES.items():
+        image, mask = photograph(*sides, np.random.default_rng(0))
+        for part in ("images", "masks"):
+            (root / str(megapixels) / part).mkdir(parents=True)
+        Image.fromarray(image).save(root / f"{megapixels}/images/a.jpg", quality=92)
+        Image.fromarray(mask.astype(np.uint8) * 255).save(root / f"{megapixels}/masks/a.png")
+    return root
+
+
+def dataset(root: Path, megapixels: int, **options: object) -> PairDataset:
+    row = {"name": str(megapixels), "images": f"{megapixels}/images", "masks": f"{megapixels}/masks"}
+    sources = resolve_sources([row], root, training=True)
+    return PairDataset(sources, image_size=SIZE, training=True, jitter=(JITTER, JITTER + 1e-9), **options)
+
+
+def straight(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """As most training code has it."""
+    image = skimage.io.imread(folder / "images/a.jpg").astype(np.float32)
+    mask = skimage.io.imread(folder / "masks/a.png").astype(np.float32)
+    ratio = JITTER * SIZE / max(mask.shape)
+    size = (round(mask.shape[1] * ratio), round(mask.shape[0] * ratio))
+    return cv2.resize(image, size)[:, :SIZE], cv2.resize(mask, size)[:, :SIZE]
+
+
+def floor(jpeg: bytes, png: bytes, reduction: int) -> None:
+    """Bare decoding at the scale needed."""
+    image = Image.open(io.BytesIO(jpeg))
+    image.draft(None, (image.width // reduction, image.height // reduction))
+    image.load()
+    Image.open(io.BytesIO(png)).load()
+
+
+def fastest(rounds: int, **functions: Callable[[], object]) -> dict[str, float]:
+    """Milliseconds of the processor, fastest of `rounds` runs of each function, run in turn on one thread."""
+    best = dict.fromkeys(functions, float("inf"))
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = time.process_time()
+            function()
+            best[name] = min(best[name], 1e3 * (time.process_time() - start))
+    return best
+
+
+@pytest.fixture
+def report(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    def write(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n  {line}", end="")
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("megapixels", SIDES)
+def test_a_sample_costs_little_more_than_its_decoding(megapixels, folder, report):
+    data = dataset(folder, megapixels)
+    files = folder / str(megapixels)
+    jpeg, png = (files / "images/a.jpg").read_bytes(), (files / "masks/a.png").read_bytes()
+    reduction = max(r for r in (1, 2, 4, 8) if r * JITTER * SIZE <= max(SIDES[megapixels]))
+
+    def sample() -> Sample:
+        return data[0, 0]
+
+    times = fastest(
+        9, straight=lambda: straight(files), floor=lambda: floor(jpeg, png, reduction), ours=sample
+    )
+    faster, floors = times["straight"] / times["ours"], times["ours"] / times["floor"]
+    report(
+        f"{megapixels} megapixels: straight {times['straight']:.0f} ms, floor {times['floor']:.0f} ms, "
+        f"sample {times['ours']:.0f} ms: {faster:.2f} times faster than straight, {floors:.2f} floors"
+    )
+    assert faster >= 2.3
+    assert floors <= 1.3
+
+
+MEMORY = """
+import sys, threading, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_reading_bench import dataset
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+def watch():
+    global peak
+    while watching:
+        peak = max(peak, resident())
+        time.sleep(0.0005)
+
+data, small = dataset(Path(sys.argv[2]), int(sys.argv[3])), dataset(Path(sys.argv[2]), 1)
+small[0, 0]  # libraries are loaded
+idle = peak = resident()
+watching = True
+thread = threading.Thread(target=watch)
+thread.start()
+for epoch in range(5):
+    data[0, epoch]
+watching = False
+thread.join()
+print(peak - idle)
+"""
+
+
+def test_a_worker_needs_little_memory_for_24_megapixels(folder, report):
+    for part, array in (
+        ("images", np.zeros((64, 64, 3), np.uint8)),
+        ("masks", np.full((64, 64), 255, np.uint8)),
+    ):
+        (folder / "1" / part).mkdir(parents=True)
+        Image.fromarray(array).save(folder / "1" / part / "a.png")
+    arguments = [str(Path(__file__).parent), str(folder), "24"]
+    paths = os.pathsep.join(
+        filter(None, [str(Path(__file__).parents[2] / "src"), os.environ.get("PYTHONPATH")])
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", MEMORY, *arguments],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    ).stdout
+    megabytes = int(output) / 1e6
+    assert megabytes > 24  # the mask alone takes that
+    report(f"24 megapixels: {megabytes:.0f} MB over an idle worker")
+    assert megabytes <= 250
