@@ -61,9 +61,9 @@ def photo(height: int, width: int) -> Image.Image:
     """Smooth colours without symmetry."""
     y, x = np.mgrid[:height, :width] / 40
     return Image.fromarray(
-        np.stack([128 + 90 * np.sin(x + y), 128 + 90 * np.cos(x), 128 + 90 * np.sin(y * 1.7)], axis=-1).astype(
-            np.uint8
-        )
+        np.stack(
+            [128 + 90 * np.sin(x + y), 128 + 90 * np.cos(x), 128 + 90 * np.sin(y * 1.7)], axis=-1
+        ).astype(np.uint8)
     )
 
 
@@ -115,7 +115,7 @@ def test_a_large_truncated_jpeg_is_refused_when_reduced(tmp_path: Path) -> None:
     for share in (0.3, 0.9, 0.999):
         cut = tmp_path / "cut.jpg"
         cut.write_bytes(data[: int(share * len(data))])
-        with pytest.raises(PisamError, match="cut.jpg: damaged or truncated"):
+        with pytest.raises(PisamError, match=r"cut.jpg: damaged or truncated"):
             read_reduced(cut, 4)
 
 

@@ -114,7 +114,7 @@ def open_mask(path: Path) -> tuple[tuple[int, int], Callable[[int], UInt8Array]]
         mask = binarise(_coverage(image, path), path)
         return mask.shape, partial(reduce_mask, mask)
     grey = image if image.mode == "L" else image.convert("L")
-    _, highest = grey.getextrema()
+    highest = int(np.max(grey.getextrema()))
     threshold = 127 if highest > 1 else 0
     if highest <= threshold:
         binarise(as_array(grey), path)

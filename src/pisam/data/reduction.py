@@ -1,4 +1,4 @@
-"""Masks averaged over blocks of pixels, exactly, and without an array of the whole where it can be avoided."""
+"""Masks averaged over blocks of pixels, exactly; from a grey file without an array of the whole."""
 
 from __future__ import annotations
 
