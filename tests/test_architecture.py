@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 ROWS = [
     ["errors", "seeding", "config_checks", "types"],
     ["files"],
-    ["config", "geometry"],
+    ["config", "geometry", "evaluate_options"],
     [
         "losses",
         "clicks",
@@ -41,7 +41,8 @@ ROWS = [
     ["callbacks"],
     ["build"],
     ["trained"],
-    ["interaction_run"],
+    ["compared_models"],
+    ["interaction_run", "evaluation_run"],
     ["verbs"],
     ["runs", "submit"],
     ["cli"],

@@ -18,7 +18,11 @@ from pisam import __version__
 from pisam.config import Config, load_config
 from pisam.config_checks import nearest
 from pisam.errors import PisamError
+from pisam.evaluate_options import MODEL_KEYS, evaluate_options, folder_options, is_folder_evaluation
 
+EVALUATE_USAGE = """[EXPERIMENT] [models=[sam,hq,pi]] [checkpoint=FILE|[FILE,...]] [sets=val|test] \
+[predictions=true] [out=DIR] [key=value ...]
+       pisam evaluate predictions=DIR masks=DIR out=DIR [name=MODEL] [set=NAME] [workers=N]"""
 ARGUMENTS_HELP = """EXPERIMENT: a name in experiments/ or the path of a YAML file (default: quickstart).
 key=value: changes to it, for example stage1.lr=3e-4; the keys are those of its YAML file."""
 
@@ -70,11 +74,22 @@ def submit(arguments: list[str]) -> None:
 
 
 def evaluate(arguments: list[str]) -> None:
-    """Score an experiment's trained stages on its validation sets."""
-    config = load_config(*_experiment_and_overrides(arguments))
+    """Score trained models and baselines on data.val or data.test, or a folder of predicted masks."""
+    overrides = [argument for argument in arguments if _is_override(argument)]
+    given = dict(argument.split("=", 1) for argument in overrides)
+    if is_folder_evaluation(given):
+        if experiments := [argument for argument in arguments if argument not in overrides]:
+            raise PisamError(f"evaluate predictions=DIR: needs no experiment, got {experiments[0]}")
+        folder = folder_options(given)
+        from pisam import runs
+
+        return runs.rescore(folder)
+    options = evaluate_options(given)
+    rest = [argument for argument in arguments if argument.split("=", 1)[0] not in MODEL_KEYS]
+    config = load_config(*_experiment_and_overrides(rest))
     from pisam import runs
 
-    runs.evaluate(config)
+    runs.evaluate(config, options)
 
 
 def interact(arguments: list[str]) -> None:
@@ -138,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, usage in (
         ("train", train, "[EXPERIMENT] stage=1|2 [key=value ...]"),
         ("submit", submit, "[EXPERIMENT] stage=1|2 [minutes=N] [slurm.partition=NAME ...] [key=value ...]"),
-        ("evaluate", evaluate, "[EXPERIMENT] [key=value ...]"),
+        ("evaluate", evaluate, EVALUATE_USAGE),
         (
             "interact",
             interact,

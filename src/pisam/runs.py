@@ -6,12 +6,10 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -23,13 +21,11 @@ from pisam.callbacks.ranks import leave_together
 from pisam.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.config import Config, save_config, to_plain
 from pisam.errors import PisamError
-from pisam.evaluation.evaluate import evaluate_masks, masks_table, summarise_masks
-from pisam.evaluation.rows import Row, text_table, write_csv
-from pisam.files import replacing, sweep_temporaries, write_json
+from pisam.evaluation.rows import text_table
+from pisam.evaluation_run import evaluate as evaluate
+from pisam.evaluation_run import rescore as rescore
+from pisam.files import replacing, sweep_temporaries
 from pisam.interaction_run import interact as interact
-from pisam.modeling.pisam import PiSam
-from pisam.trained import facts, trained_model
-from pisam.types import Batch
 from pisam.verbs.generate import generate_data
 
 # Keys that may change between the parts of one run: they say where, how fast and how it is measured,
@@ -92,23 +88,6 @@ def train(config: Config, number: int) -> None:
         leave_together(trainer, EXIT_CODE)
 
 
-def evaluate(config: Config) -> None:
-    """Score the straight-forward masks of the best stage 1 on the validation sets.
-
-    Writes `RUN_DIR/evaluate/{per_image.csv,summary.json}` and prints the means.
-
-    Raises:
-        PisamError: no trained stage 1, or one of another model; no data.
-    """
-    model = trained_model(config, build.stage1_checkpoint(config))
-    fabric = build.build_fabric(config)
-    with fabric.autocast():
-        rows = evaluate_masks(model.to(fabric.device), _validation_batches(config, fabric))
-    summary = summarise_masks(rows)
-    _write_evaluation(config, "evaluate", model, rows, summary)
-    _say(masks_table(summary))
-
-
 def import_released(checkpoint: Path, out: Path | None = None) -> Path:
     """Write a released checkpoint as one of ours, beside it unless told where.
 
@@ -142,23 +121,6 @@ def print_table(config: Config) -> None:
         lines.append([number, *(summary["best"].get(f"val/{name}") for name in names)])
         pictures.append(summary["pictures"])
     _say(f"\n{text_table(lines)}\npictures: {', '.join(filter(None, pictures)) or 'none'}")
-
-
-def _validation_batches(config: Config, fabric: Fabric) -> Iterator[Batch]:
-    if not config.data.val:
-        raise PisamError("data.val: no set to evaluate on; name at least one")
-    data = build.build_data(config, 1)
-    data.setup("validate")
-    return map(fabric.to_device, data.val_dataloader())
-
-
-def _write_evaluation(
-    config: Config, verb: str, model: PiSam, rows: list[Row], results: dict[str, Any]
-) -> None:
-    """Both files of a verb, the numbers with all that they depend on."""
-    folder = Path(config.run_dir) / verb
-    write_csv(rows, folder / "per_image.csv")
-    write_json({**facts(config, model), **results}, folder / "summary.json")
 
 
 @rank_zero_only

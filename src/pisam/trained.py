@@ -59,7 +59,7 @@ def checkpoint_facts(model: SamNetwork) -> dict[str, Any]:
     return {**model.identity(), "checkpoint_hash": hash_tensors(model.own_state())}
 
 
-def facts(config: Config, model: PiSam) -> dict[str, Any]:
+def facts(config: Config, model: SamNetwork) -> dict[str, Any]:
     """What the numbers of a model depend on beside the data."""
     protocol = Protocol(image_size=model.image_size, checkpoint_hash=hash_tensors(model.own_state()))
     return {

@@ -1,4 +1,4 @@
-"""Evaluation gives the numbers of the validation in training, with all that they depend on."""
+"""Evaluation gives the numbers of the validation in training, one row per image and model."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from pisam import runs
 from pisam.config import Config
 from pisam.errors import PisamError
-from pisam.evaluation.evaluate import masks_table, summarise_masks
+from pisam.evaluation.evaluate import evaluate_segmenters, score_logits
+from pisam.evaluation.segmenters import PiSamSegmenter, SamSegmenter, State
+from pisam.metrics.functional import binarise, boundary_iou, iou
+from pisam.metrics.image_scores import METRICS
+from pisam.metrics.protocol import logits_to_original
+from small_runs import small_batch, small_model
 
-ROWS = [
-    {"set": "a", "image": "1", "iou": 0.5, "biou": 0.1},
-    {"set": "b", "image": "1", "iou": 0.9, "biou": 0.7},
-    {"set": "a", "image": "2", "iou": 0.7, "biou": 0.3},
-]
+
+def results(config: Config) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    folder = Path(config.run_dir) / "evaluate"
+    with (folder / "per_image.csv").open(newline="") as file:
+        return list(csv.DictReader(file)), json.loads((folder / "summary.json").read_text())
 
 
 def test_evaluation_equals_the_validation_in_training(
@@ -26,9 +34,9 @@ def test_evaluation_equals_the_validation_in_training(
 ) -> None:
     runs.evaluate(trained)
     table = capsys.readouterr().out
-    folder = Path(trained.run_dir)
-    ours = json.loads((folder / "evaluate" / "summary.json").read_text())
-    theirs = json.loads((folder / "stage1" / "summary.json").read_text())["best"]
+    _, ours = results(trained)
+    theirs = json.loads((Path(trained.run_dir) / "stage1" / "summary.json").read_text())["best"]
+    assert ours["status"] == "complete"
     assert 0 < ours["iou"] < 1 and 0 < ours["biou"] < 1
     for score in ("iou", "biou"):
         assert ours[score] == pytest.approx(theirs[f"val/{score}"], abs=1e-6)
@@ -39,20 +47,16 @@ def test_evaluation_equals_the_validation_in_training(
     assert (ours["seed"], ours["precision"]) == (0, trained.trainer.precision)
 
 
-def test_every_image_has_one_row(trained: Config) -> None:
+def test_every_image_has_one_row_with_every_score(trained: Config) -> None:
     runs.evaluate(trained)
-    with (Path(trained.run_dir) / "evaluate" / "per_image.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["set", "image", "iou", "biou"]
+    rows, summary = results(trained)
+    assert list(rows[0]) == ["set", "image", *METRICS]
     assert [row["set"] for row in rows] == ["DIS5K-VD"] * 3 + ["HRSOD-TE"] * 2
     assert len({(row["set"], row["image"]) for row in rows}) == 5
-
-
-def test_overall_is_the_mean_over_sets_of_the_mean_over_images() -> None:
-    summary = summarise_masks(ROWS)
-    assert summary["sets"]["a"] == pytest.approx({"images": 2, "iou": 0.6, "biou": 0.2})
-    assert (summary["images"], summary["iou"], summary["biou"]) == pytest.approx((3, 0.75, 0.45))
-    assert masks_table(summary).splitlines()[-1].split() == ["mean", "over", "sets", "3", "0.750", "0.450"]
+    for score in set(METRICS) - {"max_f", "max_e"}:  # those are at one threshold per set
+        means = [np.mean([float(r[score]) for r in rows if r["set"] == s]) for s in ("DIS5K-VD", "HRSOD-TE")]
+        assert summary[score] == pytest.approx(np.mean(means), abs=1e-5), score
+    assert summary["sets"]["DIS5K-VD"]["images"] == 3
 
 
 def test_without_a_trained_stage_1_it_says_so(untrained: Config) -> None:
@@ -65,3 +69,46 @@ def test_without_a_validation_set_it_says_so(trained: Config) -> None:
     without = replace(trained, data=replace(trained.data, val=[]))
     with pytest.raises(PisamError, match=r"data\.val: no set"):
         runs.evaluate(without)
+
+
+def test_scores_are_of_the_logits_at_original_size() -> None:
+    logits = torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(90, 70, dtype=torch.bool)
+    mask[20:60, 10:50] = True
+    predicted = binarise(logits_to_original(logits[None], mask.shape))
+    scores = score_logits(logits, mask).values
+    assert scores["iou"] == pytest.approx(float(iou(predicted, mask)), abs=1e-6)
+    assert scores["biou"] == pytest.approx(float(boundary_iou(predicted, mask)), abs=1e-6)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_every_model_is_scored_and_kept_in_the_order_of_images(workers: int) -> None:
+    model = small_model().eval()
+    segmenters = [SamSegmenter(model), PiSamSegmenter(model)]
+    kept: list[tuple[str, str, str, tuple[int, ...]]] = []
+    scored = list(
+        evaluate_segmenters(
+            segmenters,
+            [small_batch(2), small_batch(1, seed=5)],
+            workers=workers,
+            keep=lambda name, set_name, image, levels: kept.append((name, set_name, image, levels.shape)),
+        )
+    )
+    order = ["SAM", "SAM", "Pi-SAM", "Pi-SAM", "SAM", "Pi-SAM"]
+    assert [image.model for image in scored] == order
+    assert kept == [(i.model, i.set, i.image, (64, 64)) for i in scored]
+    alone = [image.scores.values for image in evaluate_segmenters(segmenters[1:], [small_batch(2)])]
+    assert [image.scores.values for image in scored[2:4]] == alone
+
+
+class Broken(SamSegmenter):
+    """Answers with NaN."""
+
+    def first(self, *arguments: Any) -> State:
+        state = super().first(*arguments)
+        return replace(state, logits=state.logits * float("nan"))
+
+
+def test_an_answer_that_is_no_number_is_named() -> None:
+    with pytest.raises(PisamError, match=r"SAM: its logits for val/0 are not finite"):
+        list(evaluate_segmenters([Broken(small_model().eval())], [small_batch(1)]))

@@ -8,20 +8,22 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from pisam.callbacks.validation_scores import ValidationScores
-from pisam.metrics.protocol import logits_to_original
-from pisam.metrics.segmentation import SegmentationScores
+from pisam.evaluation.evaluate import score_logits
+from pisam.metrics.set_scores import SetScores
 from pisam.types import Batch
+
+SCORES = ("iou", "biou")
 
 
 class SegmentationIoU(ValidationScores):
-    """Logs `val/iou` and `val/biou`, overall and per data set, at original size.
+    """Logs `val/iou` and `val/biou` at original size, overall and per data set, as `pisam evaluate` scores.
 
     Args:
         set_names: all validation sets, the same on every rank.
     """
 
     def __init__(self, set_names: Sequence[str]) -> None:
-        super().__init__(SegmentationScores(set_names))
+        super().__init__(SetScores(set_names, SCORES))
 
     def on_validation_batch_end(
         self,
@@ -33,4 +35,4 @@ class SegmentationIoU(ValidationScores):
         dataloader_idx: int = 0,
     ) -> None:
         for logits, mask, name in zip(outputs, batch.original_masks, batch.sets, strict=True):
-            self.scores.update(logits_to_original(logits[None], mask.shape), mask, name)
+            self.scores.update(score_logits(logits, mask, SCORES), name)

@@ -2,58 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from pisam.evaluation.rows import Row, column_mean, rows_by_set, text_table
+from pisam.errors import PisamError
+from pisam.evaluation.bounded_map import bounded_map
+from pisam.evaluation.segmenters import Segmenter, first_answers
+from pisam.metrics.image_scores import METRICS, ImageScores, score_image
+from pisam.metrics.levels import logits_to_levels
 from pisam.metrics.protocol import logits_to_original
-from pisam.metrics.segmentation import segmentation_scores
-from pisam.modeling.pisam import PiSam
 from pisam.types import Batch
 
-SCORES = ("iou", "biou")
+Levels = npt.NDArray[np.uint8]
+Keep = Callable[[str, str, str, Levels], None]
 
 
-@torch.inference_mode()
-def evaluate_masks(model: PiSam, batches: Iterable[Batch]) -> list[Row]:
-    """IoU and boundary IoU of each image before any click.
+@dataclass(frozen=True)
+class ScoredImage:
+    """The scores of one model's answer to one image.
+
+    Attributes:
+        model: name of the segmenter.
+        set: name of the data set.
+        image: its id within the set.
+        scores: at original size.
+    """
+
+    model: str
+    set: str
+    image: str
+    scores: ImageScores
+
+
+def levels_at_original(logits: Tensor, mask: Tensor) -> Levels:
+    """What is saved and scored of logits (1, S, S): levels (H, W) at the size of the original mask."""
+    return logits_to_levels(logits_to_original(logits[None], mask.shape))
+
+
+def score_logits(logits: Tensor, mask: Tensor, metrics: Collection[str] = METRICS) -> ImageScores:
+    """Scores of logits (1, S, S) against a mask bool (H, W): one function for validation and evaluation."""
+    return score_image(levels_at_original(logits, mask), mask.cpu().numpy(), metrics)
+
+
+def evaluate_segmenters(
+    segmenters: Sequence[Segmenter],
+    batches: Iterable[Batch],
+    *,
+    workers: int = 0,
+    keep: Keep | None = None,
+) -> Iterator[ScoredImage]:
+    """All scores of every segmenter's answer to the box, image by image.
 
     Args:
-        model: in evaluation mode.
-        batches: of validation samples with their original masks, on the model's device.
+        segmenters: in evaluation mode, on the batches' device.
+        batches: of validation samples with their original masks.
+        workers: processes that score beside the network, 0 = none.
+        keep: called with (model, set, image, levels) of each answer before it is scored.
 
-    Returns:
-        rows `set`, `image`, `iou`, `biou`, in the order of the samples.
+    Raises:
+        PisamError: an answer is not a number; names model and image.
     """
-    rows: list[Row] = []
+    return bounded_map(_score, _answers(segmenters, batches, keep), workers)
+
+
+def _answers(
+    segmenters: Sequence[Segmenter], batches: Iterable[Batch], keep: Keep | None
+) -> Iterator[tuple[str, str, str, Levels, npt.NDArray[np.bool_]]]:
     for batch in batches:
-        _, prediction = model.straight_forward(batch.image, batch.box)
-        samples = zip(prediction.high_res, batch.original_masks, batch.sets, batch.ids, strict=True)
-        for logits, mask, set_name, image in samples:
-            height, width = mask.shape
-            scores = segmentation_scores(logits_to_original(logits[None], (height, width)), mask)
-            rows.append({"set": set_name, "image": image} | {name: float(scores[name]) for name in SCORES})
-    return rows
+        with torch.inference_mode():
+            states = first_answers(segmenters, batch.image, batch.box)
+        for segmenter, state in zip(segmenters, states, strict=True):
+            samples = zip(state.logits, batch.original_masks, batch.sets, batch.ids, strict=True)
+            for logits, mask, set_name, image in samples:
+                if not logits.isfinite().all():
+                    raise PisamError(
+                        f"{segmenter.name}: its logits for {set_name}/{image} are not finite; the checkpoint "
+                        "is damaged or the precision too low"
+                    )
+                levels = levels_at_original(logits, mask)
+                if keep is not None:
+                    keep(segmenter.name, set_name, image, levels)
+                yield segmenter.name, set_name, image, levels, mask.cpu().numpy()
 
 
-def summarise_masks(rows: Iterable[Row]) -> dict[str, Any]:
-    """Means per set under `sets`, and over sets the mean of those means."""
-    sets = {
-        name: {"images": len(group)} | {score: column_mean(group, score) for score in SCORES}
-        for name, group in rows_by_set(rows).items()
-    }
-    overall = {score: column_mean(sets.values(), score) for score in SCORES}
-    return {"images": sum(means["images"] for means in sets.values()), **overall, "sets": sets}
-
-
-def masks_table(summary: dict[str, Any]) -> str:
-    """A line per set and one for the mean over sets, of what `summarise_masks` gave."""
-    lines = {**summary["sets"], "mean over sets": summary}
-    return text_table(
-        [
-            ["set", "images", "IoU", "boundary IoU"],
-            *([name, means["images"], *(means[score] for score in SCORES)] for name, means in lines.items()),
-        ]
-    )
+def _score(model: str, set_name: str, image: str, levels: Levels, mask: npt.NDArray[np.bool_]) -> ScoredImage:
+    return ScoredImage(model, set_name, image, score_image(levels, mask))

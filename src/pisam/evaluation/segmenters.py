@@ -62,9 +62,13 @@ class Segmenter(Protocol):
 
     Attributes:
         name: column or row heading, unique within a comparison.
+        model: the network on frozen SAM.
     """
 
     name: str
+
+    @property
+    def model(self) -> SamNetwork: ...
 
     def first(self, image: Tensor, box: Tensor, encoded: EncodedImage | None = None) -> State:
         """The answer to a box.
@@ -93,6 +97,17 @@ def encode(model: SamNetwork, image: Tensor) -> EncodedImage:
     encoder = model.encoder.image_encoder
     embedding, early = encoder(model.normalise(image))
     return EncodedImage(image, embedding, early, encoder)
+
+
+def first_answers(segmenters: Iterable[Segmenter], image: Tensor, box: Tensor) -> list[State]:
+    """What each segmenter says of the boxes; those with the same encoder share one encoding."""
+    encodings: dict[int, EncodedImage] = {}
+    states = []
+    for segmenter in segmenters:
+        encoder = id(segmenter.model.encoder.image_encoder)
+        states.append(segmenter.first(image, box, encodings.get(encoder)))
+        encodings[encoder] = states[-1].encoded
+    return states
 
 
 class PiSamSegmenter:

@@ -32,6 +32,11 @@ def _installed(package: str) -> str:
         return "not installed"
 
 
+def versions() -> dict[str, str]:
+    """Of the packages that scores are computed with, and our own."""
+    return {name: _installed(name) for name in ("numpy", "scipy", "scikit-image", "torch", "pisam")}
+
+
 @dataclass(frozen=True)
 class Protocol:
     """The choices that a score depends on.

@@ -1,0 +1,117 @@
+"""The trained models that a comparison asks for: SAM, HQ-SAM, Pi-SAM; their files say which is which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pisam import build
+from pisam.config import Config
+from pisam.config_checks import nearest
+from pisam.errors import PisamError
+from pisam.evaluation.segmenters import (
+    HqSamSegmenter,
+    PiSamSegmenter,
+    SamSegmenter,
+    Segmenter,
+    share_encoders,
+)
+from pisam.modeling.hq_sam import HqSam, is_published_hq
+from pisam.modeling.pisam import PiSam, read_identity
+from pisam.modeling.sam_network import SamNetwork
+from pisam.modeling.sam_weights import read_checkpoint
+from pisam.trained import facts, trained_hq_sam, trained_model
+
+KINDS = ("sam", "hq", "pi")
+NAMES = {"sam": "SAM", "hq": "HQ-SAM", "pi": "Pi-SAM"}
+
+
+def compared_models(
+    config: Config, kinds: Sequence[str] = (), checkpoints: Sequence[Path] = ()
+) -> dict[str, Segmenter]:
+    """The segmenters of a comparison by kind, in evaluation mode, sharing one image encoder.
+
+    Args:
+        config: its model section says which SAM, frame and own decoder; its run is where a checkpoint of that
+            decoder comes from when none is given.
+        kinds: out of `KINDS`; empty for what the checkpoints hold, or else the decoder of the configuration.
+        checkpoints: files of ours, published HQ-SAM files, or folders of a run or stage.
+
+    Raises:
+        PisamError: an unknown kind, a kind without checkpoint or with two, a checkpoint of another backbone,
+            frame or SAM.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise PisamError(
+                f"models: got {kind!r}, expected some of {', '.join(KINDS)}{nearest(kind, KINDS)}"
+            )
+    if len(set(kinds)) != len(kinds):
+        raise PisamError(f"models: got {', '.join(kinds)}, expected each once")
+    models: dict[str, SamNetwork] = {}
+    for source in checkpoints:
+        path = find_checkpoint(source)
+        model = _load(config, path)
+        if model.kind in models:
+            raise PisamError(
+                f"checkpoint {path}: a second model of decoder {model.kind}; evaluate it by itself"
+            )
+        models[model.kind] = model
+    own = config.model.decoder
+    wanted = tuple(kinds) or tuple(models) or (own,)
+    if unused := [kind for kind in models if kind not in wanted]:
+        raise PisamError(
+            f"models: {', '.join(wanted)} leaves out the given checkpoint of decoder {unused[0]}"
+        )
+    for kind in wanted:
+        if kind != "sam" and kind not in models:
+            if kind != own:
+                raise PisamError(
+                    f"models: {kind} has no checkpoint; give checkpoint=FILE, or several as [FILE,FILE] "
+                    f"(this experiment's own run is of decoder {own})"
+                )
+            models[kind] = _load(config, build.stage1_checkpoint(config))
+    share_encoders(models.values())
+    any_network = next(iter(models.values()), None) or build.build_network(config).eval()
+    return {kind: _segmenter(kind, models.get(kind, any_network)) for kind in wanted}
+
+
+def find_checkpoint(source: Path) -> Path:
+    """The file itself, or the best checkpoint of a stage or run folder.
+
+    Raises:
+        PisamError: there is none.
+    """
+    candidates = [source, source / "checkpoints/best.ckpt", source / "stage1/checkpoints/best.ckpt"]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        raise PisamError(f"checkpoint {source}: no such file, and no run or stage with checkpoints/best.ckpt")
+    return found
+
+
+def model_facts(config: Config, segmenter: Segmenter) -> dict[str, Any]:
+    """What the numbers of a segmenter depend on beside the data: see `trained.facts`."""
+    model = segmenter.model
+    known = facts(config, model)
+    if isinstance(segmenter, HqSamSegmenter):
+        known["protocol"]["hq_mask"] = "HQ plus SAM" if segmenter.add_sam else "HQ alone"
+    elif isinstance(segmenter, SamSegmenter):
+        known["decoder"] = "sam"
+        known["protocol"]["checkpoint_hash"] = None  # frozen_hash says which SAM
+    return known
+
+
+def _load(config: Config, path: Path) -> SamNetwork:
+    contents = read_checkpoint(path)
+    if is_published_hq(contents) or read_identity(contents, path).get("decoder") == "hq":
+        return trained_hq_sam(config, path)
+    return trained_model(config, path)
+
+
+def _segmenter(kind: str, model: SamNetwork) -> Segmenter:
+    if kind == "pi" and isinstance(model, PiSam):
+        return PiSamSegmenter(model, NAMES[kind])
+    if kind == "hq" and isinstance(model, HqSam):
+        return HqSamSegmenter(model, NAMES[kind])
+    return SamSegmenter(model, NAMES[kind])

@@ -1,0 +1,63 @@
+"""Scores of any model's predicted masks from a folder, without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pisam.data.reading import read_mask
+from pisam.evaluation.bounded_map import bounded_map
+from pisam.evaluation.evaluate import ScoredImage
+from pisam.evaluation.prediction_files import check_prediction_size, match_predictions, read_prediction
+from pisam.evaluation.results import (
+    SCORING,
+    begin_results,
+    refuse_foreign_folder,
+    write_results,
+    write_tables,
+)
+from pisam.metrics.image_scores import score_image
+from pisam.metrics.protocol import versions
+
+
+def rescore_folder(
+    predictions: Path, masks: Path, out: Path, *, name: str, set_name: str, workers: int = 0
+) -> dict[str, Any]:
+    """Score predicted masks (8-bit, same stems, original size) as our own are; returns the summary.
+
+    Writes `per_image.csv`, `table.md`, `table.tex` and, last, `summary.json` to `out`.
+
+    Args:
+        predictions: folder of predictions.
+        masks: folder of the true masks.
+        out: new folder, or one of an earlier evaluation, which is replaced.
+        name: of the model, in tables.
+        set_name: of the data set; under a known name the table has its published figures.
+        workers: processes, 0 = this one.
+
+    Raises:
+        PisamError: missing or extra files, wrong sizes, unreadable files; named.
+    """
+    matched = match_predictions(predictions, masks)
+    refuse_foreign_folder(out, key="out")
+    protocol = {**SCORING, "made_by": "files", **versions()}
+    facts = {"name": name, "predictions": str(predictions), "masks": str(masks), "protocol": protocol}
+    begin_results(out, facts, len(matched))
+    jobs = ((name, set_name, stem, predicted, mask) for stem, predicted, mask in matched)
+    images: list[ScoredImage] = []
+    try:
+        images.extend(
+            tqdm(bounded_map(_score_files, jobs, workers), desc=name, total=len(matched), disable=None)
+        )
+    finally:
+        summary = write_results(out, images, facts, expected=len(matched))
+    write_tables(out, {name: summary})
+    return summary
+
+
+def _score_files(name: str, set_name: str, stem: str, predicted: Path, mask: Path) -> ScoredImage:
+    levels, true = read_prediction(predicted), read_mask(mask)
+    check_prediction_size(levels, predicted, true, mask)
+    return ScoredImage(name, set_name, stem, score_image(levels, true))
