@@ -12,6 +12,7 @@ import pytest
 import pisam
 from pisam import cli, runs
 from pisam.config import Config
+from pisam.evaluate_options import EvaluateOptions
 from pisam.errors import PisamError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,17 +102,31 @@ def test_train_passes_configuration_and_stage(monkeypatch: pytest.MonkeyPatch) -
     assert (second.name, second.data.workers, stage_b) == ("real_small", 0, 1)
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "interact"])
-def test_verb_passes_configuration(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interact_passes_its_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Config] = []
-    monkeypatch.setattr(runs, verb, calls.append)
-    assert cli.main([verb, "experiments/quickstart.yaml", "seed=4"]) == 0
+    monkeypatch.setattr(runs, "interact", calls.append)
+    assert cli.main(["interact", "experiments/quickstart.yaml", "seed=4"]) == 0
     assert [config.seed for config in calls] == [4]
+
+
+def test_evaluate_passes_its_configuration_and_its_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Config, EvaluateOptions]] = []
+    monkeypatch.setattr(runs, "evaluate", lambda *given: calls.append(given))
+    arguments = ["models=[sam,pi]", "predictions=true", "seed=4", "checkpoint=runs/a"]
+    assert cli.main(["evaluate", "experiments/quickstart.yaml", *arguments]) == 0
+    (config, options) = calls[0]
+    assert (config.seed, list(options.models), options.predictions) == (4, ["sam", "pi"], True)
+    assert options.checkpoints == [Path("runs/a")]
+
+
+def test_evaluate_takes_each_key_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "checkpoint=a", "checkpoint=b"]) == 2
+    assert "checkpoint is given twice; several go in one list" in capsys.readouterr().err
 
 
 def test_path_with_an_equals_sign_is_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Config] = []
-    monkeypatch.setattr(runs, "evaluate", calls.append)
+    monkeypatch.setattr(runs, "evaluate", lambda config, options: calls.append(config))
     file = tmp_path / "lr=1" / "config.yaml"
     file.parent.mkdir()
     file.write_text("seed: 9\n")

@@ -77,6 +77,10 @@ def evaluate(arguments: list[str]) -> None:
     """Score trained models and baselines on data.val or data.test, or a folder of predicted masks."""
     overrides = [argument for argument in arguments if _is_override(argument)]
     given = dict(argument.split("=", 1) for argument in overrides)
+    keys = [argument.split("=", 1)[0] for argument in overrides]
+    for key in MODEL_KEYS:
+        if keys.count(key) > 1:
+            raise PisamError(f"evaluate: {key} is given twice; several go in one list, {key}=[one,another]")
     if is_folder_evaluation(given):
         if experiments := [argument for argument in arguments if argument not in overrides]:
             raise PisamError(f"evaluate predictions=DIR: needs no experiment, got {experiments[0]}")

@@ -40,7 +40,7 @@ def make_config(folder: Path, root: Path, precision: str = "32-true") -> Config:
     return load_config(file, [f"run_dir={folder / 'run'}"])
 
 
-@pytest.fixture(scope="session", params=["32-true", "bf16-mixed"])
+@pytest.fixture(scope="session", params=["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 def trained(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, generated: Path
 ) -> Config:
