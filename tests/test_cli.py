@@ -12,8 +12,8 @@ import pytest
 import pisam
 from pisam import cli, runs
 from pisam.config import Config
-from pisam.evaluate_options import EvaluateOptions
 from pisam.errors import PisamError
+from pisam.evaluate_options import EvaluateOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = ["train", "evaluate", "interact", "compare", "audit", "sets", "import-released"]
