@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pisam.data.reading import BoolArray, UInt8Array
-from pisam.data.reduction import ALL
+from pisam.data.reduction import ALL, reduce_mask
 from pisam.types import Window
 
 PAD_VALUE = 128
@@ -61,12 +61,12 @@ class View:
     Attributes:
         window: what of the original it shows.
         reduction: by how much the image may be reduced before.
-        coverage: float32 (h, w), how much of each pixel of the reduced mask is object, inside the window.
+        coverage: uint8 (h, w), the reduced mask inside the window, see `reduce_mask`.
     """
 
     window: Window
     reduction: int
-    coverage: FloatArray
+    coverage: UInt8Array
 
     def cut(self, reduced: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """The window's part of the reduced image (H, W, ...)."""
@@ -97,7 +97,7 @@ def draw_view(
     mirrored = flip and rng.random() < 0.5
     if jitter is None:
         height, width = shape
-        return View(Window(0, 0, width, height, size, size, mirrored), 1, _share(coverage(1)))
+        return View(Window(0, 0, width, height, size, size, mirrored), 1, coverage(1))
     for _ in range(REDRAWS):
         scale = rng.uniform(*jitter)
         reduction = _reduction(scale * size / max(shape))
@@ -119,7 +119,7 @@ def draw_view(
         height=window.height * reduction,
         mirrored=mirrored,
     )
-    return View(shown, reduction, _share(_cut(window, reduced)))
+    return View(shown, reduction, np.asarray(_cut(window, reduced), np.uint8))
 
 
 def frame_view(view: View, image: UInt8Array, size: int, photometric: Photometric | None = None) -> Framed:
@@ -154,8 +154,7 @@ def frame_for_validation(image: UInt8Array, mask: BoolArray, size: int) -> Frame
     window = Window(0, 0, width, height, size, size)
     scale = np.array([size / width, size / height] * 2)
     box = (box_of(mask) * scale).astype(np.float32)
-    coverage = mask.astype(np.float32)
-    return Framed(_resize_image(image, window), _resize_mask(coverage, window), box, window)
+    return Framed(_resize_image(image, window), _resize_mask(reduce_mask(mask, 1), window), box, window)
 
 
 def box_of(mask: BoolArray) -> npt.NDArray[np.float32]:
@@ -189,10 +188,6 @@ def _window_at(shape: tuple[int, ...], size: int, scale: float, across: float, d
     return Window(left, top, kept_width, kept_height, out_width, out_height)
 
 
-def _share(reduced: npt.NDArray[np.generic]) -> FloatArray:
-    return np.asarray(reduced, np.float32) / np.float32(ALL)
-
-
 def _interpolation(array: npt.NDArray[np.generic], window: Window, reduced: bool) -> int:
     shrinks = window.out_height < array.shape[0] or window.out_width < array.shape[1]
     return cv2.INTER_AREA if shrinks and not reduced else cv2.INTER_LINEAR
@@ -204,9 +199,10 @@ def _resize_image(image: npt.NDArray[np.generic], window: Window, reduced: bool 
     return np.asarray(resized, np.uint8)
 
 
-def _resize_mask(coverage: FloatArray, window: Window, reduced: bool = False) -> BoolArray:
+def _resize_mask(coverage: UInt8Array, window: Window, reduced: bool = False) -> BoolArray:
     """Object where it covers at least half of a pixel, or, if it does so nowhere, the pixels covered most."""
     out = (window.out_width, window.out_height)
-    resized = cv2.resize(coverage, out, interpolation=_interpolation(coverage, window, reduced))
-    result: BoolArray = resized >= min(0.5, float(resized.max()))
+    values = coverage if reduced else coverage.astype(np.float32)
+    resized = cv2.resize(values, out, interpolation=_interpolation(values, window, reduced))
+    result: BoolArray = resized >= min(ALL / 2, float(resized.max()))
     return result
