@@ -14,7 +14,7 @@ endif
 pisam := $(python) -m pisam.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help stage1 stage2 evaluate audit interact test lint types test-fast test-slow bench format clean
+.PHONY: help stage1 stage2 evaluate audit prepare interact test lint types test-fast test-slow bench format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,9 @@ evaluate: $(environment) ## score the trained stages on the validation sets
 
 audit: $(environment) ## look at every file of the data before training does
 	$(pisam) audit $(EXPERIMENT) $(ARGS)
+
+prepare: $(environment) ## copy the training data to data.prepared, smaller and faster to read
+	$(pisam) prepare $(EXPERIMENT) $(ARGS)
 
 interact: $(environment) ## measure what clicks change, over three click seeds
 	$(pisam) interact $(EXPERIMENT) $(ARGS)

@@ -174,6 +174,7 @@ def build_data(config: Config, number: int) -> PairDataModule:
         flip=config.data.flip,
         jitter=config.data.jitter,
         views=config.stage2.views if number == 2 else 0,
+        prepared=config.data.prepared,
         prompts=PromptMix(**asdict(config.data.prompts)),
         seed=config.seed,
     )

@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 
 from pisam.data.dataset import PairDataset, Sample
+from pisam.data.prepared import prepare_source
 from pisam.data.sources import resolve_sources
 
 pytestmark = pytest.mark.bench
@@ -125,6 +126,17 @@ def test_a_sample_costs_little_more_than_its_decoding(megapixels, folder, report
     )
     assert faster >= 2.3
     assert floors <= 1.3
+
+
+@pytest.mark.parametrize(("megapixels", "times_faster"), [(12, 5), (24, 10)])
+def test_a_prepared_copy_is_many_times_faster(megapixels, times_faster, folder, tmp_path, report):
+    originals = dataset(folder, megapixels)
+    prepare_source(originals.sources[0], tmp_path)
+    data, files = dataset(folder, megapixels, prepared=tmp_path), folder / str(megapixels)
+    times = fastest(9, straight=lambda: straight(files), prepared=lambda: data[0, 0])
+    ratio = times["straight"] / times["prepared"]
+    report(f"{megapixels} megapixels, prepared: sample {times['prepared']:.0f} ms, {ratio:.1f} times faster")
+    assert ratio >= times_faster
 
 
 MEMORY = """

@@ -41,6 +41,7 @@ class PairDataModule(LightningDataModule):
         flip: mirror half of the training views.
         jitter: range of the large-scale jitter; empty or None for none.
         views: number of training views per image, 0 = endless.
+        prepared: folder of `pisam prepare`, whose copies are trained on.
         prompts: what training samples are prompted with, only boxes by default.
         seed: of order, views and sample seeds.
     """
@@ -58,6 +59,7 @@ class PairDataModule(LightningDataModule):
         flip: bool = True,
         jitter: Sequence[float] | None = (0.8, 1.6),
         views: int = 0,
+        prepared: str | Path | None = None,
         prompts: PromptMix | None = None,
         seed: int = 0,
     ) -> None:
@@ -72,6 +74,7 @@ class PairDataModule(LightningDataModule):
         self.flip = flip
         self.jitter = (jitter[0], jitter[1]) if jitter else None
         self.views = views
+        self.prepared = None if prepared is None else Path(prepared)
         self.prompts = prompts
         self.seed = seed
         self.train_set: PairDataset | None = None
@@ -107,6 +110,7 @@ class PairDataModule(LightningDataModule):
                 flip=self.flip,
                 jitter=self.jitter,
                 views=self.views,
+                prepared=self.prepared,
                 prompts=self.prompts,
                 seed=self.seed,
             )

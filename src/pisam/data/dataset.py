@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pisam.data.pairs import Pair, list_pairs
+from pisam.data.prepared import MAX_SIDE, prepared_pairs
 from pisam.data.prompts import Prompt, PromptMix, draw_prompt
 from pisam.data.reading import check_sizes, open_mask, read_pair, read_reduced
 from pisam.data.sampler import Key
@@ -62,6 +64,8 @@ class PairDataset(Dataset[Sample]):
         flip: mirror half of the training views.
         jitter: range of the large-scale jitter, None for none.
         views: number of different training views per image, taken in turn by the epochs; 0 = endless.
+        prepared: folder of copies that training reads in place of the originals, see `prepared`; windows then
+            refer to the copies.
         prompts: what training samples are prompted with; only boxes by default, and always in validation.
         seed: views, prompts and sample seeds are a function of (seed, epoch, set, id) alone.
 
@@ -78,13 +82,11 @@ class PairDataset(Dataset[Sample]):
         flip: bool = True,
         jitter: tuple[float, float] | None = (0.8, 1.6),
         views: int = 0,
+        prepared: Path | None = None,
         prompts: PromptMix | None = None,
         seed: int = 0,
     ) -> None:
         self.sources = list(sources)
-        self.items: list[tuple[Source, Pair]] = [
-            (source, pair) for source in sources for pair in list_pairs(source)
-        ]
         self.image_size = image_size
         self.training = training
         self.flip = flip
@@ -92,6 +94,20 @@ class PairDataset(Dataset[Sample]):
         self.views = views
         self.prompts = prompts or PromptMix()
         self.seed = seed
+        self.items: list[tuple[Source, Pair]] = [
+            (source, pair) for source in sources for pair in self._pairs(source, prepared)
+        ]
+
+    def _pairs(self, source: Source, prepared: Path | None) -> list[Pair]:
+        if prepared is None or not self.training:
+            return list_pairs(source)
+        largest = (self.jitter or (1, 1))[1] * self.image_size
+        if largest > MAX_SIDE:
+            raise PisamError(
+                f"data.prepared: its images have at most {MAX_SIDE} pixels a side, but data.jitter and "
+                f"model.image_size enlarge them to {largest:.0f}; train from the originals"
+            )
+        return prepared_pairs(source, prepared)
 
     def __len__(self) -> int:
         return len(self.items)

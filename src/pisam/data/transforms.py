@@ -154,7 +154,13 @@ def frame_for_validation(image: UInt8Array, mask: BoolArray, size: int) -> Frame
     window = Window(0, 0, width, height, size, size)
     scale = np.array([size / width, size / height] * 2)
     box = (box_of(mask) * scale).astype(np.float32)
-    return Framed(_resize_image(image, window), _resize_mask(reduce_mask(mask, 1), window), box, window)
+    return Framed(*frame_whole(image, mask, size, size), box, window)
+
+
+def frame_whole(image: UInt8Array, mask: BoolArray, width: int, height: int) -> tuple[UInt8Array, BoolArray]:
+    """A whole pair at another size, by the rules of validation: (height, width, 3) and (height, width)."""
+    window = Window(0, 0, mask.shape[1], mask.shape[0], width, height)
+    return _resize_image(image, window), _resize_mask(reduce_mask(mask, 1), window)
 
 
 def box_of(mask: BoolArray) -> npt.NDArray[np.float32]:
