@@ -22,19 +22,22 @@ class FrozenFeatures:
     def __call__(self, batch: Batch, part: str, compute: Compute) -> tuple[ObjectFeatures, Prediction]:
         """What the network says of the batch; only samples that are not known yet are computed.
 
+        Each by itself: the last bits of a result depend on what else is in a batch, and a resumed run, whose
+        cache is empty, meets its samples in other company.
+
         Args:
             batch: its `views` tell the augmented views of an image apart.
             part: "train" or "val".
             compute: the frozen network, from images (B, 3, S, S), boxes (B, 4) and prompts.
         """
         keys = [(part, *key) for key in zip(batch.sets, batch.ids, batch.views, strict=True)]
-        new = [index for index, key in enumerate(keys) if key not in self._kept]
-        if new:
-            prompts = None if batch.prompts is None else batch.prompts.select(new)
-            objects, prediction = compute(batch.image[new], batch.box[new], prompts)
+        for index, key in enumerate(keys):
+            if key in self._kept:
+                continue
+            prompts = None if batch.prompts is None else batch.prompts.select([index])
+            objects, prediction = compute(batch.image[[index]], batch.box[[index]], prompts)
             fields = (objects.enhanced, objects.token, prediction.low_res, prediction.high_res)
-            for index, values in zip(new, zip(*fields, strict=True), strict=True):
-                self._kept[keys[index]] = tuple(value.to("cpu", copy=True) for value in values)
+            self._kept[key] = tuple(value[0].to("cpu", copy=True) for value in fields)
         columns = zip(*(self._kept[key] for key in keys), strict=True)
         enhanced, token, low_res, high_res = (
             torch.stack(column).to(batch.image.device) for column in columns

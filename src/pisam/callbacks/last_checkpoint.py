@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +12,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from pisam.callbacks.jsonl_logger import JsonLinesLogger
 from pisam.checkpoint_io import VerifiedCheckpointIO
 from pisam.errors import PisamError
-
-log = logging.getLogger(__name__)
 
 KEY = "pisam_position"
 
@@ -29,6 +26,7 @@ class Position:
         batches: batches of it that were trained on.
         total: batches of all epochs that were trained on.
         logged: bytes of metrics.jsonl (on rank 0, else 0).
+        unscored: a validation is due before anything else.
     """
 
     step: int
@@ -36,14 +34,15 @@ class Position:
     batches: int
     total: int
     logged: int
+    unscored: bool = False
 
 
 class LastCheckpoint(Callback):
-    """Saves at most `seconds` and a step after the save before, at the start of each epoch, and at the end.
+    """Saves at most `seconds` and a step after the save before, around each validation, and at the end.
 
-    What is saved is always a moment between two optimiser steps, also amid accumulated gradients, and never
-    between a validation that is due and its scores. On resume, rows of metrics.jsonl that were written after
-    that moment give way to those that the same steps write again.
+    What is saved is always a moment between two optimiser steps, also amid accumulated gradients; a resumed
+    run begins with the validation that was due then or under way. Rows of metrics.jsonl that were written
+    after that moment give way to those that the same steps write again.
 
     It must be the first callback: what the others do and log before a step belongs to that step.
 
@@ -58,14 +57,14 @@ class LastCheckpoint(Callback):
         self._position: Position | None = None
         self._saved: Position | None = None
         self._saved_at = 0.0
+        self._max_steps: int | None = None
 
     def save(self, trainer: Trainer) -> bool:
         """Write `last.ckpt` now; every rank must call this at the same place.
 
         Returns:
-            False where there is no moment to save: before the first step, from the end of a step until it is
-            logged (call it from `on_train_batch_start`), and in a validation, which a resumed run repeats
-            after the few seconds of training since the last save.
+            False where there is no moment to save: before the first step, and from the end of a step until
+            it is logged: call it from `on_train_batch_start` or in a validation.
 
         Raises:
             PisamError: on all ranks, where rank 0 cannot write.
@@ -92,16 +91,17 @@ class LastCheckpoint(Callback):
         position = self._position
         checkpoint[KEY] = {**asdict(position), "ranks": trainer.world_size}
         # Lightning has several ways to continue from what its counters say in different hooks. These values,
-        # whatever hook saves, always lead to the plain one: go on with the next batch.
+        # whatever hook saves, always lead to two of them: go on with the next batch, or with a validation of
+        # which the first batch was begun.
         begun = position.epoch + (position.batches > 0)
         checkpoint["loops"]["fit_loop"] |= {
             "epoch_progress": _progress((begun, position.epoch), (begun, position.epoch)),
             "epoch_loop.batch_progress": {
                 **_progress((position.total,) * 2, (position.batches,) * 2),
-                "is_last_batch": False,
+                "is_last_batch": position.batches == trainer.num_training_batches,
             },
             "epoch_loop.val_loop.batch_progress": {
-                **_progress((0, 0), (0, 0)),
+                **_progress((int(position.unscored), 0), (0, 0)),
                 "is_last_batch": False,
             },
         }
@@ -123,6 +123,14 @@ class LastCheckpoint(Callback):
         for logger in _json_lines(trainer):
             logger.rewind(self._position.logged)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        position = self._position
+        if position is not None and position.unscored and 0 < trainer.max_steps <= position.step:
+            # Lightning would leave at once: all steps are taken. The end is put off by one, until the
+            # validation begins.
+            self._max_steps = trainer.max_steps
+            trainer.fit_loop.epoch_loop.max_steps += 1
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at = time.monotonic()
 
@@ -137,13 +145,15 @@ class LastCheckpoint(Callback):
             self.save(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._max_steps is not None:
+            trainer.fit_loop.epoch_loop.max_steps, self._max_steps = self._max_steps, None
         # A run that trainer.max_time stops amid an epoch is validated out of turn: it continues from before.
-        if trainer.should_stop and not _due(trainer):
-            self._reach(trainer, trainer.current_epoch, _batches(trainer))
-            self.save(trainer)
+        due = _validation_is_due(trainer)
+        self._reach(trainer, trainer.current_epoch, _batches(trainer), unscored=due)
+        self.save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if _due(trainer):
+        if _validation_is_due(trainer):
             self._reach(trainer, trainer.current_epoch, _batches(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -153,17 +163,19 @@ class LastCheckpoint(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save(trainer)
 
-    def _reach(self, trainer: Trainer, epoch: int, batches: int) -> None:
+    def _reach(self, trainer: Trainer, epoch: int, batches: int, unscored: bool = False) -> None:
         """Note that all up to here is done and logged; amid accumulated gradients the note before stays."""
         ended = batches == trainer.num_training_batches
         if batches % trainer.accumulate_grad_batches and not ended:
             return
+        next_epoch = ended and not unscored
         self._position = Position(
             step=trainer.global_step,
-            epoch=epoch + ended,
-            batches=0 if ended else batches,
+            epoch=epoch + next_epoch,
+            batches=0 if next_epoch else batches,
             total=trainer.fit_loop.epoch_loop.batch_progress.total.state_dict()["processed"],
             logged=sum(logger.size() for logger in _json_lines(trainer)),
+            unscored=unscored,
         )
 
     def _is_current(self, trainer: Trainer) -> bool:
@@ -189,8 +201,8 @@ def _batches(trainer: Trainer) -> int:
     return trainer.fit_loop.epoch_loop.batch_progress.current.state_dict()["processed"]
 
 
-def _due(trainer: Trainer) -> bool:
-    """Whether a validation after the step just made is one of the run's own."""
+def _validation_is_due(trainer: Trainer) -> bool:
+    """Whether the validation after this step is one of the run's own, not that of a stop amid an epoch."""
     at_the_end = trainer.max_steps > 0 and trainer.global_step >= trainer.max_steps
     return at_the_end or _batches(trainer) == trainer.num_training_batches
 
