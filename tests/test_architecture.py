@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 ROWS = [
     ["errors", "seeding", "config_checks", "types"],
     ["files"],
-    ["config", "geometry", "evaluate_options"],
+    ["config", "geometry", "evaluate_options", "run_id"],
     [
         "losses",
         "clicks",

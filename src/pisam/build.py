@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import asdict
 from datetime import timedelta
@@ -23,6 +24,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from pisam.callbacks.best_checkpoint import BestCheckpoint
 from pisam.callbacks.click_simulation import ClickSimulation
 from pisam.callbacks.early_stop import EarlyStop
+from pisam.callbacks.final_validation import FinalValidation
 from pisam.callbacks.finite_loss import FiniteLoss
 from pisam.callbacks.first_error import FirstError
 from pisam.callbacks.interaction_iou import InteractionIoU
@@ -44,9 +46,9 @@ from pisam.data.prompts import PromptMix
 from pisam.errors import PisamError
 from pisam.metrics.protocol import Protocol
 from pisam.modeling.hq_sam import HqSam, build_hq_sam
-from pisam.modeling.pisam import PiSam, build_model, load_checkpoint
+from pisam.modeling.pisam import PiSam, build_model, load_checkpoint, read_own_checkpoint
 from pisam.modeling.sam_network import SamNetwork
-from pisam.modeling.sam_weights import read_checkpoint
+from pisam.run_id import read_run_id
 from pisam.stages.decoder_stage import DecoderStage
 from pisam.stages.hq_stage import HqStage
 from pisam.stages.interactor_stage import InteractorStage
@@ -130,7 +132,7 @@ def build_stage(config: Config, number: int) -> Stage:
             dice=loss.dice,
         )
     checkpoint = stage1_checkpoint(config)
-    contents = read_checkpoint(checkpoint)
+    contents = read_own_checkpoint(checkpoint)
     model = build_network(config)
     load_checkpoint(model, contents, checkpoint)
     return InteractorStage(model, lr=config.stage2.lr, high_res=loss.high_res, bce=loss.bce, dice=loss.dice)
@@ -220,6 +222,8 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
     if config.logging.images:
         own.append(MaskPanels(folder / "pictures", set_names, config.logging.images))
     checkpoints = folder / "checkpoints"
+    if schedule.max_steps > 0:
+        own.append(FinalValidation(schedule.max_steps))
     return [
         LastCheckpoint(checkpoints / LAST, seconds=config.trainer.save_seconds),  # must be the first
         Preemption(),  # right behind it
@@ -244,6 +248,7 @@ def build_loggers(config: Config, number: int, facts: dict[str, Any]) -> list[Lo
                 job_type=f"stage{number}",
                 tags=[config.model.backbone, f"stage{number}"],
                 save_dir=folder,
+                id=os.environ.get("WANDB_RUN_ID") or read_run_id(folder),  # that of a sweep goes first
                 offline=config.logging.mode == "offline",
                 config={**to_plain(config), **facts},
             )
@@ -305,7 +310,7 @@ def launch_ranks(config: Config) -> Fabric:
 
 
 def duration(schedule: StageConfig) -> dict[str, Any]:
-    """How long to train and when to validate: a run of `max_steps` is validated once, at its end."""
+    """How long to train and when to validate: a run of `max_steps` once, when `FinalValidation` says."""
     if schedule.max_steps < 1:
         return {"max_epochs": schedule.epochs, "check_val_every_n_epoch": schedule.val_every}
     batches = schedule.max_steps * schedule.accumulate

@@ -14,12 +14,11 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from pisam.errors import PisamError
-from pisam.files import local_path, refuse_damaged, replacing
-from pisam.modeling.pisam import CHECKPOINT_KEY
-from pisam.modeling.sam_weights import read_checkpoint
+from pisam.files import refuse_damaged, replacing
+from pisam.modeling.pisam import read_own_checkpoint
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-NEEDED_TO_RESUME = (CHECKPOINT_KEY, "state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers")
+NEEDED_TO_RESUME = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
 
 
 def write_checkpoint(contents: dict[str, Any], path: Path) -> None:
@@ -33,28 +32,11 @@ def write_checkpoint(contents: dict[str, Any], path: Path) -> None:
     """
     buffer = io.BytesIO()
     torch.save(contents, buffer)  # in memory first: torch's own writer hides why a disk refused
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
-            refuse_damaged(temporary)
-            if path.name == LAST and path.is_file():
-                _keep(path)
-    except OSError as error:
-        raise PisamError(
-            f"checkpoint {path}: not written: {error.strerror or error}; what was saved before is untouched: "
-            "make room or the folder writable, and run the same command again"
-        ) from error
-
-
-def read_whole_checkpoint(path: Path) -> dict[str, Any]:
-    """The contents of a checkpoint that was written here, each byte checked.
-
-    Raises:
-        PisamError: absent, a URL, truncated, damaged, or holding anything but tensors and plain values.
-    """
-    if local_path(path, "checkpoint").is_file():
-        refuse_damaged(path)
-    return read_checkpoint(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+        refuse_damaged(temporary)
+        if path.name == LAST and path.is_file():
+            _keep(path)
 
 
 def newest_good(folder: Path) -> tuple[Path | None, list[str]]:
@@ -72,7 +54,7 @@ def newest_good(folder: Path) -> tuple[Path | None, list[str]]:
         if not path.is_file():
             continue
         try:
-            contents = read_whole_checkpoint(path)
+            contents = read_own_checkpoint(path)
             missing = [key for key in NEEDED_TO_RESUME if key not in contents]
             if missing:
                 raise PisamError(f"checkpoint {path}: cannot be resumed from, it has no {missing[0]}")
@@ -116,7 +98,7 @@ class VerifiedCheckpointIO(CheckpointIO):
         self, path: str | Path, map_location: Callable | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read to main memory; never anything but tensors and plain values, whatever the arguments say."""
-        return read_whole_checkpoint(Path(path))
+        return read_own_checkpoint(path)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a file, if it is there."""

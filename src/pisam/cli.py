@@ -19,6 +19,7 @@ from pisam.config import Config, load_config
 from pisam.config_checks import nearest
 from pisam.errors import PisamError
 from pisam.evaluate_options import MODEL_KEYS, evaluate_options, folder_options, is_folder_evaluation
+from pisam.files import local_path
 
 EVALUATE_USAGE = """[EXPERIMENT] [models=[sam,hq,pi]] [checkpoint=FILE|[FILE,...]] [sets=val|test] \
 [predictions=true] [out=DIR] [key=value ...]
@@ -150,7 +151,7 @@ def import_released(arguments: list[str]) -> None:
         raise PisamError(f"import-released: unknown key {unknown}{nearest(unknown, ['out'])}")
     if len(files) != 1:
         raise PisamError(f"import-released: expected one checkpoint file, got {' '.join(files) or 'none'}")
-    checkpoint = Path(files[0])
+    checkpoint = local_path(files[0], "import-released")
     if not checkpoint.is_file():
         raise PisamError(f"import-released: no file {checkpoint}")
     from pisam import runs

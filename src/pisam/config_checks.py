@@ -120,6 +120,9 @@ def _wrong_numbers(config: dict[str, Any]) -> Iterator[WrongValue]:
 def _wrong_shapes(config: dict[str, Any]) -> Iterator[WrongValue]:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", config["name"]):
         yield "name", config["name"], "letters, digits, '.', '_' or '-', for it names the run's folder"
+    for key in ("model.weights", "stage2.from"):
+        if re.match(r"[A-Za-z][\w+.-]+://", value := _value(config, key) or ""):
+            yield key, value, "a local file or folder, not a URL: download it first"
     jitter = config["data"]["jitter"]
     if jitter and not (len(jitter) == 2 and 0 < jitter[0] < jitter[1] < math.inf):
         yield "data.jitter", jitter, "[] or two increasing positive numbers"

@@ -16,18 +16,46 @@ from pisam.errors import PisamError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write beside `path`; the file takes its place, on the disk too, when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A path to write beside `path`; the file takes its place, on the disk too, when the block ends well.
+
+    Raises:
+        PisamError: see `writing`; what was there before is untouched.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tell in one line why `path` cannot be written.
+
+    Raises:
+        PisamError: the disk is full, a folder may not be written to, ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise PisamError(
+            f"{path}: not written: {error.strerror or error}; make room or the folder writable, and run the "
+            "same command again: what was saved before is kept"
+        ) from error
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raises PisamError where nothing can be written to a folder; makes it."""
+    with replacing(folder / "probe") as temporary:
+        temporary.touch()
+    (folder / "probe").unlink()
 
 
 def sweep_temporaries(folder: Path) -> None:
@@ -64,7 +92,7 @@ def refuse_damaged(path: Path) -> None:
     """Check an archive as `torch.save` writes it: each part carries a CRC-32, which `torch.load` ignores.
 
     Raises:
-        PisamError: truncated, or a part differs from what was written.
+        PisamError: truncated, no such archive, or a part differs from what was written.
     """
     try:
         with zipfile.ZipFile(path) as archive:

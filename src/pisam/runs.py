@@ -14,6 +14,8 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pisam import build
 from pisam.callbacks.preemption import EXIT_CODE, Preemption, leaving_when_told
@@ -24,8 +26,9 @@ from pisam.errors import PisamError
 from pisam.evaluation.rows import text_table
 from pisam.evaluation_run import evaluate as evaluate
 from pisam.evaluation_run import rescore as rescore
-from pisam.files import replacing, sweep_temporaries
+from pisam.files import refuse_unwritable, replacing, sweep_temporaries
 from pisam.interaction_run import interact as interact
+from pisam.run_id import new_run_id
 from pisam.verbs.generate import generate_data
 
 # Keys that may change between the parts of one run: they say where, how fast and how it is measured,
@@ -45,6 +48,8 @@ def train(config: Config, number: int) -> None:
     _quiet_libraries()
     build.check_stage(config, number)
     folder = build.stage_dir(config, number)
+    if number == 2 and not config.stage2.from_:
+        _refuse_unfinished_stage_1(config)
     summary, checkpoints = folder / "summary.json", folder / "checkpoints"
     if summary.is_file() or any((checkpoints / name).is_file() for name in (LAST, PREVIOUS)):
         _refuse_another_run(config, number, folder / "config.yaml")
@@ -128,17 +133,22 @@ def _start_afresh(config: Config, folder: Path) -> None:
     """The first thing that a run writes; what an attempt without any checkpoint left behind gives way."""
     save_config(config, folder / "config.yaml")
     (folder / "metrics.jsonl").unlink(missing_ok=True)
+    (folder / "wandb_id").unlink(missing_ok=True)
+    if config.logging.mode != "disabled":
+        new_run_id(folder)
 
 
 def _point_to_resume(checkpoints: Path) -> Path | None:
     """The checkpoint to continue from, if any; a damaged `last.ckpt` is named, and set aside."""
     path, damages = newest_good(checkpoints)
-    _tidy(checkpoints, [f"WARNING: {damage}; continuing from {path}" for damage in damages])
+    if path is not None:
+        _tidy(checkpoints, [f"WARNING: {damage}; continuing from {path}" for damage in damages])
     return path
 
 
 @rank_zero_only
 def _tidy(checkpoints: Path, warnings_: list[str]) -> None:
+    refuse_unwritable(checkpoints)
     sweep_temporaries(checkpoints.parent)
     sweep_temporaries(checkpoints)
     for warning in warnings_:
@@ -146,8 +156,22 @@ def _tidy(checkpoints: Path, warnings_: list[str]) -> None:
         set_aside(checkpoints / LAST)
 
 
+def _refuse_unfinished_stage_1(config: Config) -> None:
+    folder = build.stage_dir(config, 1)
+    begun = (folder / "checkpoints" / LAST).is_file()
+    if begun and not (folder / "summary.json").is_file():
+        raise PisamError(
+            f"stage 1 in {folder} was begun and is not complete: run stage=1 again, which continues it, or "
+            "name a checkpoint with stage2.from=..."
+        )
+
+
 def _refuse_another_run(config: Config, number: int, saved: Path) -> None:
-    before = _essence(OmegaConf.to_container(OmegaConf.load(saved)), number)
+    try:
+        before = _essence(OmegaConf.to_container(OmegaConf.load(saved)), number)
+    except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise PisamError(f"{saved}: not readable as the configuration of this run: {reason}") from error
     now = _essence(to_plain(config), number)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):

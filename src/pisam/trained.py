@@ -10,7 +10,7 @@ from pisam.config import Config
 from pisam.errors import PisamError
 from pisam.metrics.protocol import Protocol
 from pisam.modeling.hq_sam import HqSam, is_published_hq, load_published_hq
-from pisam.modeling.pisam import PiSam, load_checkpoint
+from pisam.modeling.pisam import PiSam, load_checkpoint, read_own_checkpoint
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import hash_tensors, read_checkpoint
 
@@ -21,7 +21,7 @@ def trained_model(config: Config, checkpoint: Path) -> PiSam:
     Raises:
         PisamError: unreadable, or of another model.
     """
-    contents = read_checkpoint(checkpoint)
+    contents = read_own_checkpoint(checkpoint)
     model = build.build_network(config)
     load_checkpoint(model, contents, checkpoint)
     return model.eval()

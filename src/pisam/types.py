@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning writes to the copy it moves to a device
 class Window:
     """Which part of an image its frame shows, and how large: the exact map between the two.
 

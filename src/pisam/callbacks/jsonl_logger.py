@@ -12,6 +12,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from pisam.files import writing
+
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +38,8 @@ class JsonLinesLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        with self.path.open("a", encoding="utf-8") as file:  # closed, hence flushed, line by line
+        # Closed, hence flushed, line by line.
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
     def size(self) -> int:
@@ -46,7 +49,7 @@ class JsonLinesLogger(Logger):
     def sync(self) -> None:
         """Have the lines on the disk before a checkpoint says that they are there."""
         if self.path.exists():
-            with self.path.open("ab") as file:
+            with writing(self.path), self.path.open("ab") as file:
                 os.fsync(file.fileno())
 
     def rewind(self, size: int) -> None:
@@ -54,7 +57,8 @@ class JsonLinesLogger(Logger):
         if self.size() < size:
             log.warning("%s: lines are missing, it is shorter than when the run was saved", self.path)
         elif self.size() > size:
-            os.truncate(self.path, size)
+            with writing(self.path):
+                os.truncate(self.path, size)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the configuration is saved beside the file."""

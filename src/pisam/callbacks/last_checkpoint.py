@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pisam.callbacks.jsonl_logger import JsonLinesLogger
 from pisam.checkpoint_io import VerifiedCheckpointIO
+from pisam.data.datamodule import PairDataModule
 from pisam.errors import PisamError
 
 KEY = "pisam_position"
@@ -96,6 +97,8 @@ class LastCheckpoint(Callback):
         begun = position.epoch + (position.batches > 0)
         checkpoint["loops"]["fit_loop"] |= {
             "epoch_progress": _progress((begun, position.epoch), (begun, position.epoch)),
+            # The step under which the loggers file the next row; Lightning counts on after a validation.
+            "epoch_loop.state_dict": {"_batches_that_stepped": position.step - position.unscored},
             "epoch_loop.batch_progress": {
                 **_progress((position.total,) * 2, (position.batches,) * 2),
                 "is_last_batch": position.batches == trainer.num_training_batches,
@@ -120,6 +123,9 @@ class LastCheckpoint(Callback):
                 "another run_dir"
             )
         self._position = self._saved = Position(**saved)
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, PairDataModule):
+            data.resume_at = self._position.epoch, self._position.batches
         for logger in _json_lines(trainer):
             logger.rewind(self._position.logged)
 

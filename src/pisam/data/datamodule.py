@@ -28,7 +28,7 @@ class PairDataModule(LightningDataModule):
 
     The trainer must run with `use_distributed_sampler=False`: the samplers here share out samples themselves,
     without padding validation. A run resumed in the middle of an epoch continues after the batches it had
-    trained on; the position is the trainer's own record of it, so no second one can disagree.
+    trained on.
 
     Args:
         root: folder that known sets and relative rows start from.
@@ -44,6 +44,11 @@ class PairDataModule(LightningDataModule):
         prepared: folder of `pisam prepare`, whose copies are trained on.
         prompts: what training samples are prompted with, only boxes by default.
         seed: of order, views and sample seeds.
+
+    Attributes:
+        resume_at: (epoch, batches of it already trained on) of a resumed run, where they are known before the
+            trainer's own counters are restored: an optimiser that asks for the number of steps has the loader
+            made by then.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class PairDataModule(LightningDataModule):
         self.seed = seed
         self.train_set: PairDataset | None = None
         self.val_set: PairDataset | None = None
+        self.resume_at: tuple[int, int] | None = None
 
     @property
     def set_names(self) -> list[str]:
@@ -180,6 +186,8 @@ class PairDataModule(LightningDataModule):
         Lightning asks the loader for its iterator before it tells samplers the epoch, and workers then read
         ahead at once: the sampler must know beforehand.
         """
+        if self.resume_at is not None:
+            return self.resume_at
         if not self.trainer:
             return 0, 0
         epochs = self.trainer.fit_loop.epoch_progress.current.state_dict()

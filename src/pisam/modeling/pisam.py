@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from torch import Tensor
 
 from pisam.errors import PisamError
+from pisam.files import local_path, refuse_damaged
 from pisam.modeling.backbones import SamParts
 from pisam.modeling.hr_mask_decoder import HighResolutionMaskDecoder
 from pisam.modeling.precise_interactor import PreciseInteractor
@@ -86,11 +88,29 @@ def load_model(checkpoint: str | Path, weights: str | Path | None = None) -> PiS
         PisamError: not a checkpoint of ours, or made on other SAM weights.
     """
     path = Path(checkpoint)
-    contents = read_checkpoint(path)
+    contents = read_own_checkpoint(path)
     identity = read_identity(contents, path)
-    model = build_model(identity["backbone"], weights, identity["image_size"])
+    try:
+        model = build_model(identity["backbone"], weights, identity["image_size"])
+    except ValueError as error:
+        raise PisamError(f"checkpoint {path}: made for a model that cannot be built: {error}") from error
     load_checkpoint(model, contents, path)
     return model.eval()
+
+
+def read_own_checkpoint(location: str | Path) -> dict[str, Any]:
+    """The contents of a checkpoint of ours, each byte checked; nothing in it is ever executed.
+
+    Raises:
+        PisamError: a URL, absent, truncated, damaged, holding anything but tensors and plain values, or not
+            a checkpoint of ours.
+    """
+    path = local_path(location, "checkpoint")
+    if is_zipfile(path):  # else `read_checkpoint` says what is wrong with it
+        refuse_damaged(path)
+    contents = read_checkpoint(path)
+    read_identity(contents, path)
+    return contents
 
 
 def load_checkpoint(model: SamNetwork, contents: dict, path: Path) -> None:
@@ -117,7 +137,8 @@ def read_identity(contents: dict, path: Path) -> dict[str, Any]:
     identity = contents.get(CHECKPOINT_KEY)
     if (
         not isinstance(identity, dict)
-        or not {"backbone", "image_size"} <= identity.keys()
+        or not isinstance(identity.get("backbone"), str)
+        or type(identity.get("image_size")) is not int
         or not isinstance(contents.get("state_dict"), dict)
     ):
         raise PisamError(

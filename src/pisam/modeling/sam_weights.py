@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pisam.errors import PisamError
+from pisam.files import local_path
 from pisam.modeling.backbones import PATCH, SamParts, build_sam_parts
 
 FILE_PATTERNS = {
@@ -31,7 +32,7 @@ def find_sam_weights(location: str | Path, backbone: str) -> Path:
     Raises:
         PisamError: no such file, or not exactly one in the directory.
     """
-    path = Path(location).expanduser()
+    path = local_path(location, f"SAM weights for {backbone}").expanduser()
     if path.is_file():
         return path
     pattern = FILE_PATTERNS[backbone]
