@@ -96,7 +96,7 @@ def test_plain_form_holds_only_what_json_holds_under_yaml_keys() -> None:
 def test_failed_save_leaves_the_old_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(PisamError, match=r"config\.yaml: not written: "):
         save_config(load_config("quickstart"), path)
     assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
 

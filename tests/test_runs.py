@@ -65,6 +65,7 @@ def test_layout_of_a_run(complete: Config) -> None:
             "metrics.jsonl",
             "summary.json",
             "pictures",
+            "wandb_id",
         }
         assert sorted(pictures) == ["pictures/other-0.jpg", "pictures/val-0.jpg", "pictures/val-1.jpg"]
 
