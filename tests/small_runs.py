@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,10 @@ logging: {{mode: disabled, images: 0}}
 """
 
 
-def write_sets(root: Path) -> Path:
+def write_sets(root: Path, sets: Mapping[str, int] = SETS) -> Path:
     """Pictures of a bright ring each, 60 to 100 pixels a side: 8 to train on, 5 to validate on."""
     rng = np.random.default_rng(0)
-    for name, count in SETS.items():
+    for name, count in sets.items():
         for part in ("images", "masks"):
             (root / name / part).mkdir(parents=True)
         for index in range(count):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from two_ranks import validate
+from two_ranks import TO_VALIDATE, validate
 
 from pisam import runs
 from pisam.config import save_config
@@ -25,6 +25,7 @@ class Measured:
 
     def __init__(self, folder: Path) -> None:
         root = write_sets(folder / "sets")
+        write_sets(root, TO_VALIDATE)
         self.one, self.two = folder / "one", folder / "two"
         experiment = write_experiment(folder, root)
         shown = ("logging.mode=offline", "logging.images=3")
@@ -75,12 +76,18 @@ def test_scores_of_one_checkpoint_are_the_same_on_two_ranks(measured: Measured) 
     assert measured.scores_of_two.keys() == measured.scores_of_one.keys()
     assert {
         "val/iou",
-        "val/other/biou",
+        "val/few/biou",
         "val/iou_before",
-        "val/val/iou_gain",
+        "val/single/iou_gain",
     } <= measured.scores_of_one.keys()
     assert measured.scores_of_one["val/iou_gain"] != 0
     assert measured.scores_of_two == pytest.approx(measured.scores_of_one, abs=1e-6)
+
+
+def test_images_without_an_error_to_click_count_with_no_gain(measured: Measured) -> None:
+    for scores in (measured.scores_of_one, measured.scores_of_two):
+        assert scores["none/val/iou_gain"] == scores["none/val/improved"] == 0
+        assert scores["none/val/iou_after"] == scores["none/val/iou_before"] == scores["val/iou_before"]
 
 
 def test_rank_without_any_click_neither_hangs_nor_fails(measured: Measured) -> None:

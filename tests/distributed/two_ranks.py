@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,32 @@ class NothingToClickOnRank1(ClickSimulation):
             batch.clicks.valid[:] = False
 
 
+# 21 images: on two ranks one rank has no image of `single`, and one an image more than the other.
+TO_VALIDATE = {"many": 18, "few": 2, "single": 1}
+NO_ERROR_IS_SO_LARGE = 10**6
+
+
 def validate(config: Config) -> dict[str, float]:
-    """Scores of what stage 2 starts from, as it is and after clicks, on the configured number of ranks."""
+    """Scores of what stage 2 starts from on 21 images and the configured number of ranks.
+
+    As it is and after clicks; under `none/` where no error is large enough for a click.
+    """
+    rows = [{"name": name, "images": f"{name}/images", "masks": f"{name}/masks"} for name in TO_VALIDATE]
+    config = replace(config, data=replace(config.data, val=rows))
     data = build.build_data(config, 2)
     stage = build.build_stage(config, 2)
-    clicks = ClickSimulation(min_area=config.clicks.min_area)
     scores: dict[str, float] = {}
-    for module, callbacks in (
-        (stage, [clicks, InteractionIoU(data.set_names)]),
-        (DecoderStage(stage.model), [SegmentationIoU(data.set_names)]),
+    after_clicks = [
+        (prefix, stage, [ClickSimulation(min_area=min_area), InteractionIoU(data.set_names)])
+        for prefix, min_area in (("", config.clicks.min_area), ("none/", NO_ERROR_IS_SO_LARGE))
+    ]
+    for prefix, module, callbacks in (
+        *after_clicks,
+        ("", DecoderStage(stage.model), [SegmentationIoU(data.set_names)]),
     ):
         trainer = build.build_trainer(config, 2, callbacks, [])
         trainer.validate(module, datamodule=data, verbose=False)
-        scores |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        scores |= {f"{prefix}{name}": float(value) for name, value in trainer.callback_metrics.items()}
     return scores
 
 
