@@ -81,8 +81,8 @@ def test_warned_job_saves_is_queued_again_and_completes_both_stages(tmp_path: Pa
         "MASTER_ADDR": "127.0.0.1",
         "OMP_NUM_THREADS": "1",
     }
-    job = ["bash", str(FOLDER / "one_node.sbatch"), str(experiment), f"run_dir={run}", "stage1.epochs=40"]
-    job += ["stage2.max_steps=1", "stage1.val_every=40"]
+    job = ["bash", str(FOLDER / "one_node.sbatch"), str(experiment), f"run_dir={run}", "stage1.epochs=20"]
+    job += ["stage2.max_steps=1", "stage1.val_every=20"]
 
     def start() -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -106,7 +106,7 @@ def test_warned_job_saves_is_queued_again_and_completes_both_stages(tmp_path: Pa
     output, _ = again.communicate(timeout=280)
     assert again.returncode == 0, output[-3000:]
     assert "resuming stage 1" in output
-    assert summary(run, 1)["steps"] == 160 and summary(run, 2)["steps"] == 1
+    assert summary(run, 1)["steps"] == 80 and summary(run, 2)["steps"] == 1
     losses = [row["step"] for row in logged(run, 1) if "train/loss" in row]
-    assert losses == list(range(160))
+    assert losses == list(range(80))
     assert (tmp_path / "scontrol.log").read_text() == "requeue 71\n", "a complete job stays away"

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -106,21 +107,23 @@ def task_of(job: int) -> int:
 )
 def test_interrupted_job_is_queued_again_by_submitit_and_completes(tmp_path: Path) -> None:
     experiment, run = write_experiment(tmp_path, write_sets(tmp_path / "sets")), tmp_path / "run"
-    arguments = ["stage=1", "stage1.epochs=40", "stage1.val_every=40", f"run_dir={run}"]
+    arguments = ["stage=1", "stage1.epochs=20", "stage1.val_every=20", f"run_dir={run}"]
     submitting = command("submit", str(experiment), *arguments, "cluster=local", "minutes=30", cwd=tmp_path)
-    output, error = submitting.communicate(timeout=280)
-    assert submitting.returncode == 0, error
+    assert submitting.stdout is not None
+    output = submitting.stdout.readline()  # the pipe stays open, for the job holds it too
+    assert submitting.wait(timeout=280) == 0
     job = int(output.split()[1].rstrip(","))
 
     metrics = run / "stage1" / "metrics.jsonl"
     try:
         wait(lambda: metrics.exists() and len(metrics.read_text().splitlines()) > 6)
         os.kill(task_of(job), signal.SIGUSR2)
-        wait((run / "stage1" / "summary.json").exists)
+        wait(lambda: any((run / "submitit").glob("*_result.pkl")))
     finally:
-        os.kill(job, signal.SIGTERM)  # to its tasks, should there be any
+        with suppress(ProcessLookupError):
+            os.kill(job, signal.SIGTERM)  # to its tasks, should there be any left
     logs = list((run / "submitit").glob("*_log.*"))
     assert any("Requeued job" in path.read_text() for path in logs)
     assert any("resuming stage 1" in path.read_text() for path in logs)
-    assert summary(run, 1)["steps"] == 160
-    assert [row["step"] for row in logged(run, 1) if "train/loss" in row] == list(range(160))
+    assert summary(run, 1)["steps"] == 80
+    assert [row["step"] for row in logged(run, 1) if "train/loss" in row] == list(range(80))

@@ -101,6 +101,7 @@ def test_validation_is_left_within_a_few_images(tmp_path: Path) -> None:
         fit(tmp_path / "last.ckpt", SignalAt("on_validation_batch_start", 3), Seen(seen), images=20, steps=1)
     assert exit_.value.code == 143
     assert len(seen) == 8
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 1
 
 
 def test_training_that_was_over_is_complete_and_says_so(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_signal_to_either_rank_saves_with_both_and_the_same_command_goes_on(
     tmp_path: Path, sets: Path
 ) -> None:
     run, experiment = tmp_path / "run", write_experiment(tmp_path, sets)
-    arguments = ("train", str(experiment), "stage=1", *TWO, "stage1.max_steps=80", f"run_dir={run}")
+    arguments = ("train", str(experiment), "stage=1", *TWO, "stage1.max_steps=50", f"run_dir={run}")
     saved = [0]
     for rank in (0, 1):
         process = command(*arguments)
@@ -77,8 +77,8 @@ def test_signal_to_either_rank_saves_with_both_and_the_same_command_goes_on(
     process = command(*arguments)
     _, error = process.communicate(timeout=HARD_TIMEOUT)
     assert process.returncode == 0, error[-3000:]
-    assert [row["step"] for row in train_rows(run)] == list(range(80))
-    assert summary(run, 1)["steps"] == 80
+    assert [row["step"] for row in train_rows(run)] == list(range(50))
+    assert summary(run, 1)["steps"] == 50
 
 
 def spoiled(

@@ -28,8 +28,8 @@ class Preemption(Callback):
     """Turns SIGTERM, SIGUSR1 or SIGUSR2 to any rank into one collective save and exit code 143.
 
     A signal only sets a flag. After the optimiser step under way, and its row of metrics, the ranks agree,
-    save together and leave. A validation is left while all ranks still have images; as its scores need all
-    of them, the resumed run goes back to the save before it, `trainer.save_seconds` of training at most.
+    save together and leave. A validation is left while all ranks still have images; the resumed run repeats
+    it.
 
     It must stand right behind `LastCheckpoint`, before anything is done for a step that no longer comes.
 
@@ -56,8 +56,6 @@ class Preemption(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx % trainer.accumulate_grad_batches == 0 and self._agree(trainer):
-            if save_last(trainer) and trainer.is_global_zero:
-                log.info("told to go: saved after %d steps", trainer.global_step)
             self._leave(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -83,11 +81,13 @@ class Preemption(Callback):
         return self.agreed
 
     def _leave(self, trainer: Trainer) -> NoReturn:
+        saved = save_last(trainer)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.mark_preempting()  # a sweep then gives the run to another agent
         if trainer.is_global_zero:
-            log.info("told to go: the same command continues")
+            done = f"saved after {trainer.global_step} steps" if saved else "nothing to save yet"
+            log.info("told to go: %s; the same command continues", done)
         leave_together(trainer, EXIT_CODE)
 
 
