@@ -150,7 +150,7 @@ def test_import_released_passes_paths_and_prints_the_result(
 def test_error_of_a_later_rank_is_kept_and_labelled(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(config: Config) -> None:
+    def fail(config: Config, options: EvaluateOptions) -> None:
         raise PisamError("image x.png:\nunreadable")
 
     monkeypatch.setattr(runs, "evaluate", fail)
