@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 # Top to bottom. A prefix stands for all modules below it; the longest prefix of a module decides.
 ROWS = [
     ["errors", "seeding", "config_checks", "types"],
-    ["files"],
+    ["files", "sealing"],
     ["config", "geometry", "evaluate_options", "run_id"],
     [
         "losses",

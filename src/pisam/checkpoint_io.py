@@ -14,8 +14,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from pisam.errors import PisamError
-from pisam.files import refuse_damaged, replacing
+from pisam.files import replacing
 from pisam.modeling.pisam import read_own_checkpoint
+from pisam.sealing import refuse_damaged, sealed
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 NEEDED_TO_RESUME = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
@@ -33,7 +34,8 @@ def write_checkpoint(contents: dict[str, Any], path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(contents, buffer)  # in memory first: torch's own writer hides why a disk refused
     with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+        with temporary.open("wb") as file:
+            file.writelines(sealed(buffer.getbuffer()))
         refuse_damaged(temporary)
         if path.name == LAST and path.is_file():
             _keep(path)

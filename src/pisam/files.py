@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -86,21 +85,6 @@ def local_path(location: str | Path, what: str) -> Path:
             f"{what} {location}: expected a local file, got a URL; download it and give the file's path"
         )
     return Path(location)
-
-
-def refuse_damaged(path: Path) -> None:
-    """Check an archive as `torch.save` writes it: each part carries a CRC-32, which `torch.load` ignores.
-
-    Raises:
-        PisamError: truncated, no such archive, or a part differs from what was written.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except Exception as error:  # a damaged archive raises anything: BadZipFile, EOFError, struct.error, ...
-        raise PisamError(f"checkpoint {path}: truncated, or no checkpoint ({error})") from error
-    if damaged is not None:
-        raise PisamError(f"checkpoint {path}: damaged, the checksum of {damaged} does not fit")
 
 
 def _sync_folder(folder: Path) -> None:

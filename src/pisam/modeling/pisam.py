@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 from torch import Tensor
 
 from pisam.errors import PisamError
-from pisam.files import local_path, refuse_damaged
+from pisam.files import local_path
 from pisam.modeling.backbones import SamParts
 from pisam.modeling.hr_mask_decoder import HighResolutionMaskDecoder
 from pisam.modeling.precise_interactor import PreciseInteractor
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import load_sam, read_checkpoint
+from pisam.sealing import refuse_damaged
 from pisam.types import Clicks, ObjectFeatures, Prediction, Prompts
 
 CHECKPOINT_KEY = "pisam"  # where a checkpoint of ours says which model it belongs to
@@ -106,7 +106,7 @@ def read_own_checkpoint(location: str | Path) -> dict[str, Any]:
             a checkpoint of ours.
     """
     path = local_path(location, "checkpoint")
-    if is_zipfile(path):  # else `read_checkpoint` says what is wrong with it
+    if path.is_file():
         refuse_damaged(path)
     contents = read_checkpoint(path)
     read_identity(contents, path)
