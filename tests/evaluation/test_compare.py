@@ -35,7 +35,7 @@ def run(
     ]
     write_csv(rows or default, folder / "per_image.csv")
     write_json(
-        {"protocol": Protocol(image_size=64).as_dict(), "complete": True} | summary, folder / "summary.json"
+        {"protocol": Protocol(image_size=64).as_dict(), "status": "complete"} | summary, folder / "summary.json"
     )
     return folder
 
@@ -110,7 +110,7 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
     with pytest.raises(PisamError, match=r"39 images of .*whole are not in .*fewer: a/01, a/02, a/03 \.\.\."):
         compare_runs(fewer, whole)
     with pytest.raises(PisamError, match=r"partial"):
-        compare_runs(whole, run(tmp_path / "partial", complete=False))
+        compare_runs(whole, run(tmp_path / "partial", status="partial"))
     with pytest.raises(PisamError, match=r"summary\.json is not there"):
         compare_runs(whole, tmp_path / "nothing")
     (tmp_path / "nothing").mkdir()

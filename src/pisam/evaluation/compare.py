@@ -20,7 +20,7 @@ from pisam.evaluation.rows import text_table
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 # They tell two models apart, not two ways of scoring one.
-OF_THE_MODEL = ("image_size", "checkpoint_hash")
+OF_THE_MODEL = ("image_size", "checkpoint_hash", "hq_mask")
 VERSIONS = ("torch", "lightning", "pisam")  # told beside the table
 NOT_SCORES = ("set", "image", "seed")
 
@@ -119,7 +119,7 @@ def _protocol(folder: Path) -> dict[str, Any]:
         raise PisamError(f"compare: {path} is not there; expected a folder that evaluate wrote") from error
     except (ValueError, KeyError, TypeError) as error:
         raise PisamError(f"compare: {path} does not say by which protocol its numbers were made") from error
-    if summary.get("complete") is False:
+    if summary.get("status", "complete") != "complete":
         raise PisamError(f"compare: the results in {folder} are partial; run the evaluation to its end first")
     return dict(protocol)
 
