@@ -278,3 +278,17 @@ def test_validation_maps_back_as_the_metrics_do() -> None:
     window = frame_for_validation(image, mask, S).window
     logits = torch.randn(1, 1, S, S, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(map_back(logits, window, (150, 90)), logits_to_original(logits, (150, 90)))
+
+
+def test_what_is_left_of_a_copy_averaged_down_is_interpolated() -> None:
+    """Quickly, and in the same place: the copy's image is bilinear, its mask averaged as ever."""
+    mask = thin_and_thick(301, 403)
+    image = np.repeat(np.where(mask, 230, 20).astype(np.uint8)[..., None], 3, axis=2)
+    for seed in range(4):
+        options = {"jitter": (0.8, 1.0)}
+        original, copy = (view_of(mask, 256, rng(seed), prepared=flag, **options) for flag in (False, True))
+        assert original.window == copy.window
+        one, other = frame_view(original, image, 256), frame_view(copy, image, 256)
+        np.testing.assert_array_equal(one.mask, other.mask)
+        difference = np.abs(one.image.astype(int) - other.image)
+        assert 0 < difference.mean() < 6

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
@@ -18,6 +16,7 @@ from pisam.data.duplicates import Part
 from pisam.data.prompts import PromptMix
 from pisam.data.sampler import TrainingSampler, ValidationSampler
 from pisam.data.sources import Entry, resolve_sources
+from pisam.data.worker import begin_worker
 from pisam.errors import PisamError
 
 log = logging.getLogger(__name__)
@@ -205,14 +204,7 @@ class PairDataModule(LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_begin_worker,
+            worker_init_fn=begin_worker,
             # Its own generator: making an iterator must not advance the run's random state.
             generator=torch.Generator().manual_seed(0),
         )
-
-
-def _begin_worker(worker: int) -> None:
-    """OpenCV would start a thread per core; a signal to the job would end workers before their step."""
-    cv2.setNumThreads(0)
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()

@@ -92,14 +92,15 @@ class PairDataset(Dataset[Sample]):
         self.flip = flip
         self.jitter = jitter
         self.views = views
+        self.prepared = prepared if training else None
         self.prompts = prompts or PromptMix()
         self.seed = seed
         self.items: list[tuple[Source, Pair]] = [
-            (source, pair) for source in sources for pair in self._pairs(source, prepared)
+            (source, pair) for source in sources for pair in self._pairs(source)
         ]
 
-    def _pairs(self, source: Source, prepared: Path | None) -> list[Pair]:
-        if prepared is None or not self.training:
+    def _pairs(self, source: Source) -> list[Pair]:
+        if self.prepared is None:
             return list_pairs(source)
         largest = (self.jitter or (1, 1))[1] * self.image_size
         if largest > MAX_SIDE:
@@ -107,7 +108,7 @@ class PairDataset(Dataset[Sample]):
                 f"data.prepared: its images have at most {MAX_SIDE} pixels a side, but data.jitter and "
                 f"model.image_size enlarge them to {largest:.0f}; train from the originals"
             )
-        return prepared_pairs(source, prepared)
+        return prepared_pairs(source, self.prepared)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -140,7 +141,15 @@ class PairDataset(Dataset[Sample]):
         round_ = view if self.views else epoch
         rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "view"))
         shape, coverage = open_mask(pair.mask)
-        drawn = draw_view(shape, coverage, self.image_size, rng, flip=self.flip, jitter=self.jitter)
+        drawn = draw_view(
+            shape,
+            coverage,
+            self.image_size,
+            rng,
+            flip=self.flip,
+            jitter=self.jitter,
+            prepared=self.prepared is not None,
+        )
         image, whole = read_reduced(pair.image, drawn.reduction)
         check_sizes(pair.image, whole, pair.mask, shape)
         framed = frame_view(drawn, image, self.image_size)

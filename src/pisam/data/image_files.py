@@ -26,7 +26,6 @@ from pisam.errors import PisamError
 MAX_PIXELS = 160_000_000
 
 BAND = 256  # rows handed over at a time
-SMALL = 16_000_000  # bytes that may be handed over at once
 
 # Pillow knows more, and runs other programs for some of them.
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
@@ -102,8 +101,6 @@ def as_array(image: Image.Image) -> npt.NDArray[np.uint8]:
     Pillow hands all of a large picture over at once, through one more copy that is larger than any cache.
     """
     bands = image.getbands()
-    if image.height * image.width * len(bands) < SMALL:
-        return np.array(image)
     pixels = np.empty((image.height, image.width, len(bands))[: 2 if len(bands) == 1 else 3], np.uint8)
     for top in range(0, image.height, BAND):
         bottom = min(image.height, top + BAND)

@@ -60,12 +60,14 @@ class View:
 
     Attributes:
         window: what of the original it shows.
-        reduction: by how much the image may be reduced before.
+        reduction: by how much the image is reduced before.
+        interpolated: the pair was averaged down before; what little is left is interpolated.
         coverage: uint8 (h, w), the reduced mask inside the window, see `reduce_mask`.
     """
 
     window: Window
     reduction: int
+    interpolated: bool
     coverage: UInt8Array
 
     def cut(self, reduced: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
@@ -83,6 +85,7 @@ def draw_view(
     *,
     flip: bool = True,
     jitter: tuple[float, float] | None = (0.8, 1.6),
+    prepared: bool = False,
 ) -> View:
     """A random view: flipped or not, its long side scaled to s * size, cropped or padded to the frame.
 
@@ -93,11 +96,12 @@ def draw_view(
         rng: all randomness.
         flip: mirror left and right in half of the views.
         jitter: range of s; None squashes the whole image into the frame.
+        prepared: the pair is a copy that was averaged down.
     """
     mirrored = flip and rng.random() < 0.5
     if jitter is None:
         height, width = shape
-        return View(Window(0, 0, width, height, size, size, mirrored), 1, coverage(1))
+        return View(Window(0, 0, width, height, size, size, mirrored), 1, prepared, coverage(1))
     for _ in range(REDRAWS):
         scale = rng.uniform(*jitter)
         reduction = _reduction(scale * size / max(shape))
@@ -119,7 +123,8 @@ def draw_view(
         height=window.height * reduction,
         mirrored=mirrored,
     )
-    return View(shown, reduction, np.asarray(_cut(window, reduced), np.uint8))
+    inside = np.asarray(_cut(window, reduced), np.uint8)
+    return View(shown, reduction, prepared or reduction > 1, inside)
 
 
 def frame_view(view: View, image: UInt8Array, size: int, photometric: Photometric | None = None) -> Framed:
@@ -131,10 +136,11 @@ def frame_view(view: View, image: UInt8Array, size: int, photometric: Photometri
         size: side S of the frame.
         photometric: changes the colours of the content.
     """
-    window, reduced = view.window, view.reduction > 1
-    shown = _resize_image(view.cut(image), window, reduced)
+    window = view.window
+    shown = _resize_image(view.cut(image), window, view.interpolated)
     shown = photometric(shown) if photometric else shown
-    mask = _resize_mask(view.coverage, window, reduced)
+    # A mask that was not reduced has two values only: to interpolate it would ignore some of its pixels.
+    mask = _resize_mask(view.coverage, window, view.reduction > 1)
     if window.mirrored:
         shown, mask = shown[:, ::-1], mask[:, ::-1]
     # Laid out by channel, as the network takes it.
@@ -194,21 +200,21 @@ def _window_at(shape: tuple[int, ...], size: int, scale: float, across: float, d
     return Window(left, top, kept_width, kept_height, out_width, out_height)
 
 
-def _interpolation(array: npt.NDArray[np.generic], window: Window, reduced: bool) -> int:
+def _interpolation(array: npt.NDArray[np.generic], window: Window, interpolated: bool) -> int:
     shrinks = window.out_height < array.shape[0] or window.out_width < array.shape[1]
-    return cv2.INTER_AREA if shrinks and not reduced else cv2.INTER_LINEAR
+    return cv2.INTER_AREA if shrinks and not interpolated else cv2.INTER_LINEAR
 
 
-def _resize_image(image: npt.NDArray[np.generic], window: Window, reduced: bool = False) -> UInt8Array:
+def _resize_image(image: npt.NDArray[np.generic], window: Window, interpolated: bool = False) -> UInt8Array:
     out, pixels = (window.out_width, window.out_height), np.asarray(image, np.uint8)
-    resized = cv2.resize(pixels, out, interpolation=_interpolation(pixels, window, reduced))
+    resized = cv2.resize(pixels, out, interpolation=_interpolation(pixels, window, interpolated))
     return np.asarray(resized, np.uint8)
 
 
-def _resize_mask(coverage: UInt8Array, window: Window, reduced: bool = False) -> BoolArray:
+def _resize_mask(coverage: UInt8Array, window: Window, interpolated: bool = False) -> BoolArray:
     """Object where it covers at least half of a pixel, or, if it does so nowhere, the pixels covered most."""
     out = (window.out_width, window.out_height)
-    values = coverage if reduced else coverage.astype(np.float32)
-    resized = cv2.resize(values, out, interpolation=_interpolation(values, window, reduced))
+    values = coverage if interpolated else coverage.astype(np.float32)
+    resized = cv2.resize(values, out, interpolation=_interpolation(values, window, interpolated))
     result: BoolArray = resized >= min(ALL / 2, float(resized.max()))
     return result
