@@ -35,7 +35,8 @@ def run(
     ]
     write_csv(rows or default, folder / "per_image.csv")
     write_json(
-        {"protocol": Protocol(image_size=64).as_dict(), "status": "complete"} | summary, folder / "summary.json"
+        {"protocol": Protocol(image_size=64).as_dict(), "status": "complete"} | summary,
+        folder / "summary.json",
     )
     return folder
 
