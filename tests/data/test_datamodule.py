@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,3 +193,25 @@ def test_check_of_files_warns_of_what_is_only_suspect(
     module.setup("fit")
     module.check_files()
     assert "audit: 1 findings to mend" in caplog.text and "1#val.x.jpg: same file as" in caplog.text
+
+
+def group_of_this_process(_: object) -> int:
+    return os.getpgrp()
+
+
+@pytest.mark.skipif(not hasattr(os, "setpgrp"), reason="no process groups here")
+def test_signal_to_the_jobs_process_group_spares_workers(tiny_root: Path, rows: dict) -> None:
+    """A worker that SIGTERM killed would fail the step after which the run wants to save."""
+    module = data_module(tiny_root, rows, workers=1)
+    module.setup()
+    loader = module.train_dataloader()
+    loader.collate_fn = group_of_this_process
+    assert next(iter(loader)) != os.getpgrp()
+
+
+def test_fewer_validation_images_than_ranks_are_refused(tiny_root: Path, rows: dict) -> None:
+    module = data_module(tiny_root, rows)
+    module.setup()
+    module.trainer = SimpleNamespace(world_size=99, global_rank=0)  # type: ignore[assignment]
+    with pytest.raises(PisamError, match=r"data\.val: \d images for 99 ranks; each needs one"):
+        module.val_dataloader()
