@@ -12,6 +12,7 @@ from pisam.evaluation.segmenters import (
     SamSegmenter,
     Segmenter,
     encode,
+    first_answers,
     share_encoders,
 )
 from pisam.modeling.hq_sam import HqSam, build_hq_sam
@@ -170,6 +171,18 @@ def test_an_encoding_of_another_sam_is_refused(model: PiSam) -> None:
     for segmenter in segmenters(model):
         with pytest.raises(ValueError, match="another model's SAM"):
             segmenter.first(batch.image, batch.box, encoded)
+
+
+def test_models_on_unlike_sams_answer_together_each_with_its_own_encoding(model: PiSam) -> None:
+    other = hq_sam()
+    with torch.no_grad():
+        other.encoder.image_encoder.neck[1].weight += 0.1
+    batch = small_batch(2)
+    together = [PiSamSegmenter(model), HqSamSegmenter(other), SamSegmenter(model)]
+    alone = [segmenter.first(batch.image, batch.box).logits for segmenter in together]
+    answers = first_answers(together, batch.image, batch.box)
+    assert all(state.logits.equal(logits) for state, logits in zip(answers, alone, strict=True))
+    assert answers[0].encoded is answers[2].encoded is not answers[1].encoded
 
 
 def test_encoders_of_unlike_sams_are_not_shared(model: PiSam) -> None:

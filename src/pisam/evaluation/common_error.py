@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pisam.clicks import simulate_clicks
-from pisam.evaluation.segmenters import Segmenter, State
+from pisam.evaluation.segmenters import Segmenter, State, first_answers
 from pisam.metrics.functional import binarise
 from pisam.metrics.protocol import logits_to_original
 from pisam.seeding import derive_seed
@@ -82,15 +82,6 @@ def mask_at_original(state: State, mask: Tensor) -> Tensor:
     return binarise(logits_to_original(state.logits, mask.shape))
 
 
-def first_answers(segmenters: Sequence[Segmenter], batch: Batch) -> list[State]:
-    """What each model says of the box, before any click; they share one encoding of the image."""
-    states: list[State] = []
-    for segmenter in segmenters:
-        encoded = states[0].encoded if states else None
-        states.append(segmenter.first(batch.image, batch.box, encoded))
-    return states
-
-
 @torch.inference_mode()
 def click_common_errors(
     segmenters: Sequence[Segmenter],
@@ -122,7 +113,7 @@ def click_common_errors(
         if len(batch) != 1:
             raise ValueError(f"expected batches of one image, got {len(batch)}")
         mask, set_name, image = batch.original_masks[0], batch.sets[0], batch.ids[0]
-        states = first_answers(segmenters, batch)
+        states = first_answers(segmenters, batch.image, batch.box)
         region = common_error([mask_at_original(state, mask) for state in states], mask)
         clicks = simulate_clicks(
             ~mask[None, None],  # not read where a region is given

@@ -29,9 +29,9 @@ from pisam.evaluation.click_curves import (
     readings,
     single_shot,
 )
-from pisam.evaluation.common_error import ClickedImage, first_answers, mask_at_original
+from pisam.evaluation.common_error import ClickedImage, mask_at_original
 from pisam.evaluation.rows import Row
-from pisam.evaluation.segmenters import Segmenter, State
+from pisam.evaluation.segmenters import Segmenter, State, first_answers
 from pisam.metrics.functional import boundary_iou, iou
 from pisam.metrics.image_scores import all_scores
 from pisam.metrics.levels import logits_to_levels
@@ -114,7 +114,8 @@ def benchmark(
     for batch, image in zip(batches, images, strict=True):
         mask = batch.original_masks[0]
         clicks = _checked_clicks(batch, image)
-        for segmenter, first in zip(segmenters, first_answers(segmenters, batch), strict=True):
+        firsts = first_answers(segmenters, batch.image, batch.box)
+        for segmenter, first in zip(segmenters, firsts, strict=True):
             heading: Row = {"model": segmenter.name, "set": image.set, "image": image.image}
             watch = measured.watches[segmenter.name]
             curves = _curves(segmenter, first, clicks, mask, settings, watch)

@@ -42,7 +42,7 @@ def rescore_folder(
     """
     matched = match_predictions(predictions, masks)
     refuse_foreign_folder(out, key="out")
-    protocol = {**SCORING, "made_by": "files", **versions()}
+    protocol = {**SCORING, "predictions": "8-bit levels as the files hold them", **versions()}
     facts = {"name": name, "predictions": str(predictions), "masks": str(masks), "protocol": protocol}
     begin_results(out, facts, len(matched))
     jobs = ((name, set_name, stem, predicted, mask) for stem, predicted, mask in matched)
