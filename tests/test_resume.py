@@ -232,3 +232,57 @@ def test_moved_run_remembers_its_best_score(tmp_path: Path, sets: Path) -> None:
     dying.run_dir = str(moved)
     runs.train(dying, 1)
     assert_same(alone, dying, 1)
+
+
+def test_damaged_last_is_told_loudly_and_the_previous_continues(
+    tmp_path: Path, sets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone, dying = pair(tmp_path, sets, "stage1.epochs=1")
+    runs.train(alone, 1)
+    with pytest.raises(Killed):
+        train_with(dying, 1, Die("on_before_backward", 3))
+    folder = Path(dying.run_dir) / "stage1" / "checkpoints"
+    data = bytearray((folder / "last.ckpt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "last.ckpt").write_bytes(data)
+    (folder / ".last.ckpt.123.tmp").touch()
+    capsys.readouterr()
+    runs.train(dying, 1)
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+    assert (
+        f"{folder / 'last.ckpt'}: damaged" in warning
+        and f"continuing from {folder / 'previous.ckpt'}" in warning
+    )
+    assert (folder / "last.ckpt.damaged").read_bytes() == data
+    assert not list(folder.glob(".*"))
+    assert_same(alone, dying, 1)
+
+
+def test_resumed_run_keeps_its_wandb_run(tmp_path: Path, sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    config = small_config(tmp_path, sets, "stage1.epochs=1", "logging.mode=offline", "trainer.save_seconds=0")
+    with pytest.raises(Killed):
+        train_with(config, 1, Die("on_before_backward", 2))
+    build.finish_logging(config)  # what the end of a process does
+    runs.train(config, 1)
+    folder = Path(config.run_dir) / "stage1"
+    runs_of_both = {path.name.rpartition("-")[2] for path in (folder / "wandb").glob("offline-run-*")}
+    assert runs_of_both == {(folder / "wandb_id").read_text().strip()}
+
+
+def test_hostile_configuration_of_a_run_is_refused_and_not_executed(tmp_path: Path, sets: Path) -> None:
+    config = small_config(tmp_path, sets)
+    train_with(config, 1, Stop())
+    for hostile in (
+        f"name: !!python/object/apply:os.mkdir ['{tmp_path / 'exploded'}']\n",
+        "name: ${oc.env:HOME}\n",
+        "- a list\n",
+        "",
+    ):
+        (Path(config.run_dir) / "stage1" / "config.yaml").write_text(hostile)
+        with pytest.raises(PisamError, match=r"stage1/config\.yaml: "):
+            runs.train(config, 1)
+    (Path(config.run_dir) / "stage1" / "config.yaml").unlink()
+    with pytest.raises(PisamError, match=r"stage1/config\.yaml: not readable as the configuration"):
+        runs.train(config, 1)
+    assert not (tmp_path / "exploded").exists()
