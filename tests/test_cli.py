@@ -165,3 +165,8 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(runs, "interact", interrupt)
     assert cli.main(["interact"]) == 130
+
+
+def test_import_of_a_url_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["import-released", "https://example.org/pi_sam.pth"]) == 2
+    assert "expected a local file, got a URL; download it" in capsys.readouterr().err

@@ -234,3 +234,9 @@ def test_outside_the_repository_a_path_is_asked_for(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PisamError, match="give the path of a YAML file"):
         load_config("quickstart")
+
+
+@pytest.mark.parametrize("key", ["model.weights", "stage2.from"])
+def test_urls_are_no_files(key: str) -> None:
+    with pytest.raises(PisamError, match=rf"{key}: got 'https://x/y.ckpt', expected a local file or folder"):
+        load_config("quickstart", [f"{key}=https://x/y.ckpt"])
