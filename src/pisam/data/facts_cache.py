@@ -22,6 +22,7 @@ from pisam.data import fingerprints, image_files, pair_facts, reading
 from pisam.data.pair_facts import PairFacts, examine_all
 from pisam.data.pairs import Pair
 from pisam.data.sources import Source
+from pisam.errors import PisamError
 from pisam.files import replacing
 
 log = logging.getLogger(__name__)
@@ -107,5 +108,5 @@ def _save(known: Known, file: Path) -> None:
         with replacing(file) as temporary:
             # Names that are no UTF-8 come back as they were: JSON escapes their bytes.
             temporary.write_text(json.dumps({"rules": _rules(), "pairs": rows}), encoding="utf-8")
-    except OSError as error:
-        log.warning("findings cannot be remembered in %s (%s); set PISAM_CACHE", file.parent, error)
+    except PisamError as error:
+        log.warning("findings cannot be remembered (%s); set PISAM_CACHE", error)
