@@ -13,7 +13,7 @@ import torch
 from lightning.fabric import Fabric
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import (
     ClusterEnvironment,
     SLURMEnvironment,
@@ -22,21 +22,29 @@ from lightning.pytorch.plugins.environments import (
 from lightning.pytorch.strategies import DDPStrategy
 
 from pisam.callbacks.best_checkpoint import BestCheckpoint
+from pisam.callbacks.checkpoint_artifacts import CheckpointArtifacts
 from pisam.callbacks.click_simulation import ClickSimulation
+from pisam.callbacks.dashboard import Dashboard
 from pisam.callbacks.early_stop import EarlyStop
 from pisam.callbacks.final_validation import FinalValidation
 from pisam.callbacks.finite_loss import FiniteLoss
 from pisam.callbacks.first_error import FirstError
+from pisam.callbacks.first_steps import FirstSteps
+from pisam.callbacks.gradient_norm import GradientNorm
+from pisam.callbacks.image_scores import ImageScores
 from pisam.callbacks.interaction_iou import InteractionIoU
 from pisam.callbacks.jsonl_logger import JsonLinesLogger
 from pisam.callbacks.last_checkpoint import LastCheckpoint
 from pisam.callbacks.mask_panels import MaskPanels
+from pisam.callbacks.memory_check import MemoryCheck
 from pisam.callbacks.preemption import Preemption
 from pisam.callbacks.run_summary import RunSummary
 from pisam.callbacks.same_start import SameStart
 from pisam.callbacks.segmentation_iou import SegmentationIoU
+from pisam.callbacks.throughput import Throughput
 from pisam.callbacks.trainability import TrainabilityGuard
 from pisam.callbacks.validation_scores import ValidationScores
+from pisam.callbacks.wandb_logger import wandb_logger
 from pisam.callbacks.weight_average import WeightAverage
 from pisam.checkpoint_io import LAST, VerifiedCheckpointIO
 from pisam.config import Config, StageConfig, to_plain, training_sources
@@ -224,6 +232,17 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
     checkpoints = folder / "checkpoints"
     if schedule.max_steps > 0:
         own.append(FinalValidation(schedule.max_steps))
+    if config.logging.mode != "disabled":
+        start = None if number == 1 else stage1_checkpoint(config)
+        own += [
+            Dashboard(scores.scores.names),
+            ImageScores(scores, spread="iou" if number == 1 else "iou_gain"),
+            CheckpointArtifacts(
+                checkpoints,
+                name=f"{config.logging.group}-stage{number}",
+                start=start,
+            ),
+        ]
     return [
         LastCheckpoint(checkpoints / LAST, seconds=config.trainer.save_seconds),  # must be the first
         Preemption(),  # right behind it
@@ -231,6 +250,16 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
         SameStart(),
         *own,
         LearningRateMonitor("step"),
+        GradientNorm(),
+        Throughput(),
+        MemoryCheck(
+            batch_size=config.data.batch_size,
+            image_size=config.model.image_size,
+            clicks=config.clicks.max_clicks if number == 2 else 0,
+            on_gpu=config.trainer.dry_run is not False,
+            on_cpu=config.trainer.dry_run is True,
+        ),
+        FirstSteps(),
         BestCheckpoint(checkpoints, monitor=monitor),
     ]
 
@@ -241,16 +270,16 @@ def build_loggers(config: Config, number: int, facts: dict[str, Any]) -> list[Lo
     loggers: list[Logger] = [JsonLinesLogger(folder / "metrics.jsonl")]
     if config.logging.mode != "disabled":
         loggers.append(
-            WandbLogger(
+            wandb_logger(
+                folder,
+                mode=config.logging.mode,
+                config={**to_plain(config), **facts},
                 project=config.logging.project,
                 group=config.logging.group,
                 name=f"{config.name}-stage{number}",
                 job_type=f"stage{number}",
-                tags=[config.model.backbone, f"stage{number}"],
-                save_dir=folder,
+                tags=[config.model.backbone, config.model.decoder, f"stage{number}"],
                 id=os.environ.get("WANDB_RUN_ID") or read_run_id(folder),  # that of a sweep goes first
-                offline=config.logging.mode == "offline",
-                config={**to_plain(config), **facts},
             )
         )
     return loggers
@@ -280,6 +309,7 @@ def build_trainer(config: Config, number: int, callbacks: list[Callback], logger
         **duration(schedule),
         callbacks=callbacks,
         logger=loggers,
+        profiler=next((c.profiler for c in callbacks if isinstance(c, Throughput)), None),
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,

@@ -20,6 +20,7 @@ from yaml import YAMLError
 from pisam import build
 from pisam.callbacks.preemption import EXIT_CODE, Preemption, leaving_when_told
 from pisam.callbacks.ranks import leave_together
+from pisam.callbacks.wandb_logger import begin_logging
 from pisam.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.config import Config, save_config, to_plain
 from pisam.errors import PisamError
@@ -28,6 +29,7 @@ from pisam.evaluation_run import evaluate as evaluate
 from pisam.evaluation_run import rescore as rescore
 from pisam.files import refuse_unwritable, replacing, sweep_temporaries
 from pisam.interaction_run import interact as interact
+from pisam.preflight import checking
 from pisam.run_id import new_run_id
 from pisam.verbs.generate import generate_data
 
@@ -63,9 +65,13 @@ def train(config: Config, number: int) -> None:
     if not config.data.val:
         raise PisamError("data.val: no set to validate on; name at least one")
     data = build.build_data(config, number)
-    data.setup("fit")
-    stage = build.build_stage(config, number)
-    rank_zero_only(data.check_files)()
+    with checking("data: looking for images and masks"):
+        data.setup("fit")
+    with checking("network: loading and hashing SAM's weights") as found:
+        stage = build.build_stage(config, number)
+        found.append(f"{config.model.backbone}, frozen part {stage.model.frozen_hash()[:12]}")
+    with checking("data: reading files that no audit knows yet"):
+        rank_zero_only(data.check_files)()
     resume = _point_to_resume(checkpoints)
     if config.trainer.compile:
         build.compile_network(stage.model)
@@ -75,6 +81,9 @@ def train(config: Config, number: int) -> None:
         _start_afresh(config, folder)
     callbacks = build.build_callbacks(config, number, stage, data.set_names)
     loggers = build.build_loggers(config, number, {**stage.model.identity(), **build.git_revision()})
+    if config.logging.mode != "disabled":
+        with checking(f"W&B: beginning a run, {config.logging.mode}"):
+            begin_logging(loggers)
     trainer = build.build_trainer(config, number, callbacks, loggers)
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)

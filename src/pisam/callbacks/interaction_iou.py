@@ -33,9 +33,7 @@ class InteractionIoU(ValidationScores):
         dataloader_idx: int = 0,
     ) -> None:
         assert batch.straight_forward is not None
-        rows = zip(batch.straight_forward.high_res, outputs, batch.original_masks, batch.sets, strict=True)
-        for before, after, mask, name in rows:
-            size = mask.shape
-            self.scores.update(
-                logits_to_original(before[None], size), logits_to_original(after[None], size), mask, name
-            )
+        for index, mask in enumerate(batch.original_masks):
+            both = batch.straight_forward.high_res[index], outputs[index]
+            before, after = (logits_to_original(logits[None], mask.shape) for logits in both)
+            self.add(batch, index, before, after, mask)

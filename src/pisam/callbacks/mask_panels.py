@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from pisam.callbacks.ranks import from_every_rank
 from pisam.types import Batch
 
 FOREGROUND_CLICK = (0, 200, 0)
@@ -26,12 +27,14 @@ class MaskPanels(Callback):
 
     Args:
         folder: where the pictures are kept; each validation replaces those of the one before.
-        set_names: all validation sets; the samples are the first of each, on rank 0.
+        set_names: all validation sets; the samples are the first of each, by name: the same after every
+            validation and for any number of ranks.
         images: number of panels, at most.
     """
 
     def __init__(self, folder: Path, set_names: Sequence[str], images: int) -> None:
         self.folder = folder
+        self.set_names = list(set_names)
         self.per_set = -(-images // len(set_names))
         self.images = images
         self._shown: Counter[str] = Counter()
@@ -50,38 +53,45 @@ class MaskPanels(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if not trainer.is_global_zero:
-            return
         for index, name in enumerate(batch.sets):
-            if self._shown[name] < self.per_set and len(self._panels) < self.images:
+            if self._shown[name] < self.per_set:  # the first of all ranks are among the first of each
                 self._shown[name] += 1
                 self._panels.append(Panel(batch, index, outputs))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._panels:
+        panels = self._chosen(trainer)
+        if not panels or not trainer.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        for panel in self._panels:
+        for panel in panels:
             panel.strip().save(self.folder / f"{panel.name}.jpg", quality=90)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image(
                     "panels",
                     step=trainer.global_step,
-                    images=[panel.picture() for panel in self._panels],
-                    caption=[panel.name for panel in self._panels],
-                    masks=[panel.overlays() for panel in self._panels],
-                    file_type=["jpg"] * len(self._panels),
+                    images=[panel.picture() for panel in panels],
+                    caption=[panel.name for panel in panels],
+                    masks=[panel.overlays() for panel in panels],
+                    file_type=["jpg"] * len(panels),
                 )
+
+    def _chosen(self, trainer: Trainer) -> list[Panel]:
+        """The panels of all ranks, ordered by set and image, no more of a set and in all than asked for."""
+        panels = [panel for rank in from_every_rank(trainer, self._panels) for panel in rank]
+        chosen: list[Panel] = []
+        for name in self.set_names:
+            of_set = sorted((panel for panel in panels if panel.set == name), key=lambda panel: panel.id)
+            chosen += of_set[: self.per_set]
+        return chosen[: self.images]
 
 
 class Panel:
     """One sample of a batch, on the CPU, at the size it is shown in."""
 
     def __init__(self, batch: Batch, index: int, outputs: Tensor) -> None:
-        self.name = "".join(
-            c if c.isalnum() or c in "-_." else "_" for c in f"{batch.sets[index]}-{batch.ids[index]}"
-        )
+        self.set, self.id = batch.sets[index], batch.ids[index]
+        self.name = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{self.set}-{self.id}")
         self.side = min(WIDEST, batch.image.shape[-1])
         self.scale = self.side / batch.image.shape[-1]
         self.image = _fit(batch.image[index].permute(1, 2, 0), self.side)

@@ -46,9 +46,7 @@ class RunSummary(Callback):
             self.best = scores
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # A run that trainer.max_time or a signal ended goes on later; one that no longer got better does not.
-        complete = trainer.global_step >= trainer.estimated_stepping_batches or stopped_early(trainer)
-        if not complete or not trainer.is_global_zero:
+        if not is_complete(trainer) or not trainer.is_global_zero:
             return
         summary = {
             **self.facts,
@@ -66,3 +64,8 @@ class RunSummary(Callback):
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - getattr(self, "_started", time.monotonic())
+
+
+def is_complete(trainer: Trainer) -> bool:
+    """Whether a stage is done: one that `trainer.max_time` or a signal ended goes on later."""
+    return trainer.global_step >= trainer.estimated_stepping_batches or stopped_early(trainer)

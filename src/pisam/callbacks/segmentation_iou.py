@@ -34,5 +34,5 @@ class SegmentationIoU(ValidationScores):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        for logits, mask, name in zip(outputs, batch.original_masks, batch.sets, strict=True):
-            self.scores.update(score_logits(logits, mask, SCORES), name)
+        for index, mask in enumerate(batch.original_masks):
+            self.add(batch, index, score_logits(outputs[index], mask, SCORES))

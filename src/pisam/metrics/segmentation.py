@@ -22,6 +22,9 @@ class PerSetMean(Metric):
         set_names: all data sets.
         scores: names of the scores of an image.
 
+    Attributes:
+        newest: the scores of the image that was added last.
+
     Raises:
         ValueError: no set, or a set named twice.
     """
@@ -35,6 +38,7 @@ class PerSetMean(Metric):
         if not set_names or len(set(set_names)) != len(set_names):
             raise ValueError(f"expected at least one data set, each named once, got {list(set_names)}")
         self.set_names, self.scores = list(set_names), list(scores)
+        self.newest: dict[str, float] = {}
         # Of the devices supported only Apple's has no float64.
         dtype = torch.float32 if torch.backends.mps.is_available() else torch.float64
         self.add_state("total", torch.zeros(len(set_names), len(scores), dtype=dtype), dist_reduce_fx="sum")
@@ -49,7 +53,9 @@ class PerSetMean(Metric):
         if set_name not in self.set_names:
             raise ValueError(f"unknown data set {set_name!r}: expected one of {self.set_names}")
         index = self.set_names.index(set_name)
-        self.total[index] += torch.stack([values[score] for score in self.scores]).to(self.total)
+        row = torch.stack([values[score] for score in self.scores]).to(self.total)
+        self.total[index] += row
+        self.newest = dict(zip(self.scores, row.tolist(), strict=True))
         self.count[index] += 1
 
     def compute(self) -> dict[str, Tensor]:

@@ -1,0 +1,42 @@
+"""Says when the first batch is there and when the first step is done, so that a start is never silent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+log = logging.getLogger(__name__)
+
+
+class FirstSteps(Callback):
+    """Three lines at the start of training; then it is silent."""
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._said = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since = time.monotonic()
+        self._say(trainer, 0, f"first batch: waiting for {trainer.world_size} x loader ...")
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._say(trainer, 1, f"first batch: {len(batch)} images after {self._seconds()}; first step ...")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._say(trainer, 2, f"first step: done {self._seconds()} after the start of training")
+
+    def _seconds(self) -> str:
+        return f"{time.monotonic() - self._since:.1f} s"
+
+    def _say(self, trainer: Trainer, line: int, text: str) -> None:
+        if self._said == line:
+            self._said += 1
+            if trainer.is_global_zero:
+                log.info(text)
