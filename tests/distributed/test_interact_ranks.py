@@ -1,0 +1,36 @@
+"""`pisam interact` on two ranks: each image once, the same files as on one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pisam import runs
+from small_runs import command, small_config, write_sets
+
+FILES = ("own_errors.csv", "per_image.csv", "per_image_curves.csv", "curves.csv", "clicks.json")
+SETTINGS = ("interact.rounds=2", "interact.clicks=2", "interact.images=3")
+
+
+@pytest.mark.slow
+def test_two_ranks_write_what_one_does(tmp_path: Path) -> None:
+    """Five images to search, three to click: no number divides by two."""
+    config = small_config(
+        tmp_path, write_sets(tmp_path / "sets"), "stage1.max_steps=1", "stage2.max_steps=3", "stage2.lr=0.1"
+    )
+    runs.train(config, 1)
+    runs.train(config, 2)
+    written = []
+    for devices in (1, 2):
+        process = command(
+            "interact", str(tmp_path / "small.yaml"), f"run_dir={config.run_dir}", *SETTINGS,
+            f"trainer.devices={devices}",
+        )  # fmt: skip
+        output, error = process.communicate(timeout=280)
+        assert process.returncode == 0, error[-3000:]
+        assert output.count("NoC@90") == 1  # one rank prints
+        folder = Path(config.run_dir) / "interact"
+        written.append({name: (folder / name).read_text() for name in FILES})
+    for name in FILES:
+        assert written[1][name] == written[0][name], name
