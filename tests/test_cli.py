@@ -109,6 +109,19 @@ def test_interact_passes_its_configuration(monkeypatch: pytest.MonkeyPatch) -> N
     assert [config.seed for config in calls] == [4]
 
 
+def test_interact_passes_its_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict] = []
+    monkeypatch.setattr(runs, "interact", lambda config, **own: calls.append(own))
+    arguments = ["clicks=a/clicks.json", "checkpoint=[runs/hq,b=c.ckpt]"]
+    assert cli.main(["interact", "experiments/quickstart.yaml", *arguments]) == 0
+    assert calls == [
+        {"clicks": Path("a/clicks.json"), "checkpoints": [Path("runs/hq"), Path("b=c.ckpt")]},
+    ]
+    assert cli.main(["interact", *arguments, "checkpoint=again"]) == 2
+    assert cli.main(["interact", "clicks="]) == 2
+    assert cli.main(["interact", "clicks=https://x/clicks.json"]) == 2
+
+
 def test_evaluate_passes_its_configuration_and_its_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Config, EvaluateOptions]] = []
     monkeypatch.setattr(runs, "evaluate", lambda *given: calls.append(given))

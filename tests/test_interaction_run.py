@@ -16,7 +16,7 @@ from pisam.config import Config, load_config
 from pisam.errors import PisamError
 from small_runs import small_config, write_sets
 
-MODELS = ["SAM", "SAM, mask input", "Pi-SAM"]
+MODELS = ["SAM", "Pi-SAM", "SAM+mask"]
 SHORT = ("stage1.max_steps=1", "stage2.max_steps=3", "stage2.lr=0.1")  # what errs has errors in common
 FEW = ("interact.rounds=3", "interact.clicks=2", "interact.images=4")
 NUMBERS = ("own_errors.csv", "per_image.csv", "per_image_curves.csv", "curves.csv", "clicks.json")
@@ -63,7 +63,8 @@ def test_every_model_has_a_row_for_each_of_the_images_with_the_largest_common_er
 def test_summary_says_whose_errors_how_many_images_and_what_was_measured(measured: Config) -> None:
     summary = summary_of(measured)
     part = summary["benchmark"]
-    assert part["common_error_of"] == list(part["models"]) == MODELS
+    assert part["common_error_of"] == MODELS[:2]  # a mask input changes no first answer
+    assert list(part["models"]) == MODELS
     assert (part["images_asked"], part["images"], part["images_searched"], part["complete"]) == (
         4,
         4,
@@ -152,7 +153,7 @@ def test_command_line(measured: Config, tmp_path: Path, capsys: pytest.CaptureFi
     error = capsys.readouterr().err
     assert "made with interact.clicks=2, this run has 10; add interact.clicks=2" in error
     assert cli.main([*common, f"clicks={clicks}"]) == 2
-    assert "expected one clicks=PATH" in capsys.readouterr().err
+    assert "expected one clicks=..." in capsys.readouterr().err
     assert cli.main(["interact", experiment, f"clicks={tmp_path / 'absent.json'}"]) == 2
     assert cli.main(["interact", experiment, "interact.image=3"]) == 2
     assert "interact.images" in capsys.readouterr().err
@@ -167,23 +168,33 @@ def test_hq_sam_takes_part_where_one_is_given(
     hq = load_config(folder / "small.yaml", ["model.decoder=hq", *SHORT, f"run_dir={hq_run}", *FEW])
     runs.train(hq, 1)
     config = replay(measured, tmp_path)
-    runs.interact(config, hq=hq_run)
+    runs.interact(config, checkpoints=[hq_run])
     summary = summary_of(config)
-    expected = ["SAM", "SAM, mask input", "HQ-SAM", "HQ-SAM, mask input", "Pi-SAM"]
-    assert summary["benchmark"]["common_error_of"] == list(summary["benchmark"]["models"]) == expected
+    assert summary["benchmark"]["common_error_of"] == ["SAM", "HQ-SAM", "Pi-SAM"]
+    assert list(summary["benchmark"]["models"]) == ["SAM", "HQ-SAM", "Pi-SAM", "SAM+mask", "HQ-SAM+mask"]
     assert summary["hq"]["decoder"] == "hq" and len(summary["hq"]["checkpoint_hash"]) == 64
     with_hq, without = (
-        {
-            entry["image"]: entry["common_area"]
-            for entry in json.loads(text)["images"]
-            if entry["set"] == "val"
-        }
+        {(i["set"], i["image"]): i["common_area"] for i in json.loads(text)["images"]}
         for text in ((folder_of(c) / "clicks.json").read_text() for c in (config, measured))
     )
-    assert all(with_hq[image] <= without[image] for image in with_hq.keys() & without.keys())
-    with pytest.raises(PisamError, match=r"best.ckpt: made with decoder pi, this model has hq"):
-        runs.interact(config, hq=Path(measured.run_dir))
-    with pytest.raises(PisamError, match=r"hq .*absent: found no checkpoint"):
-        runs.interact(config, hq=tmp_path / "absent")
-    with pytest.raises(PisamError, match=r"made with decoder hq, this model has pi"):
-        runs.interact(config, checkpoint=hq_run / "stage1/checkpoints/best.ckpt")
+    both = with_hq.keys() & without.keys()
+    assert both and all(with_hq[image] <= without[image] for image in both)
+    # Pi-SAM of another run, by its folder: the same weights, the same numbers.
+    written = (folder_of(config) / "per_image.csv").read_text()
+    runs.interact(
+        replace(config, run_dir=str(tmp_path / "empty")), checkpoints=[hq_run, Path(config.run_dir)]
+    )
+    assert (tmp_path / "empty" / "interact" / "per_image.csv").read_text() == written
+
+
+def test_models_that_cannot_take_part_are_refused_by_name(measured: Config, tmp_path: Path) -> None:
+    stage1 = Path(measured.run_dir) / "stage1"
+    empty = replace(measured, run_dir=str(tmp_path))
+    for config, checkpoints, message in (
+        (empty, [], r"needs a trained stage 2.*stage2/checkpoints/best\.ckpt"),
+        (empty, [stage1], "one of stage 1, which learned no clicks"),
+        (measured, [tmp_path / "absent"], r"checkpoint .*absent: no such file"),
+        (measured, [stage1, stage1], "a second model of decoder pi"),
+    ):
+        with pytest.raises(PisamError, match=message):
+            runs.interact(config, checkpoints=checkpoints)

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,7 +19,7 @@ from pisam import __version__
 from pisam.config import Config, load_config
 from pisam.config_checks import nearest
 from pisam.errors import PisamError
-from pisam.evaluate_options import MODEL_KEYS, evaluate_options, folder_options, is_folder_evaluation
+from pisam.evaluate_options import MODEL_KEYS, as_list, evaluate_options, folder_options, is_folder_evaluation
 from pisam.files import local_path
 
 EVALUATE_USAGE = """[EXPERIMENT] [models=[sam,hq,pi]] [checkpoint=FILE|[FILE,...]] [sets=val|test] \
@@ -99,11 +100,26 @@ def evaluate(arguments: list[str]) -> None:
 
 def interact(arguments: list[str]) -> None:
     """Measure what clicks change, beside the baselines; clicks=FILE replays the clicks of another run."""
-    files, others = _files_of(arguments, ("checkpoint", "clicks", "hq"))
+    given: dict[str, str] = {}
+    others = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in ("clicks", "checkpoint") or not _is_override(argument):
+            others.append(argument)
+        elif key in given or not value:
+            raise PisamError(f"interact: expected one {key}=..., got {' '.join(arguments)}")
+        else:
+            given[key] = value
+    own: dict[str, Any] = {}
+    if "clicks" in given:
+        own["clicks"] = local_path(given["clicks"], "clicks")
+    if "checkpoint" in given:
+        paths = as_list("checkpoint", given["checkpoint"])
+        own["checkpoints"] = [local_path(path, "checkpoint") for path in paths]
     config = load_config(*_experiment_and_overrides(others))
     from pisam import runs
 
-    runs.interact(config, **files)
+    runs.interact(config, **own)
 
 
 def compare(arguments: list[str]) -> None:
@@ -170,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         (
             "interact",
             interact,
-            "[EXPERIMENT] [hq=CHECKPOINT] [clicks=FILE] [checkpoint=CHECKPOINT] [key=value ...]",
+            "[EXPERIMENT] [checkpoint=FILE|[FILE,...]] [clicks=FILE] [key=value ...]",
         ),
         ("compare", compare, "A B"),
         ("audit", audit, "[EXPERIMENT] [key=value ...]"),
@@ -193,21 +209,6 @@ def _parser() -> argparse.ArgumentParser:
 def _is_override(argument: str) -> bool:
     """A path may hold "=" too, but never before its first slash."""
     return re.match(r"[^/\\=]*=", argument) is not None
-
-
-def _files_of(arguments: list[str], keys: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
-    """The paths that `key=PATH` arguments name for some `keys`, and the arguments that are left."""
-    files: dict[str, Path] = {}
-    others = []
-    for argument in arguments:
-        key, equals, path = argument.partition("=")
-        if not equals or key not in keys:
-            others.append(argument)
-        elif key in files or not path:
-            raise PisamError(f"expected one {key}=PATH, got {' '.join(arguments)}")
-        else:
-            files[key] = Path(path)
-    return files, others
 
 
 def _experiment_and_overrides(arguments: list[str]) -> tuple[str, list[str]]:

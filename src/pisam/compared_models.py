@@ -49,15 +49,7 @@ def compared_models(
             )
     if len(set(kinds)) != len(kinds):
         raise PisamError(f"models: got {', '.join(kinds)}, expected each once")
-    models: dict[str, SamNetwork] = {}
-    for source in checkpoints:
-        path = find_checkpoint(source)
-        model = _load(config, path)
-        if model.kind in models:
-            raise PisamError(
-                f"checkpoint {path}: a second model of decoder {model.kind}; evaluate it by itself"
-            )
-        models[model.kind] = model
+    models = load_networks(config, checkpoints)
     own = config.model.decoder
     wanted = tuple(kinds) or tuple(models) or (own,)
     if unused := [kind for kind in models if kind not in wanted]:
@@ -77,13 +69,59 @@ def compared_models(
     return {kind: _segmenter(kind, models.get(kind, any_network)) for kind in wanted}
 
 
-def find_checkpoint(source: Path) -> Path:
-    """The file itself, or the best checkpoint of a stage or run folder.
+def interacting_models(config: Config, checkpoints: Sequence[Path] = ()) -> dict[str, SamNetwork]:
+    """The networks that `pisam interact` compares, by kind: Pi-SAM, and HQ-SAM where one is given.
+
+    Args:
+        config: its run is where Pi-SAM comes from, as the best stage 2, when none is given.
+        checkpoints: as in `compared_models`; of a run of Pi-SAM its stage 2.
+
+    Raises:
+        PisamError: no Pi-SAM, one that learned no clicks, two models of a kind, or one of another backbone,
+            frame or SAM.
+    """
+    models = load_networks(config, checkpoints, stages=(2, 1))
+    if "pi" not in models:
+        best = build.stage_dir(config, 2) / "checkpoints" / "best.ckpt"
+        if not best.is_file():
+            raise PisamError(
+                f"interact needs a trained stage 2, and there is no {best}: run stage 2 first, or give "
+                "checkpoint=FILE"
+            )
+        models["pi"] = trained_model(config, best)
+    pi = models["pi"]
+    if isinstance(pi, PiSam) and not pi.interactor.residual.weight.any():
+        raise PisamError(
+            "interact: the given Pi-SAM is one of stage 1, which learned no clicks; give a stage 2"
+        )
+    share_encoders(models.values())
+    return models
+
+
+def load_networks(
+    config: Config, checkpoints: Sequence[Path], stages: Sequence[int] = (1,)
+) -> dict[str, SamNetwork]:
+    """The networks of checkpoints by kind, in evaluation mode; arguments and errors as above."""
+    models: dict[str, SamNetwork] = {}
+    for source in checkpoints:
+        path = find_checkpoint(source, stages)
+        model = _load(config, path)
+        if model.kind in models:
+            raise PisamError(
+                f"checkpoint {path}: a second model of decoder {model.kind}; evaluate it by itself"
+            )
+        models[model.kind] = model
+    return models
+
+
+def find_checkpoint(source: Path, stages: Sequence[int] = (1,)) -> Path:
+    """The file itself, or the best checkpoint of a folder: of a stage, or of the first of `stages` of a run.
 
     Raises:
         PisamError: there is none.
     """
-    candidates = [source, source / "checkpoints/best.ckpt", source / "stage1/checkpoints/best.ckpt"]
+    folders = [source, *(source / f"stage{number}" for number in stages)]
+    candidates = [source, *(folder / "checkpoints/best.ckpt" for folder in folders)]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         raise PisamError(f"checkpoint {source}: no such file, and no run or stage with checkpoints/best.ckpt")

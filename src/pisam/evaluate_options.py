@@ -100,15 +100,15 @@ def evaluate_options(given: dict[str, str]) -> EvaluateOptions:
     if sets not in ("val", "test"):
         raise PisamError(f"sets={sets}: expected val or test{nearest(sets, ('val', 'test'))}")
     return EvaluateOptions(
-        models=_list("models", given.get("models", "[]")),
-        checkpoints=[Path(path) for path in _list("checkpoint", given.get("checkpoint", "[]"))],
+        models=as_list("models", given.get("models", "[]")),
+        checkpoints=[Path(path) for path in as_list("checkpoint", given.get("checkpoint", "[]"))],
         sets=sets,
         predictions=predictions == "true",
         out=Path(given["out"]) if given.get("out") else None,
     )
 
 
-def _list(key: str, value: str) -> list[str]:
+def as_list(key: str, value: str) -> list[str]:
     """A text, or several as [one, another]."""
     if not value.startswith("["):
         return [value]

@@ -11,6 +11,7 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from pisam import build
+from pisam.compared_models import interacting_models
 from pisam.config import Config
 from pisam.data.datamodule import PairDataModule
 from pisam.errors import PisamError
@@ -34,10 +35,11 @@ from pisam.evaluation.segmenters import (
     PiSamSegmenter,
     SamSegmenter,
     Segmenter,
-    share_encoders,
 )
 from pisam.files import write_json
-from pisam.trained import checkpoint_facts, facts, trained_hq_sam, trained_model
+from pisam.modeling.hq_sam import HqSam
+from pisam.modeling.pisam import PiSam
+from pisam.trained import checkpoint_facts, facts
 from pisam.types import Batch
 
 MUST_EQUAL = ("interact.clicks", "interact.rounds", "clicks.connectivity")  # where clicks are replayed
@@ -69,9 +71,7 @@ class _Run:
         return own_share(indices, self.fabric.global_rank, self.fabric.world_size)
 
 
-def interact(
-    config: Config, *, clicks: Path | None = None, hq: Path | None = None, checkpoint: Path | None = None
-) -> None:
+def interact(config: Config, *, clicks: Path | None = None, checkpoints: Sequence[Path] = ()) -> None:
     """Measure what clicks change on the validation sets, with the best stage 2, on any number of ranks.
 
     First each straight-forward mask of Pi-SAM is clicked on its own errors (`click_effect`); then Pi-SAM and
@@ -81,15 +81,12 @@ def interact(
     Args:
         config: of a run with a trained stage 2.
         clicks: a `clicks.json`, whose images and clicks are used in place of new ones.
-        hq: an HQ-SAM to compare with, see `trained_hq_sam`; without it SAM and Pi-SAM are compared.
-        checkpoint: of Pi-SAM, in place of this run's best stage 2.
+        checkpoints: of an HQ-SAM, without which SAM and Pi-SAM alone are compared, and of a Pi-SAM in place
+            of this run's best stage 2, see `interacting_models`.
 
     Raises:
         PisamError: no trained stage 2 or HQ-SAM, or one of another model; no data; clicks that do not fit.
     """
-    checkpoint = checkpoint or build.stage_dir(config, 2) / "checkpoints" / "best.ckpt"
-    if not checkpoint.is_file():
-        raise PisamError(f"interact needs a trained stage 2, and there is no {checkpoint}: run stage 2 first")
     if not config.data.val:
         raise PisamError("data.val: no set to evaluate on; name at least one")
     settings = _settings(config)
@@ -97,26 +94,21 @@ def interact(
     if replayed and clicks:
         refuse_other_settings(replayed, settings, MUST_EQUAL, clicks)
 
-    model = trained_model(config, checkpoint)
-    hq_model = None if hq is None else trained_hq_sam(config, hq)
+    models = interacting_models(config, checkpoints)
+    model, hq_model = models["pi"], models.get("hq")
+    assert isinstance(model, PiSam)
     data = build.build_data(config, 1)
     data.setup("validate")
     run = _Run(config, build.launch_ranks(config), data)
     if replayed and clicks:
         _refuse_missing_images(replayed, run.names, clicks)
-    model.to(run.fabric.device)
-    if hq_model:
-        hq_model.to(run.fabric.device)
-        share_encoders([model, hq_model])
-    segmenters: list[Segmenter] = [
-        SamSegmenter(model),
-        SamSegmenter(model, "SAM, mask input", mask_input=True),
-    ]
-    if hq_model:
-        segmenters += [
-            HqSamSegmenter(hq_model),
-            HqSamSegmenter(hq_model, "HQ-SAM, mask input", mask_input=True),
-        ]
+    for network in models.values():
+        network.to(run.fabric.device)
+    segmenters: list[Segmenter] = [SamSegmenter(model)]
+    with_mask: list[Segmenter] = [SamSegmenter(model, "SAM+mask", mask_input=True)]
+    if isinstance(hq_model, HqSam):
+        segmenters.append(HqSamSegmenter(hq_model))
+        with_mask.append(HqSamSegmenter(hq_model, "HQ-SAM+mask", mask_input=True))
     segmenters.append(PiSamSegmenter(model))
     with run.fabric.autocast():
         own_rows, equal = _own_errors(run, model)
@@ -126,11 +118,11 @@ def interact(
         else:
             assert selection is not None
             file = ClickFile(selection.chosen, config.seed, [s.name for s in segmenters], settings)
-        measured = _measure(run, segmenters, file)
+        # What is told its previous mask says of a box what it says without, so it adds no error of its own.
+        measured = _measure(run, [*segmenters, *with_mask], file)
     if run.fabric.is_global_zero:
         head = facts(config, model) | {
-            "checkpoint": str(checkpoint),
-            "hq": None if hq_model is None else {"checkpoint": str(hq), **checkpoint_facts(hq_model)},
+            "hq": None if hq_model is None else checkpoint_facts(hq_model),
             "replayed_clicks": None if clicks is None else str(clicks),
         }
         _write(run, head, own_rows, equal, file, selection, measured)

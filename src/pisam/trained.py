@@ -27,26 +27,23 @@ def trained_model(config: Config, checkpoint: Path) -> PiSam:
     return model.eval()
 
 
-def trained_hq_sam(config: Config, path: Path) -> HqSam:
+def trained_hq_sam(config: Config, checkpoint: Path) -> HqSam:
     """An HQ-SAM of the configured backbone and frame, in evaluation mode.
 
     Args:
         config: of the run that it is compared with.
-        path: a checkpoint or a run of `model.decoder=hq`, or one that the authors published.
+        checkpoint: of a run of `model.decoder=hq`, or one that the authors published.
 
     Raises:
-        PisamError: there is none, or it is of another model.
+        PisamError: unreadable, or of another model.
     """
-    candidates = [path, path / "checkpoints/best.ckpt", path / "stage1/checkpoints/best.ckpt"]
-    checkpoint = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if checkpoint is None:
-        raise PisamError(f"hq {path}: found no checkpoint; give one, or a run of model.decoder=hq")
     contents = read_checkpoint(checkpoint)
     if is_published_hq(contents):
         model = load_published_hq(checkpoint, config.model.image_size)
         if model.backbone != config.model.backbone:
             raise PisamError(
-                f"hq {checkpoint}: made with backbone {model.backbone}, this run has {config.model.backbone}"
+                f"checkpoint {checkpoint}: made with backbone {model.backbone}, this run has "
+                f"{config.model.backbone}"
             )
         return model
     model = build.build_hq_network(config)
