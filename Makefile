@@ -1,6 +1,9 @@
 # `make` lists the targets. EXPERIMENT, ARGS and PYTHON may be given: make stage1 ARGS="stage1.lr=3e-4"
 EXPERIMENT ?= quickstart
 ARGS ?=
+SWEEP ?=
+AGENTS ?= 1
+COUNT ?=
 
 # PYTHON= names the interpreter of an environment that holds the dependencies; without it, .venv is made and filled.
 ifdef PYTHON
@@ -14,7 +17,7 @@ endif
 pisam := $(python) -m pisam.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help stage1 stage2 evaluate audit prepare interact test lint types test-fast test-slow bench format clean
+.PHONY: help stage1 stage2 evaluate audit prepare interact sweep test lint types test-fast test-slow bench format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +45,9 @@ prepare: $(environment) ## copy the training data to data.prepared, smaller and 
 
 interact: $(environment) ## measure what clicks change, over three click seeds
 	$(pisam) interact $(EXPERIMENT) $(ARGS)
+
+sweep: $(environment) ## register SWEEP=stage2_clicks with W&B, start AGENTS=1 with COUNT= trials each
+	$(pisam) sweep $(SWEEP) agents=$(AGENTS) count=$(COUNT) $(ARGS)
 
 test: lint types test-fast ## lint, types and the fast tests with their coverage, under 10 minutes
 

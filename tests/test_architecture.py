@@ -45,6 +45,7 @@ ROWS = [
     ["interaction_run", "evaluation_run"],
     ["verbs"],
     ["runs", "submit"],
+    ["sweeps"],
     ["cli"],
 ]
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}

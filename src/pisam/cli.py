@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(arguments: list[str]) -> None:
     """Train one stage of an experiment."""
-    config, stage = _experiment_and_stage("train", arguments)
+    config, stage = _experiment_and_stage("train", _as_trial(arguments))
     from pisam import runs
 
     runs.train(config, stage)
@@ -73,6 +73,40 @@ def submit(arguments: list[str]) -> None:
 
     job = jobs.submit(config, training, cluster=own["cluster"], minutes=int(own["minutes"]), slurm=slurm)
     print(f"job {job}, logs in {Path(config.run_dir) / 'submitit'}")
+
+
+def sweep(arguments: list[str]) -> int:
+    """Try combinations of values with the server and agents of W&B, or with local=true without."""
+    own = {"local": "false", "agents": "1", "count": "", "draw_seed": "0", "experiment": ""}
+    files, overrides = [], []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if not _is_override(argument):
+            files.append(argument)
+        elif key in own:
+            own[key] = value
+        else:
+            overrides.append(argument)
+    if len(files) != 1:
+        raise PisamError(f"sweep: expected one sweep file, got {' '.join(files) or 'none'}")
+    if own["local"] not in ("true", "false"):
+        raise PisamError(f"local: got {own['local']}, expected true or false")
+    for key, lowest in (("agents", 0), ("count", 1), ("draw_seed", 0)):
+        if own[key] and (not own[key].isdecimal() or int(own[key]) < lowest):
+            raise PisamError(f"{key}: got {own[key]}, expected a whole number >= {lowest}")
+    from pisam.sweeps.sweep_file import read_sweep
+
+    chosen = read_sweep(files[0], overrides, own["experiment"] or None)
+    count = int(own["count"]) if own["count"] else None
+    if own["local"] == "true":
+        from pisam.sweeps.local import run_locally
+
+        return run_locally(chosen, count=count, seed=int(own["draw_seed"] or 0))
+    from pisam.sweeps import served
+
+    path = served.register(chosen)
+    print(f"sweep {path}\nanother agent: python -m wandb agent --forward-signals {path}", flush=True)
+    return served.run_agents(path, agents=int(own["agents"] or 1), count=count)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -182,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, usage in (
         ("train", train, "[EXPERIMENT] stage=1|2 [key=value ...]"),
         ("submit", submit, "[EXPERIMENT] stage=1|2 [minutes=N] [slurm.partition=NAME ...] [key=value ...]"),
+        ("sweep", sweep, "FILE [local=true] [count=N] [agents=N] [experiment=EXPERIMENT] [key=value ...]"),
         ("evaluate", evaluate, EVALUATE_USAGE),
         (
             "interact",
@@ -224,6 +259,17 @@ def _experiment_and_stage(verb: str, arguments: list[str]) -> tuple[Config, int]
         raise PisamError(f"{verb}: expected stage=1 or stage=2, got {' '.join(arguments) or 'no arguments'}")
     others = [argument for argument in arguments if not argument.startswith("stage=")]
     return load_config(*_experiment_and_overrides(others)), int(stages[0])
+
+
+def _as_trial(arguments: list[str]) -> list[str]:
+    """For `sweep=NAME`, as W&B agents pass it: a folder for this trial alone, found again when it goes on."""
+    names = [argument.removeprefix("sweep=") for argument in arguments if argument.startswith("sweep=")]
+    if not names:
+        return arguments
+    if not (trial := os.environ.get("WANDB_RUN_ID")):
+        raise PisamError("sweep=NAME is for trials that W&B's agents start; see pisam sweep FILE local=true")
+    others = [argument for argument in arguments if not argument.startswith("sweep=")]
+    return [*others, f"run_dir={Path('runs') / 'sweeps' / names[-1] / trial}"]
 
 
 def _one_line(error: PisamError) -> str:

@@ -177,11 +177,11 @@ def _refuse_unfinished_stage_1(config: Config) -> None:
 
 def _refuse_another_run(config: Config, number: int, saved: Path) -> None:
     try:
-        before = _essence(OmegaConf.to_container(OmegaConf.load(saved)), number)
+        before = essence(OmegaConf.to_container(OmegaConf.load(saved)), number)
     except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise PisamError(f"{saved}: not readable as the configuration of this run: {reason}") from error
-    now = _essence(to_plain(config), number)
+    now = essence(to_plain(config), number)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise PisamError(
@@ -190,7 +190,7 @@ def _refuse_another_run(config: Config, number: int, saved: Path) -> None:
             )
 
 
-def _essence(plain: Any, number: int) -> dict[str, Any]:
+def essence(plain: Any, number: int) -> dict[str, Any]:
     """What decides the numbers of a stage, under dotted keys."""
     flat = {}
     for section, value in plain.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ class Preemption(Callback):
     def __init__(self) -> None:
         self.agreed = False
         self._told = False
+        self._sweep_ends_it = False
         self._common_batches = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -51,6 +53,8 @@ class Preemption(Callback):
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self._told = True
+        # W&B's agent sends SIGTERM to a trial that its sweep gave up, which must not be given out again.
+        self._sweep_ends_it = number == signal.SIGTERM and "WANDB_SWEEP_ID" in os.environ
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -83,7 +87,7 @@ class Preemption(Callback):
     def _leave(self, trainer: Trainer) -> NoReturn:
         saved = save_last(trainer)
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
+            if isinstance(logger, WandbLogger) and not self._sweep_ends_it:
                 logger.experiment.mark_preempting()  # a sweep then gives the run to another agent
         if trainer.is_global_zero:
             done = f"saved after {trainer.global_step} steps" if saved else "nothing to save yet"
