@@ -23,6 +23,7 @@ ROWS = [
         "modeling.attention",
         "data.known_sets",
         "data.sources",
+        "data.coco",
         "data.pairs",
         "data.image_files",
         "data.reduction",

@@ -48,6 +48,8 @@ class DataConfig:
     workers: int = 4
     flip: bool = True
     jitter: list[float] = field(default_factory=lambda: [0.8, 1.6])  # [] = no large-scale jitter
+    instances: str = "union"  # union, components: each object of an image a sample of its own
+    min_instance: int = 64  # pixels; smaller components are no samples
     prepared: str | None = None  # folder of `pisam prepare`: training reads its smaller copies
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     generate: bool = False  # write the generated sets of the quick start below root where they are missing

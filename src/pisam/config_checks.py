@@ -11,6 +11,7 @@ from typing import Any
 CHOICES: dict[str, tuple[Any, ...]] = {
     "model.backbone": ("nano", "vit_t", "vit_b", "vit_l", "vit_h"),
     "model.decoder": ("pi", "hq"),
+    "data.instances": ("union", "components"),
     "clicks.policy": ("paper", "released", "centre", "uniform"),
     "clicks.connectivity": (4, 8),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
@@ -25,6 +26,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "model.image_size": (64, math.inf),
     "data.batch_size": (1, math.inf),
     "data.workers": (0, math.inf),
+    "data.min_instance": (1, math.inf),
     "data.prompts.box": (0, math.inf),
     "data.prompts.jittered_box": (0, math.inf),
     "data.prompts.points": (0, math.inf),

@@ -42,6 +42,7 @@ class PairDataModule(LightningDataModule):
         views: number of training views per image, 0 = endless.
         prepared: folder of `pisam prepare`, whose copies are trained on.
         prompts: what training samples are prompted with, only boxes by default.
+        instances: make each instance of at least so many pixels a sample; None takes them together.
         seed: of order, views and sample seeds.
 
     Attributes:
@@ -65,6 +66,7 @@ class PairDataModule(LightningDataModule):
         views: int = 0,
         prepared: str | Path | None = None,
         prompts: PromptMix | None = None,
+        instances: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -80,6 +82,7 @@ class PairDataModule(LightningDataModule):
         self.views = views
         self.prepared = None if prepared is None else Path(prepared)
         self.prompts = prompts
+        self.instances = instances
         self.seed = seed
         self.train_set: PairDataset | None = None
         self.val_set: PairDataset | None = None
@@ -104,7 +107,13 @@ class PairDataModule(LightningDataModule):
         """
         if self.val_set is None:
             sources = resolve_sources(self.val_entries, self.root, training=False)
-            self.val_set = PairDataset(sources, image_size=self.image_size, training=False, seed=self.seed)
+            self.val_set = PairDataset(
+                sources,
+                image_size=self.image_size,
+                training=False,
+                instances=self.instances,
+                seed=self.seed,
+            )
         if self.train_set is None and stage in (None, "fit"):
             if not self.train_entries:
                 raise PisamError("data.train: no source to train on; name at least one")
@@ -117,6 +126,7 @@ class PairDataModule(LightningDataModule):
                 views=self.views,
                 prepared=self.prepared,
                 prompts=self.prompts,
+                instances=self.instances,
                 seed=self.seed,
             )
         if self._rank == 0:

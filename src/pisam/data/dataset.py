@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pisam.data.instances import split_pairs
 from pisam.data.pairs import Pair, list_pairs
 from pisam.data.prepared import MAX_SIDE, prepared_pairs
 from pisam.data.prompts import Prompt, PromptMix, draw_prompt
-from pisam.data.reading import check_sizes, open_mask, read_pair, read_reduced
+from pisam.data.reading import check_sizes, read_image, read_reduced
 from pisam.data.sampler import Key
 from pisam.data.sources import Source
+from pisam.data.targets import open_target, read_target
 from pisam.data.transforms import draw_view, frame_for_validation, frame_view
 from pisam.errors import PisamError
 from pisam.seeding import derive_seed
@@ -67,6 +69,8 @@ class PairDataset(Dataset[Sample]):
         prepared: folder of copies that training reads in place of the originals, see `prepared`; windows then
             refer to the copies.
         prompts: what training samples are prompted with; only boxes by default, and always in validation.
+        instances: make each instance of at least so many pixels a sample of its own, see `split_pairs`; None
+            takes an image's objects together.
         seed: views, prompts and sample seeds are a function of (seed, epoch, set, id) alone.
 
     Raises:
@@ -84,6 +88,7 @@ class PairDataset(Dataset[Sample]):
         views: int = 0,
         prepared: Path | None = None,
         prompts: PromptMix | None = None,
+        instances: int | None = None,
         seed: int = 0,
     ) -> None:
         self.sources = list(sources)
@@ -94,6 +99,7 @@ class PairDataset(Dataset[Sample]):
         self.views = views
         self.prepared = prepared if training else None
         self.prompts = prompts or PromptMix()
+        self.instances = instances
         self.seed = seed
         self.items: list[tuple[Source, Pair]] = [
             (source, pair) for source in sources for pair in self._pairs(source)
@@ -101,7 +107,13 @@ class PairDataset(Dataset[Sample]):
 
     def _pairs(self, source: Source) -> list[Pair]:
         if self.prepared is None:
-            return list_pairs(source)
+            pairs = list_pairs(source)
+            return pairs if self.instances is None else split_pairs(source, pairs, self.instances)
+        if self.instances is not None:
+            raise PisamError(
+                "data.prepared: its masks hold an image's objects together, so data.instances must be union; "
+                "train on instances from the originals"
+            )
         largest = (self.jitter or (1, 1))[1] * self.image_size
         if largest > MAX_SIDE:
             raise PisamError(
@@ -140,7 +152,7 @@ class PairDataset(Dataset[Sample]):
         view = epoch % self.views if self.views else 0
         round_ = view if self.views else epoch
         rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "view"))
-        shape, coverage = open_mask(pair.mask)
+        shape, coverage = open_target(pair)
         drawn = draw_view(
             shape,
             coverage,
@@ -170,7 +182,8 @@ class PairDataset(Dataset[Sample]):
         )
 
     def _sample(self, source: Source, pair: Pair) -> Sample:
-        image, mask = read_pair(pair.image, pair.mask)
+        image, mask = read_image(pair.image), read_target(pair)
+        check_sizes(pair.image, image.shape, pair.mask, mask.shape)
         framed = frame_for_validation(image, mask, self.image_size)
         return Sample(
             image=_chw(framed.image),

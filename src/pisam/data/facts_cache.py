@@ -64,7 +64,8 @@ def cache_folder() -> Path:
 
 def _cache_file(source: Source) -> Path:
     folders = "\0".join(os.path.abspath(folder) for folder in (source.images, source.masks))
-    return cache_folder() / "audit" / f"{fingerprints.content_hash(os.fsencode(folders))}.json"
+    meaning = "\0ids" if source.ids else ""
+    return cache_folder() / "audit" / f"{fingerprints.content_hash(os.fsencode(folders + meaning))}.json"
 
 
 def _key(pair: Pair) -> tuple[str, str]:

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from pisam.data.fingerprints import content_hash, look_hash
 from pisam.data.pairs import Pair
-from pisam.data.reading import binarise, check_sizes, read_coverage, read_image
+from pisam.data.reading import binarise, check_sizes, read_image
+from pisam.data.targets import target_coverage
 from pisam.errors import PisamError
 
 # Darker and lighter coverage than this is neither background nor object.
@@ -44,7 +45,7 @@ class PairFacts:
 def examine(pair: Pair) -> PairFacts:
     """Read both files of a pair; whatever goes wrong becomes its `problem`."""
     try:
-        image, coverage = read_image(pair.image), read_coverage(pair.mask)
+        image, coverage = read_image(pair.image), target_coverage(pair)
         check_sizes(pair.image, image.shape, pair.mask, coverage.shape)
         mask = binarise(coverage, pair.mask)
         touched = int((coverage >= _SOFT[0]).sum())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pisam.data.coco import Shapes, read_coco
 from pisam.data.sources import Source
 from pisam.errors import PisamError
 
@@ -14,11 +15,23 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask; `id` is their common stem, unique within the source."""
+    """An image and its mask; `id` is their common stem, unique within the source.
+
+    Attributes:
+        id: see above; of one instance of several, ID@INSTANCE.
+        image: its file.
+        mask: its file, or the annotation file.
+        ids: the mask's values are ids of objects.
+        shapes: the image's annotations, if they come from an annotation file.
+        instance: the id, annotation or component that is meant; None = all together.
+    """
 
     id: str
     image: Path
     mask: Path
+    ids: bool = False
+    shapes: Shapes | None = field(default=None, compare=False, repr=False)
+    instance: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,8 @@ def match_files(source: Source) -> Matched:
     Raises:
         PisamError: a folder or the list of names cannot be read, or there is no image.
     """
+    if source.annotated:
+        return _match_annotations(source)
     gaps: list[tuple[Path | None, str]] = []
     images, masks = _files_by_stem(source.images), _files_by_stem(source.masks)
     if source.names is not None:
@@ -87,9 +102,28 @@ def match_files(source: Source) -> Matched:
         elif len(found) > 1:
             gaps.append((image, _same_stem(found[1], found[0])))
         else:
-            pairs.append(Pair(stem, image, found[0]))
+            pairs.append(Pair(stem, image, found[0], ids=source.ids))
     unused = [files[0] for stem, files in sorted(masks.items()) if stem not in images]
     return Matched(pairs[: source.limit], gaps, unused)
+
+
+def _match_annotations(source: Source) -> Matched:
+    listed = None if source.names is None else _listed_stems(source.names)
+    gaps: list[tuple[Path | None, str]] = []
+    pairs: dict[str, Pair] = {}
+    for name, shapes in read_coco(source.masks).items():
+        image, stem = source.images / name, Path(name).stem
+        if listed is not None and stem not in listed:
+            continue
+        if not image.is_file():
+            gaps.append((None, f"{source.masks}: names {name}, but there is no {image}; mend one of them"))
+        elif stem in pairs:
+            gaps.append((image, _same_stem(image, pairs[stem].image)))
+        else:
+            pairs[stem] = Pair(stem, image, source.masks, shapes=shapes)
+    if not pairs and not gaps:
+        raise PisamError(f"{source.masks}: no image with a segmentation for {source.name}; expected some")
+    return Matched([pairs[stem] for stem in sorted(pairs)][: source.limit], gaps, [])
 
 
 def _same_stem(file: Path, other: Path) -> str:

@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from tqdm import tqdm
 
 from pisam.data.fingerprints import content_hash
 from pisam.data.pairs import Pair, list_pairs
-from pisam.data.reading import BoolArray, UInt8Array, read_image, read_mask, read_pair
+from pisam.data.reading import BoolArray, UInt8Array, check_sizes, read_image, read_mask
 from pisam.data.sources import Source
+from pisam.data.targets import read_target
 from pisam.data.transforms import frame_whole
 from pisam.errors import PisamError
 from pisam.files import replacing, sweep_temporaries
@@ -103,7 +104,8 @@ def _entry(pair: Pair, own: Path, known: dict[str, Any] | None) -> tuple[dict[st
     stamps = _stamps(pair)
     if known is not None and known["source"] == stamps and known["copy"] == _hashes(pair, own, known):
         return known, False
-    image, mask = read_pair(pair.image, pair.mask)
+    image, mask = read_image(pair.image), read_target(pair)
+    check_sizes(pair.image, image.shape, pair.mask, mask.shape)
     entry: dict[str, Any] = {"source": stamps, "shrunk": max(mask.shape) > MAX_SIDE}
     small, small_mask = _shrink(image, mask)
     copy = _copy_of(pair, own, entry)
@@ -136,7 +138,7 @@ def _verify(copy: Pair, image: UInt8Array, mask: BoolArray) -> None:
 
 def _copy_of(pair: Pair, own: Path, entry: dict[str, Any]) -> Pair:
     image = own / "images" / f"{pair.id}.jpg" if entry["shrunk"] else pair.image
-    return replace(pair, image=image, mask=own / "masks" / f"{pair.id}.png")
+    return Pair(pair.id, image, own / "masks" / f"{pair.id}.png")
 
 
 def _hashes(pair: Pair, own: Path, entry: dict[str, Any]) -> list[str]:
@@ -155,7 +157,8 @@ def _stamps(pair: Pair) -> list[int]:
 def _folder_of(source: Source, folder: Path) -> Path:
     """Sources of one name but different folders keep apart."""
     folders = "\0".join(os.path.abspath(part) for part in (source.images, source.masks))
-    return folder / f"{source.name}-{content_hash(os.fsencode(folders))[:8]}"
+    meaning = "\0ids" if source.ids else ""
+    return folder / f"{source.name}-{content_hash(os.fsencode(folders + meaning))[:8]}"
 
 
 def _load_index(own: Path) -> Index:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 Entry = str | Mapping[str, Any]
 
-ROW_KEYS = ("name", "images", "masks", "names", "limit", "weight", "force")
+ROW_KEYS = ("name", "images", "masks", "annotations", "ids", "names", "limit", "weight", "force")
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class Source:
     Attributes:
         name: how the set is called in metrics and sample seeds.
         images: folder of images.
-        masks: folder of masks, each with its image's stem.
+        masks: folder of masks, each with its image's stem; or a COCO annotation file.
         role: `train` and `test` for the parts of published sets, `own` for a row of the user's.
         limit: keep only the first so many pairs.
         weight: how often an image is drawn in training, relative to one of weight 1.
         names: a text file with one file name or stem a line: only these belong to the set.
         force: train on it although it is a published test part.
+        ids: values of the masks are ids of objects, 0 = background.
+        annotated: `masks` is an annotation file.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Source:
     weight: float = 1.0
     names: Path | None = None
     force: bool = False
+    ids: bool = False
+    annotated: bool = False
 
 
 def resolve_source(entry: Entry, root: Path | None) -> Source:
@@ -50,7 +54,8 @@ def resolve_source(entry: Entry, root: Path | None) -> Source:
 
     Args:
         entry: a name in `KNOWN_SETS`, or a row with `name` and, unless it is a known one, `images` and
-            `masks`; optionally `names`, `limit`, `weight` and `force`.
+            `masks` (a folder) or `annotations` (a COCO file); optionally `ids`, `names`, `limit`, `weight`
+            and `force`.
         root: folder that layouts and relative folders start from.
 
     Raises:
@@ -64,19 +69,28 @@ def resolve_source(entry: Entry, root: Path | None) -> Source:
     name = row.get("name")
     if not isinstance(name, str) or not name or "/" in name:
         raise PisamError(f"data row {row}: name is {name!r}, expected a text without '/'")
-    if ("images" in row) != ("masks" in row):
-        raise PisamError(f"data row {name}: give both images and masks, or neither for a known set")
+    if ("images" in row) != ("masks" in row or "annotations" in row) or {
+        "masks",
+        "annotations",
+    } <= row.keys():
+        raise PisamError(
+            f"data row {name}: give both images and masks (or annotations), or neither for a known set"
+        )
     if "names" in row and "images" not in row:
         raise PisamError(f"data row {name}: names needs images and masks beside it")
-    limit, weight, force = row.get("limit"), row.get("weight", 1.0), row.get("force", False)
+    limit, weight = row.get("limit"), row.get("weight", 1.0)
+    flags = {key: row.get(key, False) for key in ("force", "ids")}
     source = _own_folders(name, row, root) if "images" in row else _known_folders(name, root)
     if limit is not None and (type(limit) is not int or limit < 1):
         raise PisamError(f"data row {name}: limit is {limit!r}, expected a whole number of at least 1")
     if type(weight) not in (int, float) or not 0 < float(weight) < float("inf"):
         raise PisamError(f"data row {name}: weight is {weight!r}, expected a positive number")
-    if type(force) is not bool:
-        raise PisamError(f"data row {name}: force is {force!r}, expected true or false")
-    return replace(source, limit=limit, weight=float(weight), force=force)
+    for key, flag in flags.items():
+        if type(flag) is not bool:
+            raise PisamError(f"data row {name}: {key} is {flag!r}, expected true or false")
+    if flags["ids"] and "masks" not in row:
+        raise PisamError(f"data row {name}: ids says what the values of masks mean; give images and masks")
+    return replace(source, limit=limit, weight=float(weight), **flags)
 
 
 def resolve_sources(entries: Iterable[Entry], root: Path | None, *, training: bool) -> list[Source]:
@@ -138,23 +152,27 @@ def published_pairs(source: Source) -> int | None:
 
 def _own_folders(name: str, row: Mapping[str, Any], root: Path | None) -> Source:
     paths: dict[str, Path] = {}
-    for key in ("images", "masks", "names"):
+    for key in ("images", "masks", "annotations", "names"):
         if key not in row:
             continue
         value = row[key]
         if not isinstance(value, str | os.PathLike):
-            kind = "a text file" if key == "names" else "a folder"
+            kind = {"names": "a text file", "annotations": "a COCO file"}.get(key, "a folder")
             raise PisamError(f"data row {name}: {key} is {value!r}, expected {kind}")
         path = Path(value)
         if not path.is_absolute():
             path = _existing_root(root, name) / path
-        if key == "names" and not path.is_file():
-            raise PisamError(f"data row {name}: names: no file {path}")
-        if key != "names" and not path.is_dir():
+        is_file = key in ("names", "annotations")
+        if is_file and not path.is_file():
+            raise PisamError(f"data row {name}: {key}: no file {path}")
+        if not is_file and not path.is_dir():
             raise PisamError(f"data row {name}: {key}: no folder {path}")
         paths[key] = path
     names = paths.get("names")
-    return Source(name, paths["images"], paths["masks"], _role(name, paths["images"], names), names=names)
+    annotated = "annotations" in paths
+    masks = paths["annotations" if annotated else "masks"]
+    role = _role(name, paths["images"], names)
+    return Source(name, paths["images"], masks, role, names=names, annotated=annotated)
 
 
 def _role(name: str, images: Path, names: Path | None) -> Role:
