@@ -186,6 +186,7 @@ def build_data(config: Config, number: int) -> PairDataModule:
         views=config.stage2.views if number == 2 else 0,
         prepared=config.data.prepared,
         instances=config.data.min_instance if config.data.instances == "components" else None,
+        photometric=config.data.photometric,
         prompts=PromptMix(**asdict(config.data.prompts)),
         seed=config.seed,
     )

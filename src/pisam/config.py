@@ -48,6 +48,7 @@ class DataConfig:
     workers: int = 4
     flip: bool = True
     jitter: list[float] = field(default_factory=lambda: [0.8, 1.6])  # [] = no large-scale jitter
+    photometric: list[Any] = field(default_factory=list)  # albumentations' pixel-level transforms
     instances: str = "union"  # union, components: each object of an image a sample of its own
     min_instance: int = 64  # pixels; smaller components are no samples
     prepared: str | None = None  # folder of `pisam prepare`: training reads its smaller copies

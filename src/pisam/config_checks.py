@@ -128,6 +128,11 @@ def _wrong_shapes(config: dict[str, Any]) -> Iterator[WrongValue]:
     jitter = config["data"]["jitter"]
     if jitter and not (len(jitter) == 2 and 0 < jitter[0] < jitter[1] < math.inf):
         yield "data.jitter", jitter, "[] or two increasing positive numbers"
+    for step in config["data"]["photometric"]:
+        if not (isinstance(step, str) or (isinstance(step, dict) and len(step) == 1)):
+            yield "data.photometric", step, "the name of a transform, or {NAME: {argument: value}}"
+        elif isinstance(step, dict) and not isinstance(next(iter(step.values())), dict):
+            yield "data.photometric", step, "arguments below the name, {NAME: {argument: value}}"
     shares = {kind: config["data"]["prompts"][kind] for kind in PROMPT_KINDS}
     if not any(shares.values()):
         yield "data.prompts", shares, "a positive number for at least one kind"

@@ -14,6 +14,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from pisam.data.datamodule import PairDataModule
+from pisam.data.dataset import collate
+from pisam.data.prompts import PromptMix
+from pisam.data.sampler import TrainingSampler
 from pisam.errors import PisamError
 from pisam.types import Batch
 
@@ -33,6 +36,8 @@ def fingerprint(batch: Batch) -> tuple:
         *batch.views,
         int(batch.image.long().sum()),
         batch.box.sum().item(),
+        *([] if batch.prompts is None else batch.prompts.kinds),
+        None if batch.prompts is None else batch.prompts.points.points.sum().item(),
     )
 
 
@@ -83,11 +88,42 @@ def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
     )
 
 
+# Everything that is drawn for a sample.
+DRAWN = {
+    "prompts": PromptMix(jittered_box=1, points=1, noisy_mask=1),
+    "photometric": ["RandomBrightnessContrast"],
+}
+
+
 def test_worker_count_changes_nothing(tiny_root: Path, rows: dict) -> None:
-    alone = epochs(data_module(tiny_root, rows), 2)
+    alone = epochs(data_module(tiny_root, rows, **DRAWN), 2)
     assert alone[0] != alone[1] and len(alone[0]) == 6
-    for workers in (1, 2):
-        assert epochs(data_module(tiny_root, rows, workers=workers), 2) == alone
+    for workers in (1, 4):
+        assert epochs(data_module(tiny_root, rows, workers=workers, **DRAWN), 2) == alone
+
+
+def single(root: Path, rows: dict, *, rank: int = 0, world_size: int = 1, start: int = 0) -> list[tuple]:
+    """Fingerprints of the samples that one rank trains on in epoch 1, from a batch on."""
+    module = data_module(root, rows, batch_size=4 // world_size, **DRAWN)
+    module.setup("fit")
+    assert module.train_set is not None
+    sampler = TrainingSampler(
+        [source.weight for source, _ in module.train_set.items],
+        batch_size=4 // world_size,
+        rank=rank,
+        world_size=world_size,
+    )
+    sampler.resume(1, start)
+    return [fingerprint(collate([module.train_set[key]])) for key in sampler]
+
+
+def test_two_ranks_see_what_one_sees_from_the_start_and_resumed(tiny_root: Path, rows: dict) -> None:
+    alone = single(tiny_root, rows)
+    ranks = [single(tiny_root, rows, rank=rank, world_size=2) for rank in range(2)]
+    assert len(alone) == 12 and [sample for pair in zip(*ranks, strict=True) for sample in pair] == alone
+    resumed = [single(tiny_root, rows, rank=rank, world_size=2, start=1) for rank in range(2)]
+    assert [sample for pair in zip(*resumed, strict=True) for sample in pair] == alone[4:]
+    assert single(tiny_root, rows, start=2) == alone[8:]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

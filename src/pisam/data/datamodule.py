@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from pisam.data.audit import audit
 from pisam.data.dataset import PairDataset, collate
 from pisam.data.duplicates import Part
+from pisam.data.photometric import Step
 from pisam.data.prompts import PromptMix
 from pisam.data.sampler import TrainingSampler, ValidationSampler
 from pisam.data.sources import Entry, resolve_sources
@@ -42,6 +43,7 @@ class PairDataModule(LightningDataModule):
         views: number of training views per image, 0 = endless.
         prepared: folder of `pisam prepare`, whose copies are trained on.
         prompts: what training samples are prompted with, only boxes by default.
+        photometric: changes of training images, see `Photometric`.
         instances: make each instance of at least so many pixels a sample; None takes them together.
         seed: of order, views and sample seeds.
 
@@ -67,6 +69,7 @@ class PairDataModule(LightningDataModule):
         prepared: str | Path | None = None,
         prompts: PromptMix | None = None,
         instances: int | None = None,
+        photometric: Sequence[Step] = (),
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -83,6 +86,7 @@ class PairDataModule(LightningDataModule):
         self.prepared = None if prepared is None else Path(prepared)
         self.prompts = prompts
         self.instances = instances
+        self.photometric = list(photometric)
         self.seed = seed
         self.train_set: PairDataset | None = None
         self.val_set: PairDataset | None = None
@@ -127,6 +131,7 @@ class PairDataModule(LightningDataModule):
                 prepared=self.prepared,
                 prompts=self.prompts,
                 instances=self.instances,
+                photometric=self.photometric,
                 seed=self.seed,
             )
         if self._rank == 0:

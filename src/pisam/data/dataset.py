@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 
 from pisam.data.instances import split_pairs
 from pisam.data.pairs import Pair, list_pairs
+from pisam.data.photometric import Photometric, Step
 from pisam.data.prepared import MAX_SIDE, prepared_pairs
 from pisam.data.prompts import Prompt, PromptMix, draw_prompt
 from pisam.data.reading import check_sizes, read_image, read_reduced
@@ -71,6 +73,7 @@ class PairDataset(Dataset[Sample]):
         prompts: what training samples are prompted with; only boxes by default, and always in validation.
         instances: make each instance of at least so many pixels a sample of its own, see `split_pairs`; None
             takes an image's objects together.
+        photometric: changes of training images that leave every pixel in its place, see `Photometric`.
         seed: views, prompts and sample seeds are a function of (seed, epoch, set, id) alone.
 
     Raises:
@@ -89,6 +92,7 @@ class PairDataset(Dataset[Sample]):
         prepared: Path | None = None,
         prompts: PromptMix | None = None,
         instances: int | None = None,
+        photometric: Sequence[Step] = (),
         seed: int = 0,
     ) -> None:
         self.sources = list(sources)
@@ -100,6 +104,7 @@ class PairDataset(Dataset[Sample]):
         self.prepared = prepared if training else None
         self.prompts = prompts or PromptMix()
         self.instances = instances
+        self.photometric = Photometric(photometric) if training and photometric else None
         self.seed = seed
         self.items: list[tuple[Source, Pair]] = [
             (source, pair) for source in sources for pair in self._pairs(source)
@@ -164,7 +169,11 @@ class PairDataset(Dataset[Sample]):
         )
         image, whole = read_reduced(pair.image, drawn.reduction)
         check_sizes(pair.image, whole, pair.mask, shape)
-        framed = frame_view(drawn, image, self.image_size)
+        change = None
+        if self.photometric is not None:
+            seed = derive_seed(self.seed, round_, source.name, pair.id, "photometric")
+            change = partial(self.photometric, seed=seed)
+        framed = frame_view(drawn, image, self.image_size, change)
         # Views return with their prompts, for what is cached of a view belongs to both.
         rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "prompt"))
         prompt = draw_prompt(framed.mask, framed.box, framed.extent, self.prompts, rng)

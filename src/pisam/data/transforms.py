@@ -29,7 +29,7 @@ REDRAWS = 10
 REDUCTIONS = (8, 4, 2)
 
 FloatArray = npt.NDArray[np.float32]
-Photometric = Callable[[UInt8Array], UInt8Array]
+Change = Callable[[UInt8Array], UInt8Array]
 
 
 @dataclass(frozen=True)
@@ -127,18 +127,18 @@ def draw_view(
     return View(shown, reduction, prepared or reduction > 1, inside)
 
 
-def frame_view(view: View, image: UInt8Array, size: int, photometric: Photometric | None = None) -> Framed:
+def frame_view(view: View, image: UInt8Array, size: int, change: Change | None = None) -> Framed:
     """The frame of a view.
 
     Args:
         view: what `draw_view` gave.
         image: uint8 (H / r, W / r, 3), the image reduced by r = `view.reduction`.
         size: side S of the frame.
-        photometric: changes the colours of the content.
+        change: of the content's colours; padding keeps its own.
     """
     window = view.window
     shown = _resize_image(view.cut(image), window, view.interpolated)
-    shown = photometric(shown) if photometric else shown
+    shown = change(shown) if change else shown
     # A mask that was not reduced has two values only: to interpolate it would ignore some of its pixels.
     mask = _resize_mask(view.coverage, window, view.reduction > 1)
     if window.mirrored:
