@@ -99,8 +99,9 @@ def benchmark(
 
     Returns:
         Rows per image: `model`, `set`, `image`, `common_area`, `clicks` (given); `before`, `after`, `gain` of
-        each score; the gain in IoU with the labels exchanged (`iou_gain_flipped`), at random places with the
-        same labels (`iou_gain_random`), with a share `NOISE` of the clicks spoilt (`iou_gain_noisy`) and
+        each score (after less before: below 0 is better for `mae` and `hce`); the gain in IoU with the labels
+        exchanged (`iou_gain_flipped`), at random places with the same labels (`iou_gain_random`), with a
+        share `NOISE` of the clicks spoilt (`iou_gain_noisy`) and
         without the pixels within `NEAR` of a click (`iou_gain_away`); `clicked_flipped`, the share of clicks
         whose pixel has their label afterwards; `collateral`, the share of the pixels farther than `NEAR` from
         all clicks and right before that are wrong after; `noc_85` and so on, how many clicks of the iterative
