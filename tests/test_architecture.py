@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 ROWS = [
     ["errors", "seeding", "config_checks", "preflight", "provenance", "types"],
     ["files", "sealing"],
-    ["config", "geometry", "evaluate_options", "run_id"],
+    ["config", "geometry", "run_id"],
     [
         "losses",
         "clicks",
@@ -41,11 +41,7 @@ ROWS = [
     ["evaluation"],
     ["callbacks"],
     ["build"],
-    ["trained"],
-    ["compared_models"],
-    ["interaction_run", "evaluation_run"],
     ["verbs"],
-    ["runs", "submit"],
     ["sweeps"],
     ["cli"],
 ]

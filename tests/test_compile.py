@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pisam import build, runs
+from pisam import build
 from pisam.modeling.pisam import load_model
+from pisam.verbs.train import train
 from small_runs import logged, small_config, small_model, write_sets
 
 
@@ -21,7 +22,7 @@ def test_compiled_stages_train_and_their_checkpoints_are_the_ordinary_ones(tmp_p
         options = [f"trainer.compile={name == 'compiled'}", f"run_dir={tmp_path / name}"]
         config = small_config(tmp_path, root, *options, "stage1.max_steps=2", "stage2.max_steps=2")
         for number in (1, 2):
-            runs.train(config, number)
+            train(config, number)
             rows = logged(tmp_path / name, number)
             losses[name, number] = [row["train/loss"] for row in rows if "train/loss" in row]
     assert len(losses["compiled", 1]) == 2

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pisam import runs
 from pisam.config import Config
+from pisam.verbs.train import train
 from small_runs import logged, small_config, summary, write_sets
 
 KEY = "5d0c0ffee5d0c0ffee5d0c0ffee5d0c0ffee5d0c"  # as long as a real one
@@ -36,8 +36,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Config:
         environment.setenv("WANDB_API_KEY", KEY)
         environment.setenv("WANDB_MODE", "")
         environment.delenv("WANDB_DATA_DIR", raising=False)
-        runs.train(config, 1)
-        runs.train(config, 2)
+        train(config, 1)
+        train(config, 2)
     return config
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pisam import cli, runs
+from pisam import cli
 from pisam.errors import PisamError
 from pisam.modeling.hq_sam import HQ_PARTS
+from pisam.verbs.train import train
 from small_runs import logged, small_config, summary, write_experiment, write_sets
 
 
@@ -21,7 +22,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_hq_sam_is_trained_and_its_checkpoint_is_no_pi_sam(tmp_path: Path, sets: Path) -> None:
     config = small_config(tmp_path, sets, "model.decoder=hq", "stage1.epochs=1")
-    runs.train(config, 1)
+    train(config, 1)
     run = Path(config.run_dir)
     losses = [row["train/loss"] for row in logged(run, 1) if "train/loss" in row]
     assert len(losses) == 4 and len(set(losses)) == 4
@@ -33,7 +34,7 @@ def test_hq_sam_is_trained_and_its_checkpoint_is_no_pi_sam(tmp_path: Path, sets:
     assert {name.split(".")[2] for name in best["state_dict"]} == set(HQ_PARTS)
     pi = small_config(tmp_path, sets, f"stage2.from={run}", f"run_dir={tmp_path / 'pi'}")
     with pytest.raises(PisamError, match=r"made with decoder hq, this model has pi"):
-        runs.train(pi, 2)
+        train(pi, 2)
 
 
 def test_stage_2_of_hq_sam_is_refused_in_one_line(

@@ -12,10 +12,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from pisam import build, runs
+from pisam import build
 from pisam.config import Config
 from pisam.errors import PisamError
 from pisam.modeling.sam_weights import read_checkpoint
+from pisam.verbs.train import train
 from small_runs import logged, small_config, summary, write_sets
 
 Death = tuple[str, int]  # a hook, and how often it comes by before
@@ -45,13 +46,13 @@ class Die(Callback):
         setattr(self, hook, die)
 
 
-def train(config: Config, number: int, *deaths: Death) -> None:
+def train_through(config: Config, number: int, *deaths: Death) -> None:
     """One attempt per death, each of which must come, and a last one to the end."""
     for death in deaths:
         with pytest.raises(Killed):
             train_with(config, number, Die(*death))
         assert not (Path(config.run_dir) / f"stage{number}" / "summary.json").exists()
-    runs.train(config, number)
+    train(config, number)
 
 
 def train_with(config: Config, number: int, callback: Callback) -> None:
@@ -59,7 +60,7 @@ def train_with(config: Config, number: int, callback: Callback) -> None:
     callbacks = build.build_callbacks
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "build_callbacks", lambda *a: [*callbacks(*a), callback])
-        runs.train(config, number)
+        train(config, number)
 
 
 def assert_same(one: Config, other: Config, number: int) -> None:
@@ -116,8 +117,8 @@ def pair(folder: Path, sets: Path, *overrides: str) -> tuple[Config, Config]:
 def test_stage_1_dies_everywhere(tmp_path: Path, sets: Path) -> None:
     """Four steps and five validated images an epoch."""
     alone, dying = pair(tmp_path, sets, "stage1.epochs=2")
-    runs.train(alone, 1)
-    train(
+    train(alone, 1)
+    train_through(
         dying,
         1,
         ("on_before_backward", 0),  # nothing saved: begins again
@@ -140,7 +141,7 @@ def test_stage_1_dies_everywhere(tmp_path: Path, sets: Path) -> None:
 def stage_1(tmp_path_factory: pytest.TempPathFactory, sets: Path) -> Path:
     """A trained decoder to start from."""
     config = small_config(tmp_path_factory.mktemp("stage1"), sets, "stage1.max_steps=2")
-    runs.train(config, 1)
+    train(config, 1)
     return Path(config.run_dir)
 
 
@@ -156,8 +157,8 @@ def test_stage_2_with_cached_features_accumulated_gradients_and_averages(
         f"stage2.from={stage_1}",
     )
     alone, dying = pair(tmp_path, sets, *overrides)
-    runs.train(alone, 2)
-    train(
+    train(alone, 2)
+    train_through(
         dying,
         2,
         ("on_before_backward", 3),
@@ -171,9 +172,9 @@ def test_stage_2_with_cached_features_accumulated_gradients_and_averages(
 def test_steps_that_do_not_fill_epochs_are_validated_once_at_the_end(tmp_path: Path, sets: Path) -> None:
     """Three steps of 3, 1 and 3 batches."""
     alone, dying = pair(tmp_path, sets, "stage1.max_steps=3", "stage1.accumulate=3")
-    runs.train(alone, 1)
+    train(alone, 1)
     assert [row["epoch"] for row in rows(Path(alone.run_dir), 1) if "val/iou" in row] == [1]
-    train(
+    train_through(
         dying,
         1,
         ("on_before_backward", 3),
@@ -190,12 +191,12 @@ def test_run_that_was_stopped_by_time_goes_on_with_other_workers(
 ) -> None:
     """It stops after a step; its validation there is none of the run's own."""
     alone, dying = pair(tmp_path, sets, "stage1.epochs=2")
-    runs.train(alone, 1)
+    train(alone, 1)
     for steps in (1, 2, 3):
         train_with(dying, 1, Stop())
         assert read_checkpoint(Path(dying.run_dir) / "stage1/checkpoints/last.ckpt")["global_step"] == steps
     dying.data.workers = 2
-    runs.train(dying, 1)
+    train(dying, 1)
     assert "your dataloader is not resumable" not in capsys.readouterr().err
     assert_same(alone, dying, 1)
 
@@ -209,19 +210,19 @@ def test_other_number_of_ranks_is_refused(tmp_path: Path, sets: Path) -> None:
     contents["pisam_position"]["ranks"] = 8
     torch.save(contents, last)
     with pytest.raises(PisamError, match="started on 8 ranks, now there are 1"):
-        runs.train(config, 1)
+        train(config, 1)
 
 
 def test_stage_2_waits_for_an_unfinished_stage_1(tmp_path: Path, sets: Path) -> None:
     config = small_config(tmp_path, sets)
     train_with(config, 1, Stop())
     with pytest.raises(PisamError, match=r"stage 1 in .* is not complete: run stage=1 again"):
-        runs.train(config, 2)
+        train(config, 2)
 
 
 def test_moved_run_remembers_its_best_score(tmp_path: Path, sets: Path) -> None:
     alone, dying = pair(tmp_path, sets, "stage1.epochs=3", "stage1.lr=0.03")
-    runs.train(alone, 1)
+    train(alone, 1)
     scores = [row["val/iou"] for row in rows(Path(alone.run_dir), 1) if "val/iou" in row]
     best = scores.index(max(scores)) + 1
     assert best < 3, "the best is not the last"
@@ -230,7 +231,7 @@ def test_moved_run_remembers_its_best_score(tmp_path: Path, sets: Path) -> None:
     moved = tmp_path / "moved"
     Path(dying.run_dir).rename(moved)
     dying.run_dir = str(moved)
-    runs.train(dying, 1)
+    train(dying, 1)
     assert_same(alone, dying, 1)
 
 
@@ -238,7 +239,7 @@ def test_damaged_last_is_told_loudly_and_the_previous_continues(
     tmp_path: Path, sets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone, dying = pair(tmp_path, sets, "stage1.epochs=1")
-    runs.train(alone, 1)
+    train(alone, 1)
     with pytest.raises(Killed):
         train_with(dying, 1, Die("on_before_backward", 3))
     folder = Path(dying.run_dir) / "stage1" / "checkpoints"
@@ -247,7 +248,7 @@ def test_damaged_last_is_told_loudly_and_the_previous_continues(
     (folder / "last.ckpt").write_bytes(data)
     (folder / ".last.ckpt.123.tmp").touch()
     capsys.readouterr()
-    runs.train(dying, 1)
+    train(dying, 1)
     (warning,) = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
     assert (
         f"{folder / 'last.ckpt'}: damaged" in warning
@@ -264,7 +265,7 @@ def test_resumed_run_keeps_its_wandb_run(tmp_path: Path, sets: Path, monkeypatch
     with pytest.raises(Killed):
         train_with(config, 1, Die("on_before_backward", 2))
     build.finish_logging(config)  # what the end of a process does
-    runs.train(config, 1)
+    train(config, 1)
     folder = Path(config.run_dir) / "stage1"
     runs_of_both = {path.name.rpartition("-")[2] for path in (folder / "wandb").glob("offline-run-*")}
     assert runs_of_both == {(folder / "wandb_id").read_text().strip()}
@@ -281,8 +282,8 @@ def test_hostile_configuration_of_a_run_is_refused_and_not_executed(tmp_path: Pa
     ):
         (Path(config.run_dir) / "stage1" / "config.yaml").write_text(hostile)
         with pytest.raises(PisamError, match=r"stage1/config\.yaml: "):
-            runs.train(config, 1)
+            train(config, 1)
     (Path(config.run_dir) / "stage1" / "config.yaml").unlink()
     with pytest.raises(PisamError, match=r"stage1/config\.yaml: not readable as the configuration"):
-        runs.train(config, 1)
+        train(config, 1)
     assert not (tmp_path / "exploded").exists()

@@ -1,6 +1,6 @@
 """The `pisam` command: `pisam VERB [EXPERIMENT] [key=value ...]`.
 
-Lightning and torch are imported by `pisam.runs` only after the arguments proved valid: a typo fails at once.
+Lightning and torch are imported by a verb, and only after its arguments proved valid: a typo fails at once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ from pisam import __version__
 from pisam.config import Config, load_config
 from pisam.config_checks import nearest
 from pisam.errors import PisamError
-from pisam.evaluate_options import MODEL_KEYS, as_list, evaluate_options, folder_options, is_folder_evaluation
 from pisam.files import local_path
+from pisam.verbs.evaluate_options import (
+    MODEL_KEYS,
+    as_list,
+    evaluate_options,
+    folder_options,
+    is_folder_evaluation,
+)
 
 EVALUATE_USAGE = """[EXPERIMENT] [models=[sam,hq,pi]] [checkpoint=FILE|[FILE,...]] [sets=val|test] \
 [predictions=true] [out=DIR] [key=value ...]
@@ -49,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(arguments: list[str]) -> None:
     """Train one stage of an experiment."""
     config, stage = _experiment_and_stage("train", _as_trial(arguments))
-    from pisam import runs
+    from pisam.verbs.train import train
 
-    runs.train(config, stage)
+    train(config, stage)
 
 
 def submit(arguments: list[str]) -> None:
@@ -69,9 +75,9 @@ def submit(arguments: list[str]) -> None:
     if not own["minutes"].isdecimal() or int(own["minutes"]) < 1:
         raise PisamError(f"minutes: got {own['minutes']}, expected a positive whole number")
     slurm = {key.removeprefix("slurm."): yaml.safe_load(value) for key, value in own.items() if "." in key}
-    from pisam import submit as jobs
+    from pisam.verbs.submit import submit
 
-    job = jobs.submit(config, training, cluster=own["cluster"], minutes=int(own["minutes"]), slurm=slurm)
+    job = submit(config, training, cluster=own["cluster"], minutes=int(own["minutes"]), slurm=slurm)
     print(f"job {job}, logs in {Path(config.run_dir) / 'submitit'}")
 
 
@@ -121,15 +127,15 @@ def evaluate(arguments: list[str]) -> None:
         if experiments := [argument for argument in arguments if argument not in overrides]:
             raise PisamError(f"evaluate predictions=DIR: needs no experiment, got {experiments[0]}")
         folder = folder_options(given)
-        from pisam import runs
+        from pisam.verbs.evaluate import rescore
 
-        return runs.rescore(folder)
+        return rescore(folder)
     options = evaluate_options(given)
     rest = [argument for argument in arguments if argument.split("=", 1)[0] not in MODEL_KEYS]
     config = load_config(*_experiment_and_overrides(rest))
-    from pisam import runs
+    from pisam.verbs.evaluate import evaluate
 
-    runs.evaluate(config, options)
+    evaluate(config, options)
 
 
 def interact(arguments: list[str]) -> None:
@@ -151,16 +157,16 @@ def interact(arguments: list[str]) -> None:
         paths = as_list("checkpoint", given["checkpoint"])
         own["checkpoints"] = [local_path(path, "checkpoint") for path in paths]
     config = load_config(*_experiment_and_overrides(others))
-    from pisam import runs
+    from pisam.verbs.interact import interact
 
-    runs.interact(config, **own)
+    interact(config, **own)
 
 
 def compare(arguments: list[str]) -> None:
     """Test whether two runs differ by more than chance on the images that both scored."""
     if len(arguments) != 2 or any(_is_override(argument) for argument in arguments):
         raise PisamError(f"compare: expected two folders of results, got {' '.join(arguments) or 'none'}")
-    from pisam.verbs.compare_results import compare_results
+    from pisam.verbs.compare import compare_results
 
     print(compare_results(*map(Path, arguments)))
 
@@ -168,7 +174,7 @@ def compare(arguments: list[str]) -> None:
 def audit(arguments: list[str]) -> int:
     """Look at every file of an experiment's data; exit code 1 if something must be mended."""
     config = load_config(*_experiment_and_overrides(arguments))
-    from pisam.verbs.audit_data import audit_data
+    from pisam.verbs.audit import audit_data
 
     return audit_data(config)
 
@@ -176,7 +182,7 @@ def audit(arguments: list[str]) -> int:
 def prepare(arguments: list[str]) -> None:
     """Copy an experiment's training data to data.prepared, smaller and many times faster to read."""
     config = load_config(*_experiment_and_overrides(arguments))
-    from pisam.verbs.prepare_data import prepare_data
+    from pisam.verbs.prepare import prepare_data
 
     prepare_data(config)
 
@@ -188,7 +194,7 @@ def sets(arguments: list[str]) -> None:
         root = load_config(*_experiment_and_overrides(arguments)).data.root
     elif arguments:
         root = arguments[-1].removeprefix("data.root=")
-    from pisam.verbs.list_sets import list_sets
+    from pisam.verbs.sets import list_sets
 
     print(list_sets(Path(root) if root else None))
 
@@ -204,9 +210,9 @@ def import_released(arguments: list[str]) -> None:
     checkpoint = local_path(files[0], "import-released")
     if not checkpoint.is_file():
         raise PisamError(f"import-released: no file {checkpoint}")
-    from pisam import runs
+    from pisam.verbs.import_released import import_released
 
-    print(runs.import_released(checkpoint, Path(options["out"]) if "out" in options else None))
+    print(import_released(checkpoint, Path(options["out"]) if "out" in options else None))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from two_ranks import TO_VALIDATE, validate
 
-from pisam import runs
 from pisam.config import save_config
+from pisam.verbs.train import train
 from small_runs import command, logged, small_config, summary, write_experiment, write_sets
 
 TWO = ("trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2")
@@ -35,11 +35,11 @@ class Measured:
             folder, root, *STEPS, "data.batch_size=4", "stage2.lr=0.01", f"run_dir={folder / 'start'}"
         )
         for number in (1, 2):
-            runs.train(start, number)
+            train(start, number)
         trained = f"stage2.from={folder / 'start' / 'stage2'}"
         alone = small_config(folder, root, *STEPS, trained, "data.batch_size=4", f"run_dir={self.one}")
         for number in (1, 2):
-            runs.train(alone, number)
+            train(alone, number)
         self.scores_of_one = validate(alone)
 
         self._end(stage1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pisam import runs
+from pisam.verbs.train import train
 from small_runs import command, small_config, write_sets
 
 FILES = ("own_errors.csv", "per_image.csv", "per_image_curves.csv", "curves.csv", "clicks.json")
@@ -19,8 +19,8 @@ def test_two_ranks_write_what_one_does(tmp_path: Path) -> None:
     config = small_config(
         tmp_path, write_sets(tmp_path / "sets"), "stage1.max_steps=1", "stage2.max_steps=3", "stage2.lr=0.1"
     )
-    runs.train(config, 1)
-    runs.train(config, 2)
+    train(config, 1)
+    train(config, 2)
     written = []
     for devices in (1, 2):
         process = command(

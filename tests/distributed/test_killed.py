@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from pisam import runs
 from pisam.modeling.pisam import read_own_checkpoint
+from pisam.verbs.train import train
 from small_runs import SOURCE, command, logged, small_config, summary, write_experiment, write_sets
 from test_resume import Die, Killed, assert_same, train_with
 
@@ -70,7 +70,7 @@ def test_sigkill_after_20_steps_leaves_20_rows_and_no_trace_in_the_end(tmp_path:
     killed = small_config(tmp_path, sets, *overrides, f"run_dir={tmp_path / 'killed'}")
     alone = small_config(tmp_path, sets, *overrides, f"run_dir={tmp_path / 'alone'}")
     for config in (killed, alone):
-        runs.train(config, 1)
+        train(config, 1)
     assert steps(tmp_path / "killed") == list(range(23))
     assert_same(alone, killed, 1)
 

@@ -14,7 +14,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from pisam import build, runs
+from pisam import build
 from pisam.callbacks.click_simulation import ClickSimulation
 from pisam.callbacks.interaction_iou import InteractionIoU
 from pisam.callbacks.segmentation_iou import SegmentationIoU
@@ -22,6 +22,7 @@ from pisam.callbacks.trainability import TrainabilityGuard
 from pisam.config import Config, load_config
 from pisam.stages.decoder_stage import DecoderStage
 from pisam.types import Batch
+from pisam.verbs.train import train
 
 
 class NothingToClickOnRank1(ClickSimulation):
@@ -84,6 +85,6 @@ def write(measured: dict[str, Any], out: Path) -> None:
 
 if __name__ == "__main__":
     config = load_config(sys.argv[1])
-    runs.train(config, 2)
+    train(config, 2)
     scores, clickless = validate(config), train_without_clicks_on_one_rank(config)
     write({"scores": scores, "clickless": clickless}, Path(sys.argv[2]))

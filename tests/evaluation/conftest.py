@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pisam import runs
 from pisam.config import Config, load_config
 from pisam.data.synthetic import write_quickstart
+from pisam.verbs.train import train
 
 EXPERIMENT = """
 model: {{backbone: nano, image_size: 128}}
@@ -46,8 +46,8 @@ def trained(
 ) -> Config:
     """The configuration of a run whose two stages are complete."""
     config = make_config(tmp_path_factory.mktemp("trained"), generated, request.param)
-    runs.train(config, 1)
-    runs.train(config, 2)
+    train(config, 1)
+    train(config, 2)
     return config
 
 

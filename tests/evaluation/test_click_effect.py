@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from pisam import runs
 from pisam.clicks import simulate_clicks
 from pisam.config import Config
 from pisam.errors import PisamError
@@ -20,6 +19,7 @@ from pisam.evaluation.click_effect import ROUNDS, click_effect
 from pisam.evaluation.click_summary import clicks_table, summarise_clicks
 from pisam.seeding import derive_seed
 from pisam.types import Batch, Clicks, ObjectFeatures, Prediction
+from pisam.verbs.interact import interact
 
 SIDE = 64
 COLUMNS = [
@@ -196,7 +196,7 @@ def test_summary_pools_rows_and_averages_gains_per_image_and_per_seed() -> None:
 
 
 def test_interact_on_a_trained_run(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
-    runs.interact(trained)
+    interact(trained)
     assert "all clicks removed: masks equal" in capsys.readouterr().out
     folder = Path(trained.run_dir)
     summary = json.loads((folder / "interact" / "summary.json").read_text())
@@ -216,5 +216,5 @@ def test_interact_on_a_trained_run(trained: Config, capsys: pytest.CaptureFixtur
 
 def test_without_a_trained_stage_2_it_says_so(untrained: Config) -> None:
     with pytest.raises(PisamError, match=r"needs a trained stage 2.*best\.ckpt"):
-        runs.interact(untrained)
+        interact(untrained)
     assert not (Path(untrained.run_dir) / "interact").exists()

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from pisam import runs
 from pisam.config import Config
 from pisam.errors import PisamError
 from pisam.evaluation.evaluate import evaluate_segmenters, score_logits
@@ -20,6 +19,7 @@ from pisam.evaluation.segmenters import PiSamSegmenter, SamSegmenter, State
 from pisam.metrics.functional import binarise, boundary_iou, iou
 from pisam.metrics.image_scores import METRICS
 from pisam.metrics.protocol import logits_to_original
+from pisam.verbs.evaluate import evaluate
 from small_runs import small_batch, small_model
 
 
@@ -32,7 +32,7 @@ def results(config: Config) -> tuple[list[dict[str, str]], dict[str, Any]]:
 def test_evaluation_equals_the_validation_in_training(
     trained: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs.evaluate(trained)
+    evaluate(trained)
     table = capsys.readouterr().out
     _, ours = results(trained)
     theirs = json.loads((Path(trained.run_dir) / "stage1" / "summary.json").read_text())["best"]
@@ -48,7 +48,7 @@ def test_evaluation_equals_the_validation_in_training(
 
 
 def test_every_image_has_one_row_with_every_score(trained: Config) -> None:
-    runs.evaluate(trained)
+    evaluate(trained)
     rows, summary = results(trained)
     assert list(rows[0]) == ["set", "image", *METRICS]
     assert [row["set"] for row in rows] == ["DIS5K-VD"] * 3 + ["HRSOD-TE"] * 2
@@ -61,14 +61,14 @@ def test_every_image_has_one_row_with_every_score(trained: Config) -> None:
 
 def test_without_a_trained_stage_1_it_says_so(untrained: Config) -> None:
     with pytest.raises(PisamError, match=r"needs a trained stage 1.*run stage 1 first"):
-        runs.evaluate(untrained)
+        evaluate(untrained)
     assert not (Path(untrained.run_dir) / "evaluate").exists()
 
 
 def test_without_a_validation_set_it_says_so(trained: Config) -> None:
     without = replace(trained, data=replace(trained.data, val=[]))
     with pytest.raises(PisamError, match=r"data\.val: no set"):
-        runs.evaluate(without)
+        evaluate(without)
 
 
 def test_scores_are_of_the_logits_at_original_size() -> None:

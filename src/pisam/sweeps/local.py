@@ -14,10 +14,10 @@ from typing import Any
 from pisam.config import to_plain
 from pisam.errors import PisamError
 from pisam.evaluation.rows import Row, text_table, write_csv
-from pisam.runs import essence
 from pisam.sweeps.parameters import Values, draws, grid
 from pisam.sweeps.processes import run_together
 from pisam.sweeps.sweep_file import Sweep, as_arguments
+from pisam.verbs.train import essence
 
 TOLD_TO_GO = 143
 

@@ -1,1 +1,1 @@
-"""Verbs of the command line that need no trainer, one module each."""
+"""What each verb of the command line does, one module each; `pisam.cli` reads their arguments."""

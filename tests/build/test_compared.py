@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pisam.compared_models import compared_models, find_checkpoint, model_facts
+from pisam.build.compared import compared_models, find_checkpoint, model_facts
 from pisam.config import Config, load_config
 from pisam.errors import PisamError
 from pisam.evaluation.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, first_answers

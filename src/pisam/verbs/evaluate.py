@@ -10,10 +10,9 @@ from typing import Any
 from tqdm import tqdm
 
 from pisam import build
-from pisam.compared_models import compared_models, model_facts
+from pisam.build.compared import compared_models, model_facts
 from pisam.config import Config
 from pisam.errors import PisamError
-from pisam.evaluate_options import EvaluateOptions, FolderOptions
 from pisam.evaluation.evaluate import Levels, ScoredImage, evaluate_segmenters
 from pisam.evaluation.prediction_files import save_prediction
 from pisam.evaluation.ranks import gather, own_share
@@ -29,6 +28,7 @@ from pisam.evaluation.results import (
 from pisam.evaluation.segmenters import Segmenter
 from pisam.files import write_json
 from pisam.types import Batch
+from pisam.verbs.evaluate_options import EvaluateOptions, FolderOptions
 
 
 def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pisam import build
+from pisam.build.trained import facts, trained_hq_sam, trained_model
 from pisam.config import Config
 from pisam.config_checks import nearest
 from pisam.errors import PisamError
@@ -21,7 +22,6 @@ from pisam.modeling.hq_sam import HqSam, is_published_hq
 from pisam.modeling.pisam import PiSam, read_identity
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import read_checkpoint
-from pisam.trained import facts, trained_hq_sam, trained_model
 
 KINDS = ("sam", "hq", "pi")
 NAMES = {"sam": "SAM", "hq": "HQ-SAM", "pi": "Pi-SAM"}

@@ -9,7 +9,7 @@ import pytest
 from pisam import build
 from pisam.cli import main
 from pisam.errors import PisamError
-from pisam.verbs.prepare_data import prepare_data
+from pisam.verbs.prepare import prepare_data
 from small_runs import small_config, write_experiment, write_sets
 
 

@@ -16,10 +16,11 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from pisam import cli, runs
+from pisam import cli
 from pisam.config import Config, to_plain
 from pisam.errors import PisamError
 from pisam.modeling.pisam import load_model
+from pisam.verbs.train import print_table, train
 from small_runs import command, logged, small_config, summary, write_experiment, write_sets
 
 OFFLINE = ("logging.mode=offline", "logging.images=3", "logging.project=small-tests")
@@ -38,8 +39,8 @@ def complete(tmp_path_factory: pytest.TempPathFactory, sets: Path) -> Config:
     config = small_config(tmp_path_factory.mktemp("complete"), sets, *OFFLINE)
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("WANDB_MODE", raising=False)
-        runs.train(config, 1)
-        runs.train(config, 2)
+        train(config, 1)
+        train(config, 2)
     return config
 
 
@@ -130,14 +131,14 @@ def test_stage_2_changed_the_interactor_alone(complete: Config) -> None:
 
 def test_complete_stage_is_not_trained_again(complete: Config, capsys: pytest.CaptureFixture[str]) -> None:
     written = checkpoint(complete, 1).stat().st_mtime_ns
-    runs.train(complete, 1)
+    train(complete, 1)
     said = capsys.readouterr().out
     assert "stage 1" in said and "is complete" in said
     assert checkpoint(complete, 1).stat().st_mtime_ns == written
 
 
 def test_table_at_the_end(complete: Config, capsys: pytest.CaptureFixture[str]) -> None:
-    runs.print_table(complete)
+    print_table(complete)
     lines = capsys.readouterr().out.strip().splitlines()
     one, two = (summary(run_dir(complete), number) for number in (1, 2))
     heads = "stage", "IoU", "boundary IoU", "before", "after", "gain", "boundary gain"
@@ -227,7 +228,7 @@ def test_interrupted_run_of_another_configuration_is_refused(
     config, _ = interrupted
     other = small_config(run_dir(config).parent, sets, "stage1.epochs=6", "stage1.lr=0.02")
     with pytest.raises(PisamError, match=r"stage1\.lr=0\.01, now it is 0\.02; choose another run_dir"):
-        runs.train(other, 1)
+        train(other, 1)
 
 
 def test_the_same_command_completes_an_interrupted_run(
@@ -236,7 +237,7 @@ def test_the_same_command_completes_an_interrupted_run(
     config, _ = interrupted
     steps = torch.load(checkpoint(config, 1, "last"), weights_only=True)["global_step"]
     config.trainer.max_time = "00:10:00:00"  # where and how long may change
-    runs.train(config, 1)
+    train(config, 1)
     assert "resuming stage 1" in capsys.readouterr().out
     assert summary(run_dir(config), 1)["steps"] == 24
     last_attempt = [row["step"] for row in logged(run_dir(config), 1) if "train/loss" in row][-(24 - steps) :]
@@ -247,7 +248,7 @@ def test_run_stopped_by_time_is_not_complete(
     tmp_path: Path, sets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = small_config(tmp_path, sets, "trainer.max_time=00:00:00:00", "stage1.epochs=3")
-    runs.train(config, 1)
+    train(config, 1)
     assert "stopped at trainer.max_time" in capsys.readouterr().out
     assert not (run_dir(config) / "stage1" / "summary.json").exists()
 
@@ -349,6 +350,6 @@ def test_attempt_without_a_checkpoint_gives_way_to_another_configuration(tmp_pat
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("name: other\n")
     (folder / "metrics.jsonl").write_text('{"step": 0, "train/loss": 99.0}\n')
-    runs.train(config, 1)
+    train(config, 1)
     assert OmegaConf.load(folder / "config.yaml").name == "small"
     assert [row["step"] for row in logged(run_dir(config), 1) if "train/loss" in row] == [0]

@@ -1,4 +1,4 @@
-"""What the verbs of the command line do."""
+"""`pisam train`: one stage, from its first step or from where it was interrupted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -25,10 +24,7 @@ from pisam.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.config import Config, save_config, to_plain
 from pisam.errors import PisamError
 from pisam.evaluation.rows import text_table
-from pisam.evaluation_run import evaluate as evaluate
-from pisam.evaluation_run import rescore as rescore
-from pisam.files import refuse_unwritable, replacing, sweep_temporaries
-from pisam.interaction_run import interact as interact
+from pisam.files import refuse_unwritable, sweep_temporaries
 from pisam.preflight import checking
 from pisam.run_id import new_run_id
 from pisam.verbs.generate import generate_data
@@ -100,23 +96,6 @@ def train(config: Config, number: int) -> None:
         _say(f"stage {number} stopped at trainer.max_time; the same command continues it")
     if any(callback.agreed for callback in callbacks if isinstance(callback, Preemption)):
         leave_together(trainer, EXIT_CODE)
-
-
-def import_released(checkpoint: Path, out: Path | None = None) -> Path:
-    """Write a released checkpoint as one of ours, beside it unless told where.
-
-    Raises:
-        PisamError: not a released checkpoint, or the file to write exists already.
-    """
-    from pisam.modeling.released import import_released as convert
-
-    target = out or checkpoint.with_name(f"{checkpoint.stem}-pisam.ckpt")
-    if target.exists():
-        raise PisamError(f"import-released: {target} exists already; name another file with out=...")
-    contents = convert(checkpoint)
-    with replacing(target) as temporary:
-        torch.save(contents, temporary)
-    return target
 
 
 def print_table(config: Config) -> None:

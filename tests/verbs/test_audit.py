@@ -12,7 +12,7 @@ from PIL import Image
 
 from pisam import cli
 from pisam.data.audit import Audit, Finding
-from pisam.verbs.audit_data import write_findings
+from pisam.verbs.audit import write_findings
 from small_runs import write_experiment, write_sets
 
 VAL = "data.val=[{name: val, images: val/images, masks: val/masks}]"

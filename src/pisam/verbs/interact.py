@@ -11,7 +11,8 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from pisam import build
-from pisam.compared_models import interacting_models
+from pisam.build.compared import interacting_models
+from pisam.build.trained import checkpoint_facts, facts
 from pisam.config import Config
 from pisam.data.datamodule import PairDataModule
 from pisam.errors import PisamError
@@ -39,7 +40,6 @@ from pisam.evaluation.segmenters import (
 from pisam.files import write_json
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
-from pisam.trained import checkpoint_facts, facts
 from pisam.types import Batch
 
 MUST_EQUAL = ("interact.clicks", "interact.rounds", "clicks.connectivity")  # where clicks are replayed

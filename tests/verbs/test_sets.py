@@ -9,7 +9,7 @@ import pytest
 from audited_sets import write_source
 from pisam import cli
 from pisam.data.known_sets import HQSEG_44K, KNOWN_SETS
-from pisam.verbs.list_sets import list_sets
+from pisam.verbs.sets import list_sets
 
 
 def line_of(name: str, text: str) -> str:

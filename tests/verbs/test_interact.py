@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from pisam import cli, runs
+from pisam import cli
 from pisam.config import Config, load_config
 from pisam.errors import PisamError
+from pisam.verbs.interact import interact
+from pisam.verbs.train import train
 from small_runs import small_config, write_sets
 
 MODELS = ["SAM", "Pi-SAM", "SAM+mask"]
@@ -28,9 +30,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("interact")
     root = write_sets(folder / "sets")
     config = small_config(folder, root, *SHORT, *FEW)
-    runs.train(config, 1)
-    runs.train(config, 2)
-    runs.interact(config)
+    train(config, 1)
+    train(config, 2)
+    interact(config)
     return config
 
 
@@ -92,7 +94,7 @@ def test_replayed_clicks_give_the_same_numbers(measured: Config, tmp_path: Path)
     clicks = folder_of(measured) / "clicks.json"
     other = replace(measured.interact, images=1)
     config = replay(measured, tmp_path, seed=5, interact=other, clicks=replace(measured.clicks, margin=0.5))
-    runs.interact(config, clicks=clicks)
+    interact(config, clicks=clicks)
     for name in NUMBERS[1:]:
         assert (folder_of(config) / name).read_text() == (folder_of(measured) / name).read_text(), name
     assert summary_of(config)["replayed_clicks"] == str(clicks)
@@ -106,7 +108,7 @@ def test_other_clicks_give_other_numbers(measured: Config, tmp_path: Path) -> No
         entry["clicks"] = entry["clicks"][::-1][:1]
     (tmp_path / "clicks.json").write_text(json.dumps(content))
     config = replay(measured, tmp_path)
-    runs.interact(config, clicks=tmp_path / "clicks.json")
+    interact(config, clicks=tmp_path / "clicks.json")
     assert rows_of(config, "per_image.csv") != rows_of(measured, "per_image.csv")
 
 
@@ -114,7 +116,7 @@ def test_fewer_images_than_asked_for_are_never_called_complete(
     measured: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = replay(measured, tmp_path, interact=replace(measured.interact, images=200))
-    runs.interact(config)
+    interact(config)
     part = summary_of(config)["benchmark"]
     assert part["images"] == len({(row["set"], row["image"]) for row in rows_of(config, "per_image.csv")})
     assert (part["images_asked"], part["images"], part["complete"]) == (200, 5, False)
@@ -132,7 +134,7 @@ def test_images_that_cannot_be_clicked_are_named(
     )
     config = replay(measured, tmp_path, clicks=replace(measured.clicks, min_area=areas[-1] + 1))
     with pytest.raises(PisamError, match=r"none of the 5 images of data.val has a common error of at least"):
-        runs.interact(config)
+        interact(config)
     assert not folder_of(config).exists()
     assert "Pi-SAM" not in capsys.readouterr().out
 
@@ -141,7 +143,7 @@ def test_clicks_on_images_that_are_not_here_are_refused_by_name(measured: Config
     others = [row for row in measured.data.val if row["name"] != "val"]
     config = replay(measured, tmp_path, data=replace(measured.data, val=others))
     with pytest.raises(PisamError, match=r"of its 4 images are not in data.val: val/\d"):
-        runs.interact(config, clicks=folder_of(measured) / "clicks.json")
+        interact(config, clicks=folder_of(measured) / "clicks.json")
     assert not folder_of(config).exists()
 
 
@@ -166,9 +168,9 @@ def test_hq_sam_takes_part_where_one_is_given(
     folder = Path(measured.run_dir).parent
     hq_run = tmp_path / "hq"
     hq = load_config(folder / "small.yaml", ["model.decoder=hq", *SHORT, f"run_dir={hq_run}", *FEW])
-    runs.train(hq, 1)
+    train(hq, 1)
     config = replay(measured, tmp_path)
-    runs.interact(config, checkpoints=[hq_run])
+    interact(config, checkpoints=[hq_run])
     summary = summary_of(config)
     assert summary["benchmark"]["common_error_of"] == ["SAM", "HQ-SAM", "Pi-SAM"]
     assert list(summary["benchmark"]["models"]) == ["SAM", "HQ-SAM", "Pi-SAM", "SAM+mask", "HQ-SAM+mask"]
@@ -181,9 +183,7 @@ def test_hq_sam_takes_part_where_one_is_given(
     assert both and all(with_hq[image] <= without[image] for image in both)
     # Pi-SAM of another run, by its folder: the same weights, the same numbers.
     written = (folder_of(config) / "per_image.csv").read_text()
-    runs.interact(
-        replace(config, run_dir=str(tmp_path / "empty")), checkpoints=[hq_run, Path(config.run_dir)]
-    )
+    interact(replace(config, run_dir=str(tmp_path / "empty")), checkpoints=[hq_run, Path(config.run_dir)])
     assert (tmp_path / "empty" / "interact" / "per_image.csv").read_text() == written
 
 
@@ -197,4 +197,4 @@ def test_models_that_cannot_take_part_are_refused_by_name(measured: Config, tmp_
         (measured, [stage1, stage1], "a second model of decoder pi"),
     ):
         with pytest.raises(PisamError, match=message):
-            runs.interact(config, checkpoints=checkpoints)
+            interact(config, checkpoints=checkpoints)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pisam.errors import PisamError
-from pisam.evaluate_options import evaluate_options, folder_options, is_folder_evaluation
+from pisam.verbs.evaluate_options import evaluate_options, folder_options, is_folder_evaluation
 
 
 def test_models_and_checkpoints_may_be_one_or_several() -> None:
