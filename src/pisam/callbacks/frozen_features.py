@@ -37,9 +37,7 @@ class FrozenFeatures:
             prompts = None if batch.prompts is None else batch.prompts.select([index])
             objects, prediction = compute(batch.image[[index]], batch.box[[index]], prompts)
             fields = (objects.enhanced, objects.token, prediction.low_res, prediction.high_res)
-            self._kept[key] = tuple(value[0].to("cpu", copy=True) for value in fields)
+            self._kept[key] = tuple(value.to("cpu", copy=True) for value in fields)
         columns = zip(*(self._kept[key] for key in keys), strict=True)
-        enhanced, token, low_res, high_res = (
-            torch.stack(column).to(batch.image.device) for column in columns
-        )
+        enhanced, token, low_res, high_res = (torch.cat(column).to(batch.image.device) for column in columns)
         return ObjectFeatures(enhanced, token), Prediction(low_res, high_res)
