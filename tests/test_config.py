@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from pisam.config import KINDS, Config, load_config, save_config, to_plain, training_sources
+from pisam.config import (
+    KINDS,
+    OPTIONAL_SECTIONS,
+    Config,
+    PromptsConfig,
+    load_config,
+    save_config,
+    to_plain,
+    training_prompts,
+    training_sources,
+)
 from pisam.errors import PisamError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +75,17 @@ def test_training_sources_of_a_stage_replace_those_of_the_data(experiment: Path)
     assert training_sources(config, 2) == ["HRSOD-TR"]
 
 
+def test_prompts_of_stage_2_replace_those_of_the_data(experiment: Path, tmp_path: Path) -> None:
+    arguments = ["data.prompts.noisy_mask=1", "stage2.prompts.points=2", "stage2.prompts.max_points=3"]
+    config = load_config(experiment, arguments)
+    assert training_prompts(config, 1) == PromptsConfig(noisy_mask=1)
+    assert training_prompts(config, 2) == PromptsConfig(points=2, max_points=3)
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    without = load_config(experiment, [*arguments, "stage2.prompts=null"])
+    assert training_prompts(without, 2) == PromptsConfig(noisy_mask=1)
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiment_loads_and_survives_a_round_trip(name: str, tmp_path: Path) -> None:
     config = load_config(name, ["stage2.from=runs/a=b", 'trainer.max_time="1:00:00:00"', "stage1.lr=1e-10"])
@@ -107,7 +128,7 @@ def test_every_field_type_has_a_name_for_error_messages() -> None:
         nested = [leaf_types(value) for value in values.values() if is_dataclass(value)]
         return {str(f.type) for f, value in values.items() if not is_dataclass(value)}.union(*nested)
 
-    assert leaf_types(Config()) == set(KINDS)
+    assert leaf_types(Config()) - OPTIONAL_SECTIONS.keys() == set(KINDS)
 
 
 BAD_ARGUMENTS = [
@@ -136,6 +157,15 @@ BAD_ARGUMENTS = [
     ("stage1.epochs=1.5", "stage1.epochs: got 1.5, expected a whole number"),
     ("stage1.epochs=0", "stage1.epochs: got 0, expected a number >= 1"),
     ("stage1.max_steps=0", "stage1.max_steps: got 0, expected a positive number, or -1"),
+    ("stage2.prompts=3", "stage2.prompts: got 3, expected keys below it such as stage2.prompts.box"),
+    ("stage2.prompts.point=1", "unknown key stage2.prompts.point; did you mean stage2.prompts.points?"),
+    ("stage2.prompts.points=-1", "stage2.prompts.points: got -1.0, expected a number >= 0"),
+    ("stage2.prompts.max_points=0", "stage2.prompts.max_points: got 0, expected a number >= 1"),
+    (
+        "stage2.prompts={box: 0}",
+        "stage2.prompts: got {'box': 0.0.*expected a positive number for at least one",
+    ),
+    ("data.prompts.box=0", "data.prompts: got {'box': 0.0.*expected a positive number for at least one kind"),
     ("stage2.views=-1", "stage2.views: got -1, expected a number >= 0"),
     ("data.flip=maybe", "data.flip: got 'maybe', expected true or false"),
     ("data.train=DIS5K-TR", "data.train: got 'DIS5K-TR', expected a list of sets"),

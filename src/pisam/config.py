@@ -74,6 +74,7 @@ class InteractorStageConfig(StageConfig):
     # In YAML `from`: a stage-1 run, checkpoint or imported released file (default: this run's stage1)
     from_: str | None = None
     views: int = 0  # > 0: that many augmented views per image, frozen features cached in memory
+    prompts: PromptsConfig | None = None  # in place of data.prompts: worse masks have more to repair
 
 
 @dataclass
@@ -155,6 +156,10 @@ KINDS = {
 }
 
 
+# Sections that may be left out as a whole.
+OPTIONAL_SECTIONS = {"PromptsConfig | None": PromptsConfig}
+
+
 def load_config(experiment: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Defaults, the experiment's file and `key=value` arguments merged into one checked `Config`.
 
@@ -178,7 +183,8 @@ def load_config(experiment: str | Path, overrides: Iterable[str] = ()) -> Config
     assert isinstance(config, Config)
     _fill_in(config, file)
     for key, value, expected in wrong_values(to_plain(config)):
-        raise PisamError(f"{origin.get(key, file)}: {key}: got {value!r}, expected {expected}")
+        set_by = [source for known, source in origin.items() if known == key or known.startswith(f"{key}.")]
+        raise PisamError(f"{set_by[-1] if set_by else file}: {key}: got {value!r}, expected {expected}")
     return config
 
 
@@ -186,6 +192,12 @@ def training_sources(config: Config, stage: int) -> list[Any]:
     """The rows that stage 1 or 2 trains on: `stageN.train` where it is given, else `data.train`."""
     own = (config.stage1 if stage == 1 else config.stage2).train
     return config.data.train if own is None else own
+
+
+def training_prompts(config: Config, stage: int) -> PromptsConfig:
+    """The prompts that stage 1 or 2 trains with: `stage2.prompts` where it is given, else `data.prompts`."""
+    own = config.stage2.prompts if stage == 2 else None
+    return own or config.data.prompts
 
 
 def to_plain(config: Config) -> dict[str, Any]:
@@ -280,6 +292,8 @@ def _checked_keys(source: str, layer: dict[str, Any], section: Any = None, prefi
             siblings = [prefix + sibling for sibling in known]
             raise PisamError(f"{source}: unknown key {key}{_nearest_key(key, siblings)}")
         default = getattr(section, known[name].name)
+        if (optional := OPTIONAL_SECTIONS.get(str(known[name].type))) and value is not None:
+            default = optional()
         if not is_dataclass(default):
             yield key
             schema = OmegaConf.structured(type(section))

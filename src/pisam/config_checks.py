@@ -27,12 +27,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "data.batch_size": (1, math.inf),
     "data.workers": (0, math.inf),
     "data.min_instance": (1, math.inf),
-    "data.prompts.box": (0, math.inf),
-    "data.prompts.jittered_box": (0, math.inf),
-    "data.prompts.points": (0, math.inf),
-    "data.prompts.noisy_mask": (0, math.inf),
-    "data.prompts.max_points": (1, math.inf),
-    "data.prompts.box_noise": (0, math.inf),
     "stage1.epochs": (1, math.inf),
     "stage2.epochs": (1, math.inf),
     "stage1.accumulate": (1, math.inf),
@@ -56,6 +50,7 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 
 PROMPT_KINDS = ("box", "jittered_box", "points", "noisy_mask")
+LOWEST_OF_PROMPTS = {**dict.fromkeys(PROMPT_KINDS, 0), "max_points": 1, "box_noise": 0}
 
 WrongValue = tuple[str, Any, str]
 
@@ -69,6 +64,8 @@ def wrong_values(config: dict[str, Any]) -> Iterator[WrongValue]:
     yield from _wrong_choices(config)
     yield from _wrong_numbers(config)
     yield from _wrong_shapes(config)
+    for key in ("data.prompts", "stage2.prompts"):
+        yield from _wrong_prompts(key, _value(config, key))
     # What a row holds is checked by pisam.data.sources, which reads it.
     for key in ("data.train", "data.val", "data.test", "stage1.train", "stage2.train"):
         for row in _value(config, key) or []:
@@ -133,9 +130,6 @@ def _wrong_shapes(config: dict[str, Any]) -> Iterator[WrongValue]:
             yield "data.photometric", step, "the name of a transform, or {NAME: {argument: value}}"
         elif isinstance(step, dict) and not isinstance(next(iter(step.values())), dict):
             yield "data.photometric", step, "arguments below the name, {NAME: {argument: value}}"
-    shares = {kind: config["data"]["prompts"][kind] for kind in PROMPT_KINDS}
-    if not any(shares.values()):
-        yield "data.prompts", shares, "a positive number for at least one kind"
     devices = config["trainer"]["devices"]
     counted = type(devices) is int and (devices > 0 or devices == -1)
     listed = isinstance(devices, list) and all(type(index) is int and index >= 0 for index in devices)
@@ -145,3 +139,13 @@ def _wrong_shapes(config: dict[str, Any]) -> Iterator[WrongValue]:
     # YAML 1.1 reads an unquoted 1:00:00:00 as one base-60 number.
     if max_time is not None and not re.fullmatch(r"\d+(:\d\d){3}", max_time):
         yield "trainer.max_time", max_time, '"DD:HH:MM:SS" in quotes'
+
+
+def _wrong_prompts(key: str, prompts: dict[str, Any] | None) -> Iterator[WrongValue]:
+    if prompts is None:
+        return
+    for name, lowest in LOWEST_OF_PROMPTS.items():
+        if not lowest <= prompts[name] < math.inf:
+            yield f"{key}.{name}", prompts[name], f"a number >= {lowest}"
+    if not any(prompts[kind] for kind in PROMPT_KINDS):
+        yield key, {kind: prompts[kind] for kind in PROMPT_KINDS}, "a positive number for at least one kind"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pisam.config import Config, training_sources
+from pisam.config import Config, training_prompts, training_sources
 from pisam.data.datamodule import PairDataModule
 from pisam.data.prompts import PromptMix
 
@@ -24,6 +24,6 @@ def build_data(config: Config, number: int) -> PairDataModule:
         prepared=config.data.prepared,
         instances=config.data.min_instance if config.data.instances == "components" else None,
         photometric=config.data.photometric,
-        prompts=PromptMix(**asdict(config.data.prompts)),
+        prompts=PromptMix(**asdict(training_prompts(config, number))),
         seed=config.seed,
     )
