@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from known_answers import MASK, Paints, batch_of, rectangle
 
 from pisam.errors import PisamError
@@ -12,6 +14,7 @@ from pisam.evaluation.click_curves import Stopwatch
 from pisam.evaluation.common_error import ClickedImage
 from pisam.evaluation.interaction_benchmark import SCORES, BenchmarkRows, BenchmarkSettings, benchmark
 from pisam.evaluation.rows import Row
+from pisam.metrics.functional import iou
 from pisam.metrics.image_scores import all_scores
 from pisam.types import Clicks
 
@@ -38,6 +41,21 @@ def disc_area(segmenter: Paints) -> int:
 
 def one_click() -> Clicks:
     return replace(IMAGE, clicks=CLICKS[:1]).as_clicks()
+
+
+def test_kept_masks_are_those_that_were_scored() -> None:
+    kept = {}
+
+    def keep(model: str, when: str, set_name: str, image: str, mask: np.ndarray) -> None:
+        kept[model, when, set_name, image] = mask
+
+    segmenters = [Paints("a", LACKING), Paints("b", MASK)]
+    rows = benchmark(segmenters, [batch_of(MASK)], [IMAGE], SETTINGS, keep).images
+    assert list(kept) == [(name, when, "set", "image") for name in "ab" for when in ("before", "after")]
+    for row in rows:
+        for when in ("before", "after"):
+            mask = torch.from_numpy(kept[str(row["model"]), when, "set", "image"])
+            assert row[f"iou_{when}"] == pytest.approx(float(iou(mask, MASK[0, 0])))
 
 
 def test_before_and_after_the_first_clicks() -> None:

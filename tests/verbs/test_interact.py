@@ -13,7 +13,10 @@ import pytest
 
 from pisam import cli
 from pisam.config import Config, load_config
+from pisam.data.reading import read_mask
 from pisam.errors import PisamError
+from pisam.evaluation.prediction_files import read_prediction
+from pisam.metrics.image_scores import all_scores
 from pisam.verbs.interact import interact
 from pisam.verbs.train import train
 from small_runs import small_config, write_sets
@@ -60,6 +63,18 @@ def test_every_model_has_a_row_for_each_of_the_images_with_the_largest_common_er
     assert any(float(row["iou_gain"]) for row in rows if row["model"] == "Pi-SAM")
     assert len(rows_of(measured, "per_image_curves.csv")) == 4 * 3 * 2 * 4  # 0, 1, 2, 3 clicks
     assert len(rows_of(measured, "own_errors.csv")) == 5 * 3
+
+
+def test_masks_before_and_after_are_kept_of_every_row(measured: Config) -> None:
+    rows = rows_of(measured, "per_image.csv")
+    root = Path(measured.data.root or "")
+    for row in rows:
+        true = read_mask(root / row["set"] / "masks" / f"{row['image']}.png")
+        for when in ("before", "after"):
+            path = folder_of(measured) / "masks" / row["model"] / when / row["set"] / f"{row['image']}.png"
+            scores = all_scores(read_prediction(path), true, ["iou"])
+            assert scores["iou"] == pytest.approx(float(row[f"iou_{when}"]), abs=1e-6)
+    assert len(list((folder_of(measured) / "masks").rglob("*.png"))) == 2 * len(rows)
 
 
 def test_summary_says_whose_errors_how_many_images_and_what_was_measured(measured: Config) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -30,6 +32,7 @@ from pisam.evaluation.click_curves import (
     single_shot,
 )
 from pisam.evaluation.common_error import ClickedImage, mask_at_original
+from pisam.evaluation.interaction_masks import When
 from pisam.evaluation.rows import Row
 from pisam.evaluation.segmenters import Segmenter, State, first_answers
 from pisam.metrics.functional import boundary_iou, iou
@@ -40,6 +43,7 @@ from pisam.seeding import derive_seed
 from pisam.types import Batch, Clicks
 
 SCORES = ("iou", "biou", "max_f", "mae", "hce")
+Keep = Callable[[str, When, str, str, npt.NDArray[np.bool_]], None]
 NOISE = 0.2  # share of the clicks that is spoilt in the control `noisy`
 
 
@@ -88,6 +92,7 @@ def benchmark(
     batches: Iterable[Batch],
     images: Iterable[ClickedImage],
     settings: BenchmarkSettings,
+    keep: Keep | None = None,
 ) -> BenchmarkRows:
     """Give each model the same clicks and compare its masks before and after, at original size.
 
@@ -96,6 +101,8 @@ def benchmark(
         batches: of one validation sample each, on the models' device.
         images: the clicks on each of them, in the same order.
         settings: see there.
+        keep: called with (model, "before" or "after", set, image, mask bool (H, W)) of each first and
+            repaired answer.
 
     Returns:
         Rows per image: `model`, `set`, `image`, `common_area`, `clicks` (given); `before`, `after`, `gain` of
@@ -123,7 +130,7 @@ def benchmark(
             measured.curves += [heading | point for point in curves if point["clicks"] in _shown(settings)]
             ious = [float(p["iou"]) for p in curves if p["protocol"] == "iterative"]
             row = heading | {"common_area": image.common_area}
-            row |= _before_and_after(segmenter, first, clicks, mask, image, settings)
+            row |= _before_and_after(segmenter, first, clicks, mask, image, settings, keep)
             for target in TARGETS:
                 row[f"noc_{target}"], failed = number_of_clicks(ious, target / 100)
                 row[f"nof_{target}"] = int(failed)
@@ -191,6 +198,7 @@ def _before_and_after(
     mask: Tensor,
     image: ClickedImage,
     settings: BenchmarkSettings,
+    keep: Keep | None,
 ) -> Row:
     size, side = mask.shape, first.logits.shape[-1]
     seed = derive_seed(settings.seed, "controls", image.set, image.image)
@@ -213,6 +221,9 @@ def _before_and_after(
         start, end = old[score], new[score]
         row |= {f"{score}_before": start, f"{score}_after": end, f"{score}_gain": end - start}
     before, after = mask_at_original(first, mask), mask_at_original(repaired, mask)
+    if keep is not None:
+        keep(segmenter.name, "before", image.set, image.image, before.cpu().numpy())
+        keep(segmenter.name, "after", image.set, image.image, after.cpu().numpy())
     away = ~near_clicks(given.points[0], size, NEAR)
     iou_before = float(iou(before, mask))
     return row | {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pisam.evaluation.click_file import ClickFile, read_clicks, refuse_other_set
 from pisam.evaluation.click_summary import clicks_table, summarise_clicks
 from pisam.evaluation.common_error import ClickedImage, Selection, click_common_errors, select_images
 from pisam.evaluation.interaction_benchmark import NOISE, BenchmarkRows, BenchmarkSettings, benchmark
+from pisam.evaluation.interaction_masks import save_mask
 from pisam.evaluation.interaction_tables import (
     benchmark_table,
     curves_table,
@@ -76,7 +78,8 @@ def interact(config: Config, *, clicks: Path | None = None, checkpoints: Sequenc
 
     First each straight-forward mask of Pi-SAM is clicked on its own errors (`click_effect`); then Pi-SAM and
     the baselines get the same clicks on their common errors (`benchmark`). Writes below `RUN_DIR/interact`:
-    `own_errors.csv`, `per_image.csv`, `per_image_curves.csv`, `curves.csv`, `clicks.json`, `summary.json`.
+    `own_errors.csv`, `per_image.csv`, `per_image_curves.csv`, `curves.csv`, `clicks.json`, `summary.json`, and
+    the masks of the benchmark as `masks/MODEL/{before,after}/SET/IMAGE.png`.
 
     Args:
         config: of a run with a trained stage 2.
@@ -126,6 +129,10 @@ def interact(config: Config, *, clicks: Path | None = None, checkpoints: Sequenc
             "replayed_clicks": None if clicks is None else str(clicks),
         }
         _write(run, head, own_rows, equal, file, selection, measured)
+
+
+def _folder(config: Config) -> Path:
+    return Path(config.run_dir) / "interact"
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -200,6 +207,7 @@ def _measure(run: _Run, segmenters: Sequence[Segmenter], file: ClickFile) -> Ben
             connectivity=config.clicks.connectivity,
             seed=file.seed,
         ),
+        keep=partial(save_mask, _folder(config) / "masks"),
     )
     order = [(image.set, image.image) for image in file.images]
     everyone = BenchmarkRows(
@@ -240,7 +248,7 @@ def _write(
             "models": models,
         },
     }
-    folder = Path(config.run_dir) / "interact"
+    folder = _folder(config)
     write_csv(own_rows, folder / "own_errors.csv")
     write_csv(measured.images, folder / "per_image.csv")
     write_csv(measured.curves, folder / "per_image_curves.csv")
