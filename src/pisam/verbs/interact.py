@@ -78,8 +78,8 @@ def interact(config: Config, *, clicks: Path | None = None, checkpoints: Sequenc
 
     First each straight-forward mask of Pi-SAM is clicked on its own errors (`click_effect`); then Pi-SAM and
     the baselines get the same clicks on their common errors (`benchmark`). Writes below `RUN_DIR/interact`:
-    `own_errors.csv`, `per_image.csv`, `per_image_curves.csv`, `curves.csv`, `clicks.json`, `summary.json`, and
-    the masks of the benchmark as `masks/MODEL/{before,after}/SET/IMAGE.png`.
+    `own_errors.csv`, `per_image.csv`, `per_image_curves.csv`, `curves.csv`, `clicks.json`, `summary.json`;
+    the masks of the benchmark are `masks/MODEL/{before,after}/SET/IMAGE.png`.
 
     Args:
         config: of a run with a trained stage 2.
