@@ -21,6 +21,7 @@ from pisam.modeling.pisam import build_model
 from pisam.types import Batch
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
+HARD_TIMEOUT = 600  # seconds for a process that takes ten to thirty where nothing else runs
 SETS = {"a": 6, "b": 2, "val": 3, "other": 2}
 
 EXPERIMENT = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import pytest
 from pisam.config import Config
 from pisam.verbs.train import train
 from small_runs import logged, small_config, summary, write_sets
+from wandb_stub import KEY
 
-KEY = "5d0c0ffee5d0c0ffee5d0c0ffee5d0c0ffee5d0c"  # as long as a real one
 OPTIONS = (
     "logging.mode=offline",
     "logging.images=3",
@@ -29,10 +30,12 @@ Record = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """Both stages, with an API key in the environment."""
+    """Both stages in a folder whose code was changed, with an API key in the environment."""
     folder = tmp_path_factory.mktemp("dashboard")
     config = small_config(folder, write_sets(folder / "sets"), *OPTIONS)
+    changed_repository(folder / "code")
     with pytest.MonkeyPatch.context() as environment:
+        environment.chdir(folder / "code")
         environment.setenv("WANDB_API_KEY", KEY)
         environment.setenv("WANDB_MODE", "")
         environment.delenv("WANDB_DATA_DIR", raising=False)
@@ -41,11 +44,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return config
 
 
+def changed_repository(folder: Path) -> None:
+    """One line that is committed, and another now."""
+    folder.mkdir()
+    identity = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    (folder / "code.py").write_text("lr = 1\n")
+    for arguments in (("init", "-q"), ("add", "code.py"), (*identity, "commit", "-q", "-m", "code")):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    (folder / "code.py").write_text(f"lr = 2  # {KEY}\n")
+
+
+def offline_run(config: Config, number: int) -> Path:
+    (folder,) = (Path(config.run_dir) / f"stage{number}" / "wandb").glob("offline-run-*")
+    return folder
+
+
+@cache
+def inspected(folder: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", *options, "--json", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def records(config: Config, number: int, kind: str) -> list[Record]:
     """Of one kind, in the order they were written."""
-    (folder,) = (Path(config.run_dir) / f"stage{number}" / "wandb").glob("offline-run-*")
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = inspected(offline_run(config, number)).splitlines()
     return [record[kind] for line in lines if (record := json.loads(line))["type"] == kind]
 
 
@@ -85,6 +107,17 @@ def test_metrics_have_their_axis_and_their_best_value(run: Config) -> None:
         assert defined[name]["summary"] == {best: True}
 
 
+def test_summary_holds_the_best_values(run: Config) -> None:
+    told = json.loads(inspected(offline_run(run, 2), "--summary"))["summary"]
+    rows = logged(Path(run.run_dir), 2)
+    for name, best in (("val/iou_after", max), ("val/other/biou_gain", max), ("train/loss", min)):
+        expected = best(row[name] for row in rows if name in row)
+        assert told[name] == {best.__name__: pytest.approx(expected)}
+    assert told["perf/step_ms"]["mean"] > 0
+    for name, value in summary(Path(run.run_dir), 2)["best"].items():
+        assert told[f"best/{name}"] == pytest.approx(value)
+
+
 def test_runs_of_both_stages_share_a_group_and_differ_in_tags(run: Config) -> None:
     for number in (1, 2):
         (described,) = records(run, number, "run")
@@ -103,11 +136,17 @@ def test_config_holds_the_keys_of_the_run_and_its_environment(run: Config) -> No
     assert config["environment"]["packages"]["torch"]
 
 
+def test_changes_to_the_code_are_kept_without_the_key(run: Config) -> None:
+    diff = (offline_run(run, 1) / "files" / "git.diff").read_text()
+    assert "-lr = 1\n+lr = 2  # <WANDB_API_KEY>\n" in diff
+    saved = [file["path"] for record in records(run, 1, "files") for file in record["files"]]
+    assert "git.diff" in saved, "it is uploaded too"
+
+
 @pytest.mark.parametrize(("number", "columns"), [(1, ["iou", "biou"]), (2, ["iou_before", "iou_gain"])])
 def test_table_has_a_row_per_image(run: Config, number: int, columns: list[str]) -> None:
     (row, *_) = [row for row in history(run, number) if "val/images._type" in row]
-    (folder,) = (Path(run.run_dir) / f"stage{number}" / "wandb").glob("offline-run-*")
-    table = json.loads((folder / "files" / row["val/images.path"]).read_text())
+    table = json.loads((offline_run(run, number) / "files" / row["val/images.path"]).read_text())
     assert table["columns"][:2] == ["set", "image"] and set(columns) <= set(table["columns"])
     assert [tuple(cells[:2]) for cells in table["data"]] == [
         ("val", "0"), ("val", "1"), ("val", "2"), ("other", "0"), ("other", "1"),
@@ -126,9 +165,11 @@ def test_histogram_of_gains(run: Config) -> None:
 
 
 def test_panels_show_the_same_samples_after_every_validation(run: Config) -> None:
-    captions = [row["panels.captions"] for row in history(run, 2) if "panels.captions" in row]
-    assert captions == [["val-0", "val-1", "other-0"]] * 2
-    (row, *_) = [row for row in history(run, 2) if "panels.captions" in row]
+    panels = [row for row in history(run, 2) if "panels.captions" in row]
+    assert [row["panels.captions"] for row in panels] == [["val-0", "val-1", "other-0"]] * 2
+    scores = [row for row in history(run, 2) if "val/iou_after" in row]
+    assert [r["trainer/global_step"] for r in panels] == [r["trainer/global_step"] for r in scores]
+    (row, *_) = panels
     assert row["panels.format"] == "jpg" and row["panels.width"] == 64
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import wandb
 from lightning.pytorch import Callback, Trainer
 
 from pisam import build
@@ -264,7 +265,7 @@ def test_resumed_run_keeps_its_wandb_run(tmp_path: Path, sets: Path, monkeypatch
     config = small_config(tmp_path, sets, "stage1.epochs=1", "logging.mode=offline", "trainer.save_seconds=0")
     with pytest.raises(Killed):
         train_with(config, 1, Die("on_before_backward", 2))
-    build.finish_logging(config)  # what the end of a process does
+    wandb.finish()  # what the end of a process does
     train(config, 1)
     folder = Path(config.run_dir) / "stage1"
     runs_of_both = {path.name.rpartition("-")[2] for path in (folder / "wandb").glob("offline-run-*")}

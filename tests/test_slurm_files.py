@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from pisam.config import load_config
-from small_runs import logged, summary, write_experiment, write_sets
+from small_runs import HARD_TIMEOUT, command, logged, summary, write_experiment, write_sets
+from small_sweeps import write_sweep
+from wandb_stub import own_place, wandb_stub
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "experiments" / "slurm"
@@ -58,55 +60,97 @@ def test_no_path_of_a_machine(file: Path) -> None:
     assert not re.search(r"(?<![\w.$}])/(home|data|scratch|work|mnt|weights)\b", "\n".join(code))
 
 
-@pytest.mark.slow
-def test_warned_job_saves_is_queued_again_and_completes_both_stages(tmp_path: Path) -> None:
-    """`srun` stands in as the command itself, one task; `scontrol` notes what it was asked."""
-    tools = tmp_path / "bin"
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A job of one task: `srun` stands in as the command itself; `scontrol` notes what it was asked here."""
+    tools, asked = tmp_path / "bin", tmp_path / "scontrol.log"
     tools.mkdir()
-    for name, body in (
-        ("srun", 'shift\nexec "$@"\n'),
-        ("scontrol", f'echo "$@" >> {tmp_path / "scontrol.log"}\n'),
-    ):
+    for name, body in (("srun", 'shift\nexec "$@"\n'), ("scontrol", f'echo "$@" >> {asked}\n')):
         (tools / name).write_text(f"#!/bin/sh\n{body}")
         (tools / name).chmod(0o755)
-    experiment, run = write_experiment(tmp_path, write_sets(tmp_path / "sets")), tmp_path / "run"
-    slurm = {"JOB_ID": "71", "JOB_NAME": "pisam", "NTASKS": "1", "NTASKS_PER_NODE": "1", "NNODES": "1"}
-    slurm |= {"CPUS_PER_TASK": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
-    environment = {
-        **os.environ,
-        **{f"SLURM_{name}": value for name, value in slurm.items()},
-        "PATH": f"{tools}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT / "src"),
-        "PISAM_PYTHON": sys.executable,
-        "MASTER_ADDR": "127.0.0.1",
-        "OMP_NUM_THREADS": "1",
-    }
-    job = ["bash", str(FOLDER / "one_node.sbatch"), str(experiment), f"run_dir={run}", "stage1.epochs=20"]
-    job += ["stage2.max_steps=1", "stage1.val_every=20"]
+    variables = {"JOB_ID": "71", "JOB_NAME": "pisam", "NTASKS": "1", "NTASKS_PER_NODE": "1", "NNODES": "1"}
+    variables |= {"CPUS_PER_TASK": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    monkeypatch.setenv("PISAM_PYTHON", sys.executable)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return asked
 
-    def start() -> subprocess.Popen[str]:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.Popen(job, cwd=ROOT, env=environment, text=True, **pipes)  # type: ignore[call-overload]
 
-    first = start()
-    while not ((run / "stage1" / "metrics.jsonl").exists() and len(logged(run, 1)) > 6):
+def start(name: str, *arguments: str, folder: Path = ROOT) -> subprocess.Popen[str]:
+    """The job's script in a folder that looks like the root of the repository."""
+    job = ["bash", str(FOLDER / name), *arguments]
+    return subprocess.Popen(job, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def warn(job: subprocess.Popen[str], rows: Path) -> str:
+    """SLURM's warning after a few steps; what the job wrote until its end."""
+    while not (rows.exists() and len(rows.read_text().splitlines()) > 6):
         try:
-            output, _ = first.communicate(timeout=0.05)
+            output, _ = job.communicate(timeout=0.05)
         except subprocess.TimeoutExpired:
             continue
         raise AssertionError(output[-3000:])
-    first.send_signal(signal.SIGUSR1)
-    output, _ = first.communicate(timeout=280)
-    assert first.returncode == 0, output[-3000:]
-    assert (tmp_path / "scontrol.log").read_text() == "requeue 71\n"
+    job.send_signal(signal.SIGUSR1)
+    return end(job)
+
+
+def end(job: subprocess.Popen[str]) -> str:
+    output, _ = job.communicate(timeout=HARD_TIMEOUT)
+    assert job.returncode == 0, output[-3000:]
+    return output
+
+
+def steps(run: Path) -> list[float]:
+    return [row["step"] for row in logged(run, 1) if "train/loss" in row]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * HARD_TIMEOUT)
+def test_warned_job_saves_is_queued_again_and_completes_both_stages(tmp_path: Path, slurm: Path) -> None:
+    experiment, run = write_experiment(tmp_path, write_sets(tmp_path / "sets")), tmp_path / "run"
+    job = ["one_node.sbatch", str(experiment), f"run_dir={run}", "stage1.epochs=20", "stage1.val_every=20"]
+    warn(start(*job, "stage2.max_steps=1"), run / "stage1" / "metrics.jsonl")
+    assert slurm.read_text() == "requeue 71\n"
     assert (run / "stage1" / "checkpoints" / "last.ckpt").is_file()
     assert not (run / "stage1" / "summary.json").exists() and not (run / "stage2").exists()
 
-    again = start()
-    output, _ = again.communicate(timeout=280)
-    assert again.returncode == 0, output[-3000:]
+    output = end(start(*job, "stage2.max_steps=1"))
     assert "resuming stage 1" in output
     assert summary(run, 1)["steps"] == 80 and summary(run, 2)["steps"] == 1
-    losses = [row["step"] for row in logged(run, 1) if "train/loss" in row]
-    assert losses == list(range(80))
-    assert (tmp_path / "scontrol.log").read_text() == "requeue 71\n", "a complete job stays away"
+    assert steps(run) == list(range(80))
+    assert slurm.read_text() == "requeue 71\n", "a complete job stays away"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * HARD_TIMEOUT)
+def test_warned_task_of_a_sweep_goes_on_with_its_trial(
+    tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B gives a trial that was preempted to the next agent that asks."""
+    own_place(monkeypatch, tmp_path)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    experiment = write_experiment(tmp_path, write_sets(tmp_path / "sets"))
+    fixed = ["stage1.epochs=20", "stage1.val_every=20", "logging.mode=online"]
+    file = write_sweep(tmp_path, experiment, overrides=fixed)
+    trial = tmp_path / "runs" / "sweeps" / "small" / "trial1"
+    with wandb_stub() as server:
+        server.announce(monkeypatch)
+        registered = command("sweep", str(file), "agents=0", cwd=tmp_path)
+        output, error = registered.communicate(timeout=HARD_TIMEOUT)
+        assert registered.returncode == 0, error[-3000:]
+        task = ["sweep_array.sbatch", re.findall(r"^sweep (\S+)$", output, flags=re.MULTILINE)[0]]
+        warn(start(*task, folder=tmp_path), trial / "stage1" / "metrics.jsonl")
+        assert slurm.read_text() == "requeue 71\n"
+        assert not (trial / "stage1" / "summary.json").exists()
+        end(start(*task, folder=tmp_path))
+        seen = server.seen()
+    assert seen.exits == {"trial1": [143, 0]}
+    assert [path.name for path in trial.parent.iterdir() if path.is_dir()] == ["trial1"]
+    assert summary(trial, 1)["steps"] == 80
+    assert steps(trial) == list(range(80))
+    shown = [row["trainer/global_step"] for row in seen.rows("trial1") if "train/loss" in row]
+    assert shown == list(range(80)), "W&B shows each step once too"

@@ -7,14 +7,19 @@ FOLDER/weights-RANK.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
+from torch.distributed import distributed_c10d
 
 from pisam import build, cli
+from pisam.build import stage
 from pisam.config import Config
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_weights import hash_tensors
@@ -48,8 +53,30 @@ class Fails(DecoderStage):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.global_step == 2:
+            note_the_time()
             raise RuntimeError("what really went wrong")
         return super().training_step(batch, batch_idx)
+
+
+class FallsSilent(DecoderStage):
+    """Stops in the third step, and hears no signal but SIGKILL."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if self.global_step == 2:
+            note_the_time()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return super().training_step(batch, batch_idx)
+
+
+class ShortTimeout(Callback):
+    """`trainer.timeout` holds for the start too, where a rank may be long in coming."""
+
+    def on_train_start(self, *args: Any) -> None:
+        distributed_c10d._set_pg_timeout(timedelta(seconds=20))
+
+
+def note_the_time() -> None:
+    Path(sys.argv[2], "since").write_text(str(time.time()))
 
 
 def another_network(config: Config) -> PiSam:
@@ -63,13 +90,16 @@ def another_network(config: Config) -> PiSam:
 if __name__ == "__main__":
     case, folder, *arguments = sys.argv[1:]
     build_callbacks, build_network = build.build_callbacks, build.build_network
-    build.build_callbacks = lambda *args: [*build_callbacks(*args), Weights(Path(folder))]
+    added = [Weights(Path(folder)), *([ShortTimeout()] if case == "silent" else [])]
+    build.build_callbacks = lambda *args: [*build_callbacks(*args), *added]
     if SPOILED:
         match case:
             case "nan":
-                build.DecoderStage = NanOnce  # type: ignore[misc]
+                stage.DecoderStage = NanOnce  # type: ignore[misc]
             case "error":
-                build.DecoderStage = Fails  # type: ignore[misc]
+                stage.DecoderStage = Fails  # type: ignore[misc]
+            case "silent":
+                stage.DecoderStage = FallsSilent  # type: ignore[misc]
             case "start":
-                build.build_network = another_network
+                stage.build_network = another_network
     sys.exit(cli.main(arguments))

@@ -11,7 +11,7 @@ from two_ranks import TO_VALIDATE, validate
 
 from pisam.config import save_config
 from pisam.verbs.train import train
-from small_runs import command, logged, small_config, summary, write_experiment, write_sets
+from small_runs import HARD_TIMEOUT, command, logged, small_config, summary, write_experiment, write_sets
 
 TWO = ("trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2")
 STEPS = ("stage1.max_steps=4", "stage1.lr=0.001", "stage2.max_steps=4", "stage2.lr=0.001")
@@ -52,7 +52,7 @@ class Measured:
 
     @staticmethod
     def _end(process: Any) -> None:
-        _, error = process.communicate(timeout=280)
+        _, error = process.communicate(timeout=HARD_TIMEOUT)
         assert process.returncode == 0, error[-3000:]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pisam.verbs.train import train
-from small_runs import command, small_config, write_sets
+from small_runs import HARD_TIMEOUT, command, small_config, write_sets
 
 FILES = ("own_errors.csv", "per_image.csv", "per_image_curves.csv", "curves.csv", "clicks.json")
 SETTINGS = ("interact.rounds=2", "interact.clicks=2", "interact.images=3")
@@ -27,7 +27,7 @@ def test_two_ranks_write_what_one_does(tmp_path: Path) -> None:
             "interact", str(tmp_path / "small.yaml"), f"run_dir={config.run_dir}", *SETTINGS,
             f"trainer.devices={devices}",
         )  # fmt: skip
-        output, error = process.communicate(timeout=280)
+        output, error = process.communicate(timeout=HARD_TIMEOUT)
         assert process.returncode == 0, error[-3000:]
         assert output.count("NoC@90") == 1  # one rank prints
         folder = Path(config.run_dir) / "interact"

@@ -18,12 +18,20 @@ import torch
 
 from pisam.modeling.pisam import read_own_checkpoint
 from pisam.verbs.train import train
-from small_runs import SOURCE, command, logged, small_config, summary, write_experiment, write_sets
+from small_runs import (
+    HARD_TIMEOUT,
+    SOURCE,
+    command,
+    logged,
+    small_config,
+    summary,
+    write_experiment,
+    write_sets,
+)
 from test_resume import Die, Killed, assert_same, train_with
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
-HARD_TIMEOUT = 280
 SCRIPT = str(Path(__file__).with_name("killed_ranks.py"))
 TWO = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.timeout=60", "data.batch_size=1")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pisam import cli
-from small_runs import command, summary, write_experiment, write_sets
+from small_runs import HARD_TIMEOUT, command, summary, write_experiment, write_sets
 from small_sweeps import write_sweep
 
 STEPS = ["stage1.max_steps=2"]
@@ -103,18 +103,18 @@ def test_killed_sweep_goes_on_in_the_middle_of_a_trial(workplace: Path) -> None:
         overrides=["stage1.max_steps=60", "data.batch_size=1"],
     )
     first = command("sweep", str(file), "local=true", cwd=workplace)
-    deadline = time.monotonic() + 250
+    deadline = time.monotonic() + HARD_TIMEOUT
     while not any(len(path.read_text().splitlines()) > 4 for path in workplace.glob("runs/**/metrics.jsonl")):
         assert time.monotonic() < deadline and first.poll() is None
         time.sleep(0.02)
     os.kill(first.pid, signal.SIGTERM)
-    output, error = first.communicate(timeout=250)
+    output, error = first.communicate(timeout=HARD_TIMEOUT)
     assert first.returncode == 143, error[-3000:]
     assert "told to go" in output
     assert not list(workplace.glob("runs/**/summary.json"))
 
     again = command("sweep", str(file), "local=true", cwd=workplace)
-    output, error = again.communicate(timeout=280)
+    output, error = again.communicate(timeout=HARD_TIMEOUT)
     assert again.returncode == 0, error[-3000:]
     assert output.count("resuming stage 1") == 1
     rows = results(workplace)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pisam import cli
-from small_runs import command, logged, summary, write_experiment, write_sets
+from small_runs import HARD_TIMEOUT, command, logged, summary, write_experiment, write_sets
 
 submitit = pytest.importorskip("submitit", reason="the extra `submitit` is not installed")
 
@@ -91,7 +91,7 @@ def test_no_slurm_is_told(
 
 def wait(condition: Callable[[], bool]) -> None:
     """A job of submitit outlives what submitted it: nothing but looking tells how far it is."""
-    end = time.monotonic() + 250
+    end = time.monotonic() + HARD_TIMEOUT
     while not condition():
         assert time.monotonic() < end, "the job does not go on"
         time.sleep(0.05)
@@ -111,7 +111,7 @@ def test_interrupted_job_is_queued_again_by_submitit_and_completes(tmp_path: Pat
     submitting = command("submit", str(experiment), *arguments, "cluster=local", "minutes=30", cwd=tmp_path)
     assert submitting.stdout is not None
     output = submitting.stdout.readline()  # the pipe stays open, for the job holds it too
-    assert submitting.wait(timeout=280) == 0
+    assert submitting.wait(timeout=HARD_TIMEOUT) == 0
     job = int(output.split()[1].rstrip(","))
 
     metrics = run / "stage1" / "metrics.jsonl"

@@ -6,7 +6,6 @@ from pisam.build.data import build_data as build_data
 from pisam.build.folders import stage1_checkpoint as stage1_checkpoint
 from pisam.build.folders import stage_dir as stage_dir
 from pisam.build.loggers import build_loggers as build_loggers
-from pisam.build.loggers import finish_logging as finish_logging
 from pisam.build.loggers import git_revision as git_revision
 from pisam.build.network import build_hq_network as build_hq_network
 from pisam.build.network import build_network as build_network

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 
 from pisam.build.folders import stage_dir
 from pisam.callbacks.jsonl_logger import JsonLinesLogger
-from pisam.callbacks.wandb_logger import wandb_logger
+from pisam.callbacks.wandb_logger import StageRun
 from pisam.config import Config, to_plain
 from pisam.run_id import read_run_id
 
@@ -21,7 +21,7 @@ def build_loggers(config: Config, number: int, facts: dict[str, Any]) -> list[Lo
     loggers: list[Logger] = [JsonLinesLogger(folder / "metrics.jsonl")]
     if config.logging.mode != "disabled":
         loggers.append(
-            wandb_logger(
+            StageRun(
                 folder,
                 mode=config.logging.mode,
                 config={**to_plain(config), **facts},
@@ -34,14 +34,6 @@ def build_loggers(config: Config, number: int, facts: dict[str, Any]) -> list[Lo
             )
         )
     return loggers
-
-
-def finish_logging(config: Config) -> None:
-    """End the W&B run, so that the next stage of this process begins one of its own."""
-    if config.logging.mode != "disabled":
-        import wandb
-
-        wandb.finish()
 
 
 def git_revision() -> dict[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import OmegaConf
 
-from pisam.callbacks.dashboard import wandb_runs
 from pisam.callbacks.run_summary import is_complete
+from pisam.callbacks.wandb_logger import tell_wandb
 
 
 class CheckpointArtifacts(Callback):
@@ -31,25 +31,19 @@ class CheckpointArtifacts(Callback):
         self.start = start
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for run in wandb_runs(trainer):
-            if self.start is not None:
-                # `use_artifact` refuses offline runs; this is what it does with an artifact that is not yet
-                # uploaded. Equal content makes it the very version that stage 1 logged.
-                run._log_artifact(
-                    _artifact(artifact_name(self.start), self.start),
-                    aliases=["best"],
-                    is_user_created=True,
-                    use_after_commit=True,
-                )
+        start = self.start
+        if start is not None:
+            tell_wandb(trainer, lambda run: _use(run, start))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not is_complete(trainer):
-            return
-        for run in wandb_runs(trainer):
-            for alias in ("last", "best"):  # W&B gives `latest` to the last one logged
-                path = self.folder / f"{alias}.ckpt"
-                if path.is_file():
-                    run.log_artifact(_artifact(self.name, path), aliases=[alias])
+        if is_complete(trainer):
+            tell_wandb(trainer, self._log)
+
+    def _log(self, run: Any) -> None:
+        for alias in ("last", "best"):  # W&B gives `latest` to the last one logged
+            path = self.folder / f"{alias}.ckpt"
+            if path.is_file():
+                run.log_artifact(_artifact(self.name, path), aliases=[alias])
 
 
 def artifact_name(checkpoint: Path) -> str:
@@ -58,6 +52,19 @@ def artifact_name(checkpoint: Path) -> str:
     if (stage / "config.yaml").is_file():
         return f"{OmegaConf.load(stage / 'config.yaml').logging.group}-{stage.name}"
     return re.sub(r"[^\w.-]", "_", checkpoint.stem)
+
+
+def _use(run: Any, checkpoint: Path) -> None:
+    """What `use_artifact`, which refuses offline runs, does with an artifact that is not uploaded yet.
+
+    Equal content makes it the very version that stage 1 logged.
+    """
+    run._log_artifact(
+        _artifact(artifact_name(checkpoint), checkpoint),
+        aliases=["best"],
+        is_user_created=True,
+        use_after_commit=True,
+    )
 
 
 def _artifact(name: str, path: Path) -> Any:

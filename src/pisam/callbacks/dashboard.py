@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 
 from pisam.callbacks.ranks import from_every_rank
+from pisam.callbacks.wandb_logger import tell_wandb
 from pisam.provenance import environment, git_diff
 
 X_AXIS = "trainer/global_step"
@@ -37,22 +37,22 @@ class Dashboard(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         devices = from_every_rank(trainer, _device_name(pl_module.device))
-        for run in wandb_runs(trainer):
-            run.define_metric(X_AXIS)
-            for name, summary in self.summaries.items():
-                run.define_metric(name, step_metric=X_AXIS, summary=summary)
-            run.config.update({"environment": {**environment(), "devices": devices}}, allow_val_change=True)
-            if diff := git_diff():
-                path = Path(run.dir) / DIFF
-                path.write_text(diff, encoding="utf-8")
-                run.save(str(path), base_path=run.dir, policy="now")
+        tell_wandb(trainer, lambda run: self._describe(run, devices))
+
+    def _describe(self, run: Any, devices: list[str]) -> None:
+        run.define_metric(X_AXIS)
+        for name, summary in self.summaries.items():
+            run.define_metric(name, step_metric=X_AXIS, summary=summary)
+        run.config.update({"environment": {**environment(), "devices": devices}}, allow_val_change=True)
+        if diff := git_diff():
+            path = Path(run.dir) / DIFF
+            path.write_text(diff, encoding="utf-8")
+            run.save(str(path), base_path=run.dir, policy="now")
 
 
-def wandb_runs(trainer: Trainer) -> list[Any]:
-    """The W&B runs that this rank writes: those of rank 0."""
-    if not trainer.is_global_zero:
-        return []
-    return [logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+def last_step(trainer: Trainer) -> int:
+    """The step under which Lightning logs a validation: steps are counted from 0."""
+    return trainer.global_step - 1
 
 
 def _device_name(device: torch.device) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from pisam.callbacks.dashboard import X_AXIS, wandb_runs
+from pisam.callbacks.dashboard import X_AXIS, last_step
 from pisam.callbacks.ranks import from_every_rank
 from pisam.callbacks.validation_scores import ValidationScores
+from pisam.callbacks.wandb_logger import tell_wandb
 
 BINS = 32
 
@@ -27,15 +30,11 @@ class ImageScores(Callback):
         order = self.scores.scores.set_names
         rows = [row for rank in from_every_rank(trainer, self.scores.rows) for row in rank]
         rows.sort(key=lambda row: (order.index(row["set"]), row["image"]))
-        for run in wandb_runs(trainer):
-            import wandb
+        tell_wandb(trainer, lambda run: self._log(run, rows, last_step(trainer)))
 
-            table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
-            histogram = wandb.Histogram([row[self.spread] for row in rows], num_bins=BINS)
-            run.log(
-                {
-                    "val/images": table,
-                    f"val/{self.spread}_histogram": histogram,
-                    X_AXIS: trainer.global_step,
-                }
-            )
+    def _log(self, run: Any, rows: list[dict[str, Any]], step: int) -> None:
+        import wandb
+
+        table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+        histogram = wandb.Histogram([row[self.spread] for row in rows], num_bins=BINS)
+        run.log({"val/images": table, f"val/{self.spread}_histogram": histogram, X_AXIS: step})

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from pisam.callbacks.dashboard import last_step
 from pisam.callbacks.ranks import from_every_rank
 from pisam.types import Batch
 
@@ -69,7 +70,7 @@ class MaskPanels(Callback):
             if isinstance(logger, WandbLogger):
                 logger.log_image(
                     "panels",
-                    step=trainer.global_step,
+                    step=last_step(trainer),
                     images=[panel.picture() for panel in panels],
                     caption=[panel.name for panel in panels],
                     masks=[panel.overlays() for panel in panels],

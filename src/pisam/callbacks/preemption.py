@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +13,17 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 
 from pisam.callbacks.last_checkpoint import save_last
 from pisam.callbacks.ranks import any_rank, from_every_rank, leave_together
+from pisam.callbacks.wandb_logger import tell_wandb
 
 log = logging.getLogger(__name__)
 
 # SLURM warns with the signal it was asked to use, submitit with SIGUSR2, most others with SIGTERM.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 EXIT_CODE = 128 + signal.SIGTERM
+SECONDS_TO_CLOSE_LOGS = 8.0
 VALIDATION_BATCHES_BETWEEN = 8  # an exchange at each would make all ranks wait for the slowest
 
 
@@ -86,9 +88,8 @@ class Preemption(Callback):
 
     def _leave(self, trainer: Trainer) -> NoReturn:
         saved = save_last(trainer)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger) and not self._sweep_ends_it:
-                logger.experiment.mark_preempting()  # a sweep then gives the run to another agent
+        if not self._sweep_ends_it:
+            tell_wandb(trainer, lambda run: run.mark_preempting())  # a sweep gives it to another agent then
         if trainer.is_global_zero:
             done = f"saved after {trainer.global_step} steps" if saved else "nothing to save yet"
             log.info("told to go: %s; the same command continues", done)
@@ -109,5 +110,12 @@ def leaving_when_told() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def leave_soon() -> None:
+    """End this process with exit code 143 even where W&B waits for its server: its file has the rest."""
+    timer = threading.Timer(SECONDS_TO_CLOSE_LOGS, os._exit, (EXIT_CODE,))
+    timer.daemon = True
+    timer.start()
+
+
 def _leave_at_once(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(EXIT_CODE)
+    sys.exit(EXIT_CODE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NoReturn
 
 import torch
@@ -30,7 +31,7 @@ def leave_together(trainer: Trainer, code: int) -> NoReturn:
     The others say 0: at any other code what started the processes (Lightning, `srun --kill-on-bad-exit`)
     would kill rank 0 while it closes its logs, and the exit code would be that of the kill.
     """
-    raise SystemExit(code if trainer.is_global_zero else 0)
+    sys.exit(code if trainer.is_global_zero else 0)  # W&B hears of this, not of a SystemExit by itself
 
 
 def fail_together(trainer: Trainer, message: str) -> NoReturn:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 
 from pisam.callbacks.early_stop import stopped_early
+from pisam.callbacks.wandb_logger import tell_wandb
 from pisam.files import write_json
 
 
@@ -58,9 +58,8 @@ class RunSummary(Callback):
             "last": self.last,
         }
         write_json(summary, self.path)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.summary.update({f"best/{name}": value for name, value in self.best.items()})
+        best = {f"best/{name}": value for name, value in self.best.items()}
+        tell_wandb(trainer, lambda run: run.summary.update(best))
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - getattr(self, "_started", time.monotonic())

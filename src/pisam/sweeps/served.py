@@ -49,7 +49,7 @@ def run_agents(path: str, *, agents: int, count: int | None) -> int:
 
     Args:
         path: ENTITY/PROJECT/ID.
-        agents: how many at the same time.
+        agents: how many at the same time; 0 to start none.
         count: of trials each; default: all that the server has.
 
     Returns:
@@ -58,7 +58,7 @@ def run_agents(path: str, *, agents: int, count: int | None) -> int:
     counted = [] if count is None else ["--count", str(count)]
     command = [sys.executable, "-m", "wandb", "agent", "--forward-signals", *counted, path]
     codes, told = run_together([command] * agents, _environment())
-    return TOLD_TO_GO if told else max(map(abs, codes))
+    return TOLD_TO_GO if told else max(map(abs, codes), default=0)
 
 
 def _environment() -> dict[str, str]:

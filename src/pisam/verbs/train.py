@@ -17,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pisam import build
-from pisam.callbacks.preemption import EXIT_CODE, Preemption, leaving_when_told
+from pisam.callbacks.preemption import EXIT_CODE, Preemption, leave_soon, leaving_when_told
 from pisam.callbacks.ranks import leave_together
-from pisam.callbacks.wandb_logger import begin_logging
+from pisam.callbacks.wandb_logger import begin_logging, finish_logging
 from pisam.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.config import Config, save_config, to_plain
 from pisam.errors import PisamError
@@ -86,10 +86,12 @@ def train(config: Config, number: int) -> None:
     except SIGTERMException:  # told to go before the first step
         leave_together(trainer, EXIT_CODE)
     except SystemExit as exit_:
+        if exit_.code == EXIT_CODE:
+            leave_soon()
         if trainer.interrupted and exit_.code == 1:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from exit_
         raise
-    build.finish_logging(config)
+    finish_logging(loggers)
     if trainer.is_global_zero and summary.is_file():
         print_table(config)
     else:
