@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from functools import cache
@@ -124,6 +125,7 @@ def test_runs_of_both_stages_share_a_group_and_differ_in_tags(run: Config) -> No
         assert described["run_group"] == "both" and described["project"] == "small-tests"
         assert set(described["tags"]) == {"nano", "pi", f"stage{number}"}
         assert described["job_type"] == f"stage{number}"
+        assert described["display_name"] == f"small-stage{number}"
 
 
 def test_config_holds_the_keys_of_the_run_and_its_environment(run: Config) -> None:
@@ -171,6 +173,7 @@ def test_panels_show_the_same_samples_after_every_validation(run: Config) -> Non
     assert [r["trainer/global_step"] for r in panels] == [r["trainer/global_step"] for r in scores]
     (row, *_) = panels
     assert row["panels.format"] == "jpg" and row["panels.width"] == 64
+    assert len(list((offline_run(run, 2) / "files" / "media" / "images").glob("panels*.jpg"))) == 2 * 3
 
 
 def artifacts(config: Config, number: int) -> list[Record]:
@@ -192,3 +195,14 @@ def test_api_key_is_nowhere_in_the_run(run: Config) -> None:
     files = [path for path in Path(run.run_dir).rglob("*") if path.is_file()]
     assert len(files) > 30
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+def test_every_panel_that_the_documents_name_is_there(run: Config) -> None:
+    text = (Path(__file__).resolve().parents[1] / "experiments" / "README.md").read_text()
+    section = text.partition("## Which panel answers which question")[2]
+    names = set(re.findall(r"`((?:train|val|perf|grad_norm)/[\w/]+|lr-Adam|panels)`", section))
+    assert len(names) > 20
+    keys = {key.removesuffix("._type") for number in (1, 2) for row in history(run, number) for key in row}
+    parts = {"SET": "other", "PART": "head"}
+    wanted = {"/".join(parts.get(part, part) for part in name.split("/")) for name in names}
+    assert wanted <= keys, wanted - keys

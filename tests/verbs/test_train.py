@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 import shutil
 import signal
@@ -150,29 +150,31 @@ def test_table_at_the_end(complete: Config, capsys: pytest.CaptureFixture[str]) 
     assert lines[3] == f"pictures: {one['pictures']}, {two['pictures']}"
 
 
-def read_wandb(folder: Path) -> list[dict]:
-    """The records of an offline run."""
-    command_line = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    result = subprocess.run(command_line, capture_output=True, text=True, check=True)
-    text = result.stdout.strip()
-    return json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
-
-
-def test_wandb_holds_one_offline_run_per_stage_in_one_group(complete: Config) -> None:
-    for number, scores in ((1, ["iou", "biou"]), (2, SCORES_2)):
-        folder = run_dir(complete) / f"stage{number}" / "wandb"
-        (offline_run,) = folder.glob("offline-run-*")
-        text = json.dumps(read_wandb(offline_run))
-        for key in keys(scores) | {"train/loss", "trainer/global_step", "panels", f"small-stage{number}"}:
-            assert key in text, f"{key} of stage {number}"
-        for fact in (
-            "frozen_hash",
-            summary(run_dir(complete), number)["frozen_hash"],
-            "image_size",
-            '"small"',
-        ):
-            assert fact in text or fact.replace('"', '\\"') in text
-        assert len(list((offline_run / "files" / "media" / "images").glob("panels*.jpg"))) == 2 * 3
+def test_start_says_what_it_does_before_it_does_it(
+    tmp_path: Path, sets: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    caplog.set_level(logging.INFO, "pisam")
+    train(small_config(tmp_path, sets, "stage1.max_steps=1", "trainer.dry_run=true", *OFFLINE), 1)
+    said = [record.message for record in caplog.records if record.name.startswith("pisam.")]
+    expected = [
+        "data: looking for images and masks ...",
+        "train: 8 pairs",
+        "data: looking for images and masks: ",
+        "network: loading and hashing SAM's weights ...",
+        "network: loading and hashing SAM's weights: nano, frozen part ",
+        "data: reading files that no audit knows yet ...",
+        "data: reading files that no audit knows yet: ",
+        "W&B: beginning a run, offline ...",
+        "W&B: beginning a run, offline: ",
+        "memory: forward and backward of a batch of 2 at 64 px ...",
+        "memory: with a batch of 2 at 64 px the process has taken ",
+        "first batch: waiting for 1 x loader ...",
+        "first batch: 2 images after ",
+        "first step: done ",
+    ]
+    order = [next(i for i, line in enumerate(said) if line.startswith(start)) for start in expected]
+    assert order == sorted(order)
 
 
 def test_disabled_logging_touches_no_wandb(tmp_path: Path, sets: Path) -> None:
