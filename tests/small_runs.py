@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +140,20 @@ def logged(run: Path, stage: int) -> list[dict[str, float]]:
 def summary(run: Path, stage: int) -> dict[str, Any]:
     """A stage's summary.json."""
     return json.loads((run / f"stage{stage}" / "summary.json").read_text())
+
+
+def steps(run: Path, stage: int = 1) -> list[float]:
+    """Those that a stage has logged, in the order of its rows; none before its first."""
+    if not (run / f"stage{stage}" / "metrics.jsonl").exists():
+        return []
+    return [row["step"] for row in logged(run, stage) if "train/loss" in row]
+
+
+def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Fails where the process ends before the condition holds; what it writes meanwhile is kept."""
+    while not condition():
+        try:
+            output, error = process.communicate(timeout=0.05)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError(f"ended too early with {process.returncode}: {(error or output)[-3000:]}")

@@ -14,6 +14,7 @@ import pytest
 
 from pisam.config import Config
 from pisam.verbs.train import train
+from small_repository import write_repository
 from small_runs import logged, small_config, summary, write_sets
 from wandb_stub import KEY
 
@@ -34,25 +35,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Both stages in a folder whose code was changed, with an API key in the environment."""
     folder = tmp_path_factory.mktemp("dashboard")
     config = small_config(folder, write_sets(folder / "sets"), *OPTIONS)
-    changed_repository(folder / "code")
+    code = write_repository(folder / "code")
+    (code / "code.py").write_text(f"lr = 2  # {KEY}\n")
     with pytest.MonkeyPatch.context() as environment:
-        environment.chdir(folder / "code")
+        environment.chdir(code)
         environment.setenv("WANDB_API_KEY", KEY)
         environment.setenv("WANDB_MODE", "")
         environment.delenv("WANDB_DATA_DIR", raising=False)
         train(config, 1)
         train(config, 2)
     return config
-
-
-def changed_repository(folder: Path) -> None:
-    """One line that is committed, and another now."""
-    folder.mkdir()
-    identity = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
-    (folder / "code.py").write_text("lr = 1\n")
-    for arguments in (("init", "-q"), ("add", "code.py"), (*identity, "commit", "-q", "-m", "code")):
-        subprocess.run(["git", *arguments], cwd=folder, check=True)
-    (folder / "code.py").write_text(f"lr = 2  # {KEY}\n")
 
 
 def offline_run(config: Config, number: int) -> Path:

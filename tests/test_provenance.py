@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from pisam.provenance import SECRETS, environment, git_diff
+from small_repository import write_repository
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder: one commit of one file."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "code.py").write_text("lr = 1\n")
-    identity = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
-    for arguments in (("init", "-q"), ("add", "code.py"), (*identity, "commit", "-q", "-m", "code")):
-        subprocess.run(["git", *arguments], check=True)
-    return tmp_path
+    return write_repository(tmp_path)
 
 
 def test_diff_holds_what_is_not_committed(repository: Path) -> None:

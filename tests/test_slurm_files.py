@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pisam.config import load_config
-from small_runs import HARD_TIMEOUT, command, logged, summary, write_experiment, write_sets
+from small_runs import HARD_TIMEOUT, command, steps, summary, wait_until, write_experiment, write_sets
 from small_sweeps import write_sweep
 from wandb_stub import own_place, wandb_stub
 
@@ -86,14 +86,9 @@ def start(name: str, *arguments: str, folder: Path = ROOT) -> subprocess.Popen[s
     return subprocess.Popen(job, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def warn(job: subprocess.Popen[str], rows: Path) -> str:
+def warn(job: subprocess.Popen[str], run: Path) -> str:
     """SLURM's warning after a few steps; what the job wrote until its end."""
-    while not (rows.exists() and len(rows.read_text().splitlines()) > 6):
-        try:
-            output, _ = job.communicate(timeout=0.05)
-        except subprocess.TimeoutExpired:
-            continue
-        raise AssertionError(output[-3000:])
+    wait_until(job, lambda: len(steps(run)) > 3)
     job.send_signal(signal.SIGUSR1)
     return end(job)
 
@@ -104,16 +99,12 @@ def end(job: subprocess.Popen[str]) -> str:
     return output
 
 
-def steps(run: Path) -> list[float]:
-    return [row["step"] for row in logged(run, 1) if "train/loss" in row]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(2 * HARD_TIMEOUT)
 def test_warned_job_saves_is_queued_again_and_completes_both_stages(tmp_path: Path, slurm: Path) -> None:
     experiment, run = write_experiment(tmp_path, write_sets(tmp_path / "sets")), tmp_path / "run"
     job = ["one_node.sbatch", str(experiment), f"run_dir={run}", "stage1.epochs=20", "stage1.val_every=20"]
-    warn(start(*job, "stage2.max_steps=1"), run / "stage1" / "metrics.jsonl")
+    warn(start(*job, "stage2.max_steps=1"), run)
     assert slurm.read_text() == "requeue 71\n"
     assert (run / "stage1" / "checkpoints" / "last.ckpt").is_file()
     assert not (run / "stage1" / "summary.json").exists() and not (run / "stage2").exists()
@@ -143,7 +134,7 @@ def test_warned_task_of_a_sweep_goes_on_with_its_trial(
         output, error = registered.communicate(timeout=HARD_TIMEOUT)
         assert registered.returncode == 0, error[-3000:]
         task = ["sweep_array.sbatch", re.findall(r"^sweep (\S+)$", output, flags=re.MULTILINE)[0]]
-        warn(start(*task, folder=tmp_path), trial / "stage1" / "metrics.jsonl")
+        warn(start(*task, folder=tmp_path), trial)
         assert slurm.read_text() == "requeue 71\n"
         assert not (trial / "stage1" / "summary.json").exists()
         end(start(*task, folder=tmp_path))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from small_runs import HARD_TIMEOUT, command, summary, write_experiment, write_sets
+from small_runs import HARD_TIMEOUT, command, logged, steps, summary, wait_until, write_experiment, write_sets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2000)]
 
@@ -28,27 +26,12 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sets(tmp_path_factory.mktemp("ends") / "sets")
 
 
-def train_rows(run: Path) -> list[dict[str, float]]:
-    file = run / "stage1" / "metrics.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [row for row in map(json.loads, lines) if "train/loss" in row]
-
-
 def last_checkpoint(run: Path) -> Path:
     return run / "stage1" / "checkpoints" / "last.ckpt"
 
 
 def saved_step(run: Path) -> int:
     return torch.load(last_checkpoint(run), weights_only=True)["global_step"]
-
-
-def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    while not condition():
-        try:
-            _, error = process.communicate(timeout=0.05)
-        except subprocess.TimeoutExpired:
-            continue
-        raise AssertionError(f"ended too early with {process.returncode}: {error[-3000:]}")
 
 
 def rank_1_of(process: subprocess.Popen[str]) -> int:
@@ -67,7 +50,7 @@ def test_signal_to_either_rank_saves_with_both_and_the_same_command_goes_on(
     saved = [0]
     for rank in (0, 1):
         process = command(*arguments)
-        wait_until(process, lambda: len(train_rows(run)) >= saved[-1] + 3)
+        wait_until(process, lambda: len(steps(run)) >= saved[-1] + 3)
         os.kill(process.pid if rank == 0 else rank_1_of(process), signal.SIGTERM)
         output, error = process.communicate(timeout=HARD_TIMEOUT)
         assert process.returncode == 143, error[-3000:]
@@ -75,13 +58,13 @@ def test_signal_to_either_rank_saves_with_both_and_the_same_command_goes_on(
         assert (f"resuming stage 1 from {run}" in output) == (saved[-1] > 0)
         saved.append(saved_step(run))
         assert saved[-1] >= saved[-2] + 3
-        assert [row["step"] for row in train_rows(run)] == list(range(saved[-1])), "nothing was lost"
+        assert steps(run) == list(range(saved[-1])), "nothing was lost"
         assert not (run / "stage1" / "summary.json").exists()
 
     process = command(*arguments)
     _, error = process.communicate(timeout=HARD_TIMEOUT)
     assert process.returncode == 0, error[-3000:]
-    assert [row["step"] for row in train_rows(run)] == list(range(50))
+    assert steps(run) == list(range(50))
     assert summary(run, 1)["steps"] == 50
 
 
@@ -100,7 +83,8 @@ def test_nan_on_one_rank_is_left_out_by_both_and_a_few_in_a_row_end_both(tmp_pat
     assert process.returncode == 2, error[-3000:]
     (line,) = [line for line in error.splitlines() if "error: " in line]
     assert line.startswith("error: step 9: the loss is not finite (rank 1: ") and "5 steps in a row" in line
-    assert [row["train/skipped_steps"] for row in train_rows(run)] == [0, 0, 1, 1, 1, 2, 3, 4, 5]
+    left_out = [row["train/skipped_steps"] for row in logged(run, 1) if "train/loss" in row]
+    assert left_out == [0, 0, 1, 1, 1, 2, 3, 4, 5]
 
     weights = [(tmp_path / f"weights-{rank}").read_text().split() for rank in (0, 1)]
     assert weights[0] == weights[1] and len(weights[0]) == 9
@@ -139,4 +123,4 @@ def test_ranks_that_start_unlike_are_refused(tmp_path: Path, sets: Path) -> None
     assert process.returncode == 2, error[-3000:]
     (line,) = [line for line in error.splitlines() if "error: " in line]
     assert line.startswith("error: the ranks do not start alike: initial weights of rank 0 ")
-    assert not train_rows(run)
+    assert not steps(run)

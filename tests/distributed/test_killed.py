@@ -22,8 +22,8 @@ from small_runs import (
     HARD_TIMEOUT,
     SOURCE,
     command,
-    logged,
     small_config,
+    steps,
     summary,
     write_experiment,
     write_sets,
@@ -56,10 +56,6 @@ def run(experiment: Path, folder: Path, *overrides: str, die_at: int = -1) -> tu
     process = command(str(die_at), *arguments, program=[SCRIPT])
     output, error = process.communicate(timeout=HARD_TIMEOUT)
     return process.returncode, output, error
-
-
-def steps(folder: Path) -> list[float]:
-    return [row["step"] for row in logged(folder, 1) if "train/loss" in row]
 
 
 def last(folder: Path) -> dict[str, Any]:

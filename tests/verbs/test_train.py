@@ -21,7 +21,7 @@ from pisam.config import Config, to_plain
 from pisam.errors import PisamError
 from pisam.modeling.pisam import load_model
 from pisam.verbs.train import print_table, train
-from small_runs import command, logged, small_config, summary, write_experiment, write_sets
+from small_runs import command, logged, small_config, summary, wait_until, write_experiment, write_sets
 
 OFFLINE = ("logging.mode=offline", "logging.images=3", "logging.project=small-tests")
 SCORES_2 = ["iou_before", "iou_after", "iou_gain", "biou_before", "biou_after", "biou_gain", "improved"]
@@ -206,12 +206,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, sets: Path) -> tuple[C
         # A shell that runs tests in the background has taught its children to ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    while not checkpoint(config, 1, "last").is_file():
-        try:
-            process.communicate(timeout=0.02)
-        except subprocess.TimeoutExpired:
-            continue
-        raise AssertionError(f"ended with {process.returncode} before its first checkpoint")
+    wait_until(process, checkpoint(config, 1, "last").is_file)
     process.send_signal(signal.SIGINT)
     process.communicate()
     return config, process.returncode

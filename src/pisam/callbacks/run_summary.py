@@ -28,7 +28,8 @@ class RunSummary(Callback):
         self.facts = facts
         self.best: dict[str, float] = {}
         self.last: dict[str, float] = {}
-        self.seconds = 0.0
+        self.seconds = 0.0  # of the attempts before this one
+        self._started = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "last": self.last, "seconds": self._elapsed()}
@@ -62,7 +63,7 @@ class RunSummary(Callback):
         tell_wandb(trainer, lambda run: run.summary.update(best))
 
     def _elapsed(self) -> float:
-        return self.seconds + time.monotonic() - getattr(self, "_started", time.monotonic())
+        return self.seconds + time.monotonic() - self._started
 
 
 def is_complete(trainer: Trainer) -> bool:

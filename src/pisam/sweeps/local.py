@@ -15,11 +15,9 @@ from pisam.config import to_plain
 from pisam.errors import PisamError
 from pisam.evaluation.rows import Row, text_table, write_csv
 from pisam.sweeps.parameters import Values, draws, grid
-from pisam.sweeps.processes import run_together
+from pisam.sweeps.processes import TOLD_TO_GO, run_together
 from pisam.sweeps.sweep_file import Sweep, as_arguments
 from pisam.verbs.train import essence
-
-TOLD_TO_GO = 143
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # those that tell a training to save and leave
+TOLD_TO_GO = 143  # the exit code after one of them
 
 
 def run_together(

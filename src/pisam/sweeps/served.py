@@ -12,10 +12,8 @@ import yaml
 
 from pisam.errors import PisamError
 from pisam.files import replacing
-from pisam.sweeps.processes import run_together
+from pisam.sweeps.processes import TOLD_TO_GO, run_together
 from pisam.sweeps.sweep_file import Sweep
-
-TOLD_TO_GO = 143
 
 
 def register(sweep: Sweep) -> str:
