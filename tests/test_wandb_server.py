@@ -79,9 +79,10 @@ def test_job_that_must_go_does_not_wait_for_a_lost_server_and_goes_on_without_it
     assert "W&B does not answer" in again and "upload it with `wandb sync` later" in again
     assert steps(run) == list(range(32))
     assert summary(run, 1)["steps"] == 32
-    (offline,) = (run / "stage1" / "wandb").glob("offline-run-*")
-    (online,) = (run / "stage1" / "wandb").glob("run-*")
-    assert offline.name.rpartition("-")[2] == online.name.rpartition("-")[2], "one run of W&B"
+    (offline,) = offline_runs(run)
+    online = (run / "stage1" / "wandb").glob("run-*")
+    ids = {path.name.rpartition("-")[2] for path in (offline, *online)}
+    assert ids == {(run / "stage1" / "wandb_id").read_text().strip()}, "one run of W&B"
     assert_no_key(experiment.parent, said, again)
 
 

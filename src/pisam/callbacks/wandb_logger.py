@@ -68,8 +68,9 @@ class StageRun(WandbLogger):
                     f"logging.mode=online: W&B says: {reason}; run `wandb login`, or set "
                     "logging.mode=offline and upload with `wandb sync` later"
                 ) from error
-            self._offline, self._wandb_init["mode"] = True, "offline"
             log.warning("W&B does not answer: %s", reason)
+            wandb.teardown()  # its process still holds the run that did not begin
+            self._offline, self._wandb_init["mode"] = True, "offline"
             log.warning("logging offline into %s; upload it with `wandb sync` later", self.experiment.dir)
 
     @rank_zero_only
