@@ -113,8 +113,7 @@ def test_rank_that_falls_silent_ends_the_others(tmp_path: Path, sets: Path) -> N
     process, error, run = spoiled("silent", tmp_path, sets, "stage1.epochs=3")
     assert process.returncode not in (0, 143)
     assert time.time() - float((tmp_path / "since").read_text()) < 20 + 30
-    assert error.count("[rank 0] Traceback") == 1
-    assert re.search("(?i)timed? ?out", error.partition("[rank 0] ")[2])
+    assert "Timed out waiting 20000ms" in error
     assert all(saved_step(run) <= 2 for _ in (run / "stage1" / "checkpoints").glob("last.ckpt"))
 
 
