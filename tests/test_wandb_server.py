@@ -15,13 +15,22 @@ from pathlib import Path
 
 import pytest
 
-from small_runs import HARD_TIMEOUT, command, steps, summary, wait_until, write_experiment, write_sets
+from small_runs import (
+    HARD_TIMEOUT,
+    command,
+    on_this_machine,
+    steps,
+    summary,
+    wait_until,
+    write_experiment,
+    write_sets,
+)
 from wandb_stub import assert_no_key, own_place, wandb_stub
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 ONLINE = ("logging.mode=online", "logging.project=small-tests", "trainer.save_seconds=0")
-STEPS = ("stage1.epochs=4", "data.batch_size=1")  # 8 an epoch
+STEPS = ("stage1.epochs=12", "stage1.val_every=4", "data.batch_size=1")  # 8 an epoch
 
 
 @pytest.fixture
@@ -48,12 +57,13 @@ def test_training_finishes_when_the_server_is_lost(experiment: Path, monkeypatch
     with wandb_stub() as server:
         server.announce(monkeypatch)
         process = train(experiment, *ONLINE)
-        wait_until(process, lambda: any(server.seen().history.values()))
+        wait_until(process, lambda: len(steps(run)) > 3)
+        assert "UpsertBucket" in server.seen().operations, "it is online"
         server.kill()
-        assert len(steps(run)) < 30, "it was not over before"
+        assert len(steps(run)) < 90, "it was not over before"
         said = end(process, 0)
-    assert steps(run) == list(range(32))
-    assert summary(run, 1)["steps"] == 32
+    assert steps(run) == list(range(96))
+    assert summary(run, 1)["steps"] == 96
     assert "training goes on" in said
     assert_no_key(experiment.parent, said)
 
@@ -66,19 +76,20 @@ def test_job_that_must_go_does_not_wait_for_a_lost_server_and_goes_on_without_it
     with wandb_stub() as server:
         server.announce(monkeypatch)
         process = train(experiment, *ONLINE)
-        wait_until(process, lambda: any(server.seen().history.values()))
+        wait_until(process, lambda: len(steps(run)) > 3)
+        assert "UpsertBucket" in server.seen().operations, "it is online"
         server.kill()
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=HARD_TIMEOUT)
         saved = (run / "stage1" / "checkpoints" / "last.ckpt").stat().st_mtime
-        assert time.time() - saved < 20, "W&B by itself would wait for 60 s"
+        assert time.time() - saved < on_this_machine(10), "W&B by itself would wait for 60 s"
         said = end(process, 143)
 
     again = end(train(experiment, *ONLINE), 0)
     assert "resuming stage 1" in again
     assert "W&B does not answer" in again and "upload it with `wandb sync` later" in again
-    assert steps(run) == list(range(32))
-    assert summary(run, 1)["steps"] == 32
+    assert steps(run) == list(range(96))
+    assert summary(run, 1)["steps"] == 96
     (offline,) = offline_runs(run)
     online = (run / "stage1" / "wandb").glob("run-*")
     ids = {path.name.rpartition("-")[2] for path in (offline, *online)}
@@ -94,7 +105,7 @@ def test_training_finishes_when_wandbs_own_process_dies(experiment: Path) -> Non
     os.kill(service_of(process.pid), signal.SIGKILL)
     said = end(process, 0)
     assert "training goes on" in said
-    assert steps(run) == list(range(32)) and summary(run, 1)["steps"] == 32
+    assert steps(run) == list(range(96)) and summary(run, 1)["steps"] == 96
 
 
 def service_of(parent: int) -> int:
@@ -145,14 +156,14 @@ def test_run_that_was_queued_again_twice_is_one_run_without_gap_or_duplicate(
     assert list(seen.history) == [id_]
     rows = seen.rows(id_)
     assert [row["_step"] for row in rows] == list(range(len(rows)))
-    assert [row["trainer/global_step"] for row in rows if "train/loss" in row] == list(range(32))
+    assert [row["trainer/global_step"] for row in rows if "train/loss" in row] == list(range(96))
     told = [
         {key: row[key] for key in row if key.startswith(("train/", "val/"))}
         for row in map(json.loads, (run / "stage1" / "metrics.jsonl").read_text().splitlines())
     ]
     shown = [{key: row[key] for key in row if key in merged(told)} for row in rows]
     assert [row for row in shown if row] == [pytest.approx(row) for row in told if row]
-    assert len([row for row in rows if "panels" in row]) == 4
+    assert len([row for row in rows if "panels" in row]) == 3
     assert seen.exits[id_] == [143, 143, 0]
 
 

@@ -97,6 +97,7 @@ def own_place(environment: pytest.MonkeyPatch, folder: Path) -> None:
     (folder / "home").mkdir()
     for name in ("HOME", "WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         environment.setenv(name, str(folder / "home"))
+    environment.setenv("WANDB_HTTP_TIMEOUT", "3")
     environment.setenv("WANDB_INIT_TIMEOUT", "5")
     environment.setenv("WANDB_FINISH_TIMEOUT", "20")
 
@@ -145,6 +146,8 @@ class Server(ThreadingHTTPServer):
                 run = variables.get("name")
                 bucket = {"id": run, "name": run, "displayName": run, "sweepName": SWEEP, "config": "{}"}
                 return {"upsertBucket": {"bucket": {**bucket, "project": PROJECT_NODE}, "inserted": True}}
+            case "ArtifactType":
+                return {"project": None}  # no artifact of that name yet
             case "CreateArtifact":
                 told = variables["input"]
                 self.seen.artifacts.append(

@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from small_runs import HARD_TIMEOUT, command, logged, steps, summary, wait_until, write_experiment, write_sets
+from small_runs import (
+    HARD_TIMEOUT,
+    command,
+    logged,
+    on_this_machine,
+    steps,
+    summary,
+    wait_until,
+    write_experiment,
+    write_sets,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2000)]
 
@@ -54,7 +64,9 @@ def test_signal_to_either_rank_saves_with_both_and_the_same_command_goes_on(
         os.kill(process.pid if rank == 0 else rank_1_of(process), signal.SIGTERM)
         output, error = process.communicate(timeout=HARD_TIMEOUT)
         assert process.returncode == 143, error[-3000:]
-        assert time.time() - last_checkpoint(run).stat().st_mtime < 10, "seconds from the save to the end"
+        assert time.time() - last_checkpoint(run).stat().st_mtime < on_this_machine(10), (
+            "from the save to the end"
+        )
         assert (f"resuming stage 1 from {run}" in output) == (saved[-1] > 0)
         saved.append(saved_step(run))
         assert saved[-1] >= saved[-2] + 3
@@ -76,6 +88,11 @@ def spoiled(
     process = command(case, str(tmp_path), *arguments, program=[SCRIPT])
     _, error = process.communicate(timeout=HARD_TIMEOUT)  # ends when no process holds the pipes any more
     return process, error, run
+
+
+def seconds_since(folder: Path) -> float:
+    """Since rank 1 went wrong."""
+    return time.time() - float((folder / "since").read_text())
 
 
 def test_nan_on_one_rank_is_left_out_by_both_and_a_few_in_a_row_end_both(tmp_path: Path, sets: Path) -> None:
@@ -100,7 +117,7 @@ def test_nan_on_one_rank_is_left_out_by_both_and_a_few_in_a_row_end_both(tmp_pat
 def test_error_on_one_rank_is_told_first_and_ends_both_without_a_save(tmp_path: Path, sets: Path) -> None:
     process, error, run = spoiled("error", tmp_path, sets, "stage1.epochs=3", "data.workers=1")
     assert process.returncode not in (0, 143)
-    assert time.time() - float((tmp_path / "since").read_text()) < 30, "seconds until every process is gone"
+    assert seconds_since(tmp_path) < on_this_machine(30), "until every process is gone"
     first = next(line for line in error.splitlines() if "Traceback" in line)
     assert first.startswith("[rank 1] ")
     errors = re.findall(r"^(?:\w+\.)*\w+Error: .*", error, flags=re.MULTILINE)
@@ -112,7 +129,7 @@ def test_rank_that_falls_silent_ends_the_others(tmp_path: Path, sets: Path) -> N
     """Stopped amid a step, as on a node that hangs; the exchange's timeout is 20 s here."""
     process, error, run = spoiled("silent", tmp_path, sets, "stage1.epochs=3")
     assert process.returncode not in (0, 143)
-    assert time.time() - float((tmp_path / "since").read_text()) < 20 + 30
+    assert seconds_since(tmp_path) < 20 + on_this_machine(30)
     assert "Timed out waiting 20000ms" in error
     assert all(saved_step(run) <= 2 for _ in (run / "stage1" / "checkpoints").glob("last.ckpt"))
 
