@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,39 @@ def test_images_that_cannot_be_clicked_are_named(
         interact(config)
     assert not folder_of(config).exists()
     assert "Pi-SAM" not in capsys.readouterr().out
+
+
+def test_results_that_are_not_finished_are_never_called_complete(
+    measured: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of an earlier run stays beside them but the clicks, which may be the ones being replayed."""
+    config = replay(measured, tmp_path)
+    shutil.copytree(folder_of(measured), folder_of(config))
+    assert summary_of(config)["status"] == "complete"
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise PisamError("the disk is full")
+
+    monkeypatch.setattr("pisam.verbs.interact.benchmark_image", fails)
+    with pytest.raises(PisamError, match="the disk is full"):
+        interact(config, clicks=folder_of(config) / "clicks.json")
+    assert {path.name for path in folder_of(config).iterdir()} == {"clicks.json", "summary.json"}
+    assert summary_of(config) == {"status": "partial"}
+
+
+def test_a_log_says_how_far_it_is(
+    measured: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five images to search and four to click with three models are 17 steps."""
+    monkeypatch.setattr("pisam.progress.SECONDS", 0)
+    interact(replay(measured, tmp_path))
+    lines = capsys.readouterr().err.splitlines()
+    told = [re.sub(r" %, \d\d:\d\d passed, \d\d:\d\d left$", "", line) for line in lines]
+    search, clicks = "interact: own and common errors, image", "interact: clicks, image"
+    assert {f"{search} 3 of 5: 18", f"{search} 5 of 5: 29", f"{clicks} 4 of 4: 100"} <= set(told)
+    assert [line for line in told if line.startswith(f"{clicks} 2")] == [
+        f"{clicks} 2 of 4: {percent}" for percent in (53, 59, 65)
+    ]
 
 
 def test_clicks_on_images_that_are_not_here_are_refused_by_name(measured: Config, tmp_path: Path) -> None:

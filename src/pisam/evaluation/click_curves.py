@@ -48,27 +48,23 @@ def readings(most: int) -> list[int]:
 
 
 def single_shot(
-    segmenter: Segmenter, first: State, clicks: Clicks, mask: Tensor, numbers: Sequence[int]
-) -> Iterator[Tensor]:
-    """The masks after the first k clicks, given at once, for each k of `numbers` (ascending).
+    segmenter: Segmenter, first: State, clicks: Clicks, size: Sequence[int], numbers: Sequence[int]
+) -> Iterator[State]:
+    """The answers to the first k clicks, given at once, for each k of `numbers` (ascending).
 
     Args:
         segmenter: the model.
         first: its answer to the box.
         clicks: of one image, in pixels of its original; where there are fewer than k, all of them are given.
-        mask: bool (H, W).
+        size: (H, W) of the original.
         numbers: of clicks.
-
-    Yields:
-        bool (H, W).
     """
-    frame = to_frame(clicks, mask.shape, first.logits.shape[-1])
-    available, answer = clicks.points.shape[1], mask_at_original(first, mask)
-    given = 0
+    frame = to_frame(clicks, size, first.logits.shape[-1]).to(first.logits.device)
+    available, given, answer = clicks.points.shape[1], 0, first
     for number in numbers:
         if min(number, available) > given:
             given = min(number, available)
-            answer = mask_at_original(segmenter.after(first, first_clicks(frame, given)), mask)
+            answer = segmenter.after(first, first_clicks(frame, given))
         yield answer
 
 
@@ -83,18 +79,18 @@ def iterative(
     Args:
         segmenter: the model.
         first: its answer to the box.
-        mask: bool (H, W).
+        mask: bool (H, W), on the CPU.
         rounds: number of clicks.
         connectivity: of components, 4 or 8.
         watch: notes how long each answer took.
 
     Yields:
-        bool (H, W), `rounds` of them.
+        bool (H, W), on the CPU, `rounds` of them.
 
     Source: the number-of-clicks protocol of interactive segmentation, as in RITM.
     """
-    state, answer = first, mask_at_original(first, mask)
-    clicks, unclicked = Clicks.none(1, mask.device), torch.ones_like(mask)
+    state, answer = first, mask_at_original(first, mask.shape)
+    clicks, unclicked = Clicks.none(1), torch.ones_like(mask)
     for _ in range(rounds):
         # The seed decides nothing: the deepest pixel is a function of the error alone.
         new = simulate_clicks(
@@ -110,8 +106,9 @@ def iterative(
             x, y = new.points[0, 0].long()
             unclicked[y, x] = False
             clicks = _joined(clicks, new)
-            state = watch.after(segmenter, state, to_frame(clicks, mask.shape, first.logits.shape[-1]))
-            answer = mask_at_original(state, mask)
+            in_frame = to_frame(clicks, mask.shape, first.logits.shape[-1])
+            state = watch.after(segmenter, state, in_frame.to(first.logits.device))
+            answer = mask_at_original(state, mask.shape)
         yield answer
 
 

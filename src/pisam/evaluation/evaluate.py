@@ -10,9 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pisam.errors import PisamError
 from pisam.evaluation.bounded_map import bounded_map
-from pisam.evaluation.segmenters import Segmenter, first_answers
+from pisam.evaluation.segmenters import Segmenter, first_answers, refuse_nonsense
 from pisam.metrics.image_scores import METRICS, ImageScores, score_image
 from pisam.metrics.levels import logits_to_levels
 from pisam.metrics.protocol import logits_to_original
@@ -79,11 +78,7 @@ def _answers(
         for segmenter, state in zip(segmenters, states, strict=True):
             samples = zip(state.logits, batch.original_masks, batch.sets, batch.ids, strict=True)
             for logits, mask, set_name, image in samples:
-                if not logits.isfinite().all():
-                    raise PisamError(
-                        f"{segmenter.name}: its logits for {set_name}/{image} are not finite; the checkpoint "
-                        "is damaged or the precision too low"
-                    )
+                refuse_nonsense(logits, segmenter.name, f"{set_name}/{image}")
                 levels = levels_at_original(logits, mask)
                 if keep is not None:
                     keep(segmenter.name, set_name, image, levels)

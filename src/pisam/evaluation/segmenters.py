@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pisam.errors import PisamError
 from pisam.geometry import sam_boxes
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
@@ -240,6 +241,19 @@ class HqSamSegmenter(SamSegmenter):
     def decode(self, features: SamFeatures, of_image: Tensor | None) -> Tensor:
         sam, hq = self.model.decoder(features, of_image)
         return sam + hq if self.add_sam else hq
+
+
+def refuse_nonsense(logits: Tensor, model: str, image: str) -> None:
+    """Refuse logits that are not numbers.
+
+    Raises:
+        PisamError: names the model and the image.
+    """
+    if not logits.isfinite().all():
+        raise PisamError(
+            f"{model}: its logits for {image} are not finite; the checkpoint is damaged or the precision too "
+            "low"
+        )
 
 
 def share_encoders(models: Iterable[SamNetwork]) -> None:

@@ -27,6 +27,7 @@ from pisam.evaluation.results import (
 )
 from pisam.evaluation.segmenters import Segmenter
 from pisam.files import write_json
+from pisam.progress import progress
 from pisam.types import Batch
 from pisam.verbs.evaluate_options import EvaluateOptions, FolderOptions
 
@@ -70,15 +71,11 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
         save_prediction(levels, folders[model] / "predictions", set_name, image)
 
     loader = data.val_dataloader_of(own_share(range(len(names)), fabric.global_rank, fabric.world_size))
-    quiet = None if fabric.is_global_zero else True  # None: shown on a terminal alone
-    batches: Iterator[Batch] = map(
-        fabric.to_device, tqdm(loader, desc="evaluate", unit="image", disable=quiet)
-    )
-    with fabric.autocast():
+    with progress(len(loader), "evaluate", shown=fabric.is_global_zero) as bar, fabric.autocast():
         own, failure = _until_error(
             evaluate_segmenters(
                 list(segmenters.values()),
-                batches,
+                _told(map(fabric.to_device, loader), bar),
                 workers=config.data.workers,
                 keep=keep if options.predictions else None,
             )
@@ -115,6 +112,14 @@ def rescore(options: FolderOptions) -> None:
         workers=options.workers,
     )
     print(printed_table({options.name: summary}), flush=True)
+
+
+def _told(batches: Iterable[Batch], bar: tqdm) -> Iterator[Batch]:
+    """The batches, each counted when the next one is asked for."""
+    for number, batch in enumerate(batches, start=1):
+        bar.set_description_str(f"evaluate, image {number} of {bar.total}", refresh=False)
+        yield batch
+        bar.update()
 
 
 def _until_error(scored: Iterable[ScoredImage]) -> tuple[list[ScoredImage], str | None]:
