@@ -16,6 +16,7 @@ from pisam import cli
 from pisam.config import Config, load_config
 from pisam.data.reading import read_mask
 from pisam.errors import PisamError
+from pisam.evaluation.compare import compare_runs
 from pisam.evaluation.prediction_files import read_prediction
 from pisam.metrics.image_scores import all_scores
 from pisam.verbs.interact import interact
@@ -113,6 +114,8 @@ def test_replayed_clicks_give_the_same_numbers(measured: Config, tmp_path: Path)
     interact(config, clicks=clicks)
     for name in NUMBERS[1:]:
         assert (folder_of(config) / name).read_text() == (folder_of(measured) / name).read_text(), name
+    compared = compare_runs(folder_of(measured), folder_of(config))
+    assert {(each.images, each.p_value) for each in compared if "noc" not in each.score} == {(4, 1.0)}
     assert summary_of(config)["replayed_clicks"] == str(clicks)
     assert summary_of(config)["benchmark"]["images_asked"] == 4
 
@@ -126,6 +129,10 @@ def test_other_clicks_give_other_numbers(measured: Config, tmp_path: Path) -> No
     config = replay(measured, tmp_path)
     interact(config, clicks=tmp_path / "clicks.json")
     assert rows_of(config, "per_image.csv") != rows_of(measured, "per_image.csv")
+    with pytest.raises(
+        PisamError, match=r"unlike protocols: clicks_hash .*; replay one's clicks with clicks=FILE"
+    ):
+        compare_runs(folder_of(measured), folder_of(config))
 
 
 def test_fewer_images_than_asked_for_are_never_called_complete(

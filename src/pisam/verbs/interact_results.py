@@ -11,7 +11,7 @@ from typing import Any
 from pisam.config import Config
 from pisam.evaluation.click_controls import NEAR
 from pisam.evaluation.click_effect import ROUNDS
-from pisam.evaluation.click_file import ClickFile, write_clicks
+from pisam.evaluation.click_file import ClickFile, clicks_hash, write_clicks
 from pisam.evaluation.click_summary import clicks_table, summarise_clicks
 from pisam.evaluation.common_error import Selection
 from pisam.evaluation.interaction_benchmark import BenchmarkRows
@@ -23,6 +23,7 @@ from pisam.evaluation.interaction_tables import (
     summarise_benchmark,
 )
 from pisam.evaluation.interaction_trial import NOISE
+from pisam.evaluation.results import SCORING
 from pisam.evaluation.rows import Row, write_csv
 from pisam.files import write_json
 
@@ -68,14 +69,21 @@ def write_results(
     curves = mean_curves(measured.curves)
     clicks = {**asdict(config.clicks), "rounds": ROUNDS, "away_from_clicks_px": NEAR}
     images = _images_facts(config, file, search)
+    benchmark_settings = {**file.settings, "away_from_clicks_px": NEAR, "noise": NOISE}
     summary = {
         "status": "complete",
         **facts,
+        "protocol": {
+            **facts["protocol"],
+            **SCORING,
+            **{key: value for key, value in benchmark_settings.items() if key != "interact.images"},
+            "clicks_hash": clicks_hash(file),
+        },
         "clicks": {**clicks, "away_frame": "original image"},
         "equal_without_clicks": search.equal,
         **own,
         "benchmark": {
-            "settings": {**file.settings, "away_from_clicks_px": NEAR, "noise": NOISE},
+            "settings": benchmark_settings,
             "seed": file.seed,
             "common_error_of": file.models,
             **images,
