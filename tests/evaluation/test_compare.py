@@ -114,7 +114,7 @@ def test_other_protocol_is_refused_by_key(tmp_path: Path) -> None:
 
 def test_another_model_or_version_is_not_another_protocol(tmp_path: Path) -> None:
     a = run(tmp_path / "a")
-    protocol = Protocol(image_size=128, checkpoint_hash="f00", torch="0.1").as_dict()
+    protocol = Protocol(image_size=128, resize="pad", checkpoint_hash="f00", torch="0.1").as_dict()
     b = run(tmp_path / "b", protocol=protocol)
     assert compare_runs(a, b)
     assert version_differences(a, b) == f"torch {Protocol(64).torch} and 0.1"

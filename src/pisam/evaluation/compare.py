@@ -20,7 +20,7 @@ from pisam.evaluation.rows import text_table
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 # They tell two models apart, not two ways of scoring one.
-OF_THE_MODEL = ("image_size", "checkpoint_hash", "hq_mask")
+OF_THE_MODEL = ("image_size", "resize", "checkpoint_hash", "hq_mask")
 VERSIONS = ("torch", "lightning", "pisam")  # told beside the table
 NOT_SCORES = ("set", "image", "seed", "model")
 REMEDIES = {"clicks_hash": "replay one's clicks with clicks=FILE in pisam interact"}

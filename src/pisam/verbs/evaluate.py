@@ -12,6 +12,7 @@ from tqdm import tqdm
 from pisam import build
 from pisam.build.compared import compared_models, model_facts
 from pisam.config import Config
+from pisam.data.reading import UInt8Array, read_image
 from pisam.errors import PisamError
 from pisam.evaluation.evaluate import Levels, ScoredImage, evaluate_segmenters
 from pisam.evaluation.prediction_files import save_prediction
@@ -25,6 +26,7 @@ from pisam.evaluation.results import (
     write_results,
     write_tables,
 )
+from pisam.evaluation.sam_baseline import NativeSam
 from pisam.evaluation.segmenters import Segmenter
 from pisam.files import write_json
 from pisam.progress import progress
@@ -53,7 +55,8 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
     data = build.build_data(replace(config, data=replace(config.data, val=entries)), 1)
     data.setup("validate")
     assert data.val_set is not None
-    names = [(source.name, pair.id) for source, pair in data.val_set.items]
+    files = {(source.name, pair.id): pair.image for source, pair in data.val_set.items}
+    names = list(files)
 
     fabric = build.launch_ranks(config)
     folders = {s.name: folder / kind if len(segmenters) > 1 else folder for kind, s in segmenters.items()}
@@ -67,6 +70,9 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
     for segmenter in segmenters.values():
         segmenter.model.to(fabric.device)
 
+    def original(set_name: str, image: str) -> UInt8Array:
+        return read_image(files[set_name, image])
+
     def keep(model: str, set_name: str, image: str, levels: Levels) -> None:
         save_prediction(levels, folders[model] / "predictions", set_name, image)
 
@@ -76,6 +82,7 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
             evaluate_segmenters(
                 list(segmenters.values()),
                 _told(map(fabric.to_device, loader), bar),
+                original=original,
                 workers=config.data.workers,
                 keep=keep if options.predictions else None,
             )
@@ -132,6 +139,6 @@ def _until_error(scored: Iterable[ScoredImage]) -> tuple[list[ScoredImage], str 
     return images, None
 
 
-def _facts(config: Config, segmenter: Segmenter) -> dict[str, Any]:
+def _facts(config: Config, segmenter: Segmenter | NativeSam) -> dict[str, Any]:
     known = model_facts(config, segmenter)
     return known | {"protocol": {**known["protocol"], **SCORING}}
