@@ -17,6 +17,7 @@ from pisam.evaluation.interaction_benchmark import BenchmarkRows, benchmark_imag
 from pisam.evaluation.interaction_trial import SCORES, BenchmarkSettings
 from pisam.evaluation.rows import Row
 from pisam.evaluation.scoring_threads import scoring_threads
+from pisam.evaluation.segmenters import State
 from pisam.metrics.functional import iou
 from pisam.metrics.image_scores import all_scores
 from pisam.types import Clicks
@@ -120,7 +121,7 @@ def test_all_models_get_the_same_clicks() -> None:
     models = [Paints("a", LACKING), Paints("b", rectangle(8, 8, 56, 20))]
     measured = measure(*models)
     assert [row["model"] for row in measured.images] == ["a", "b"]
-    # The single-shot curve comes first: after 1, 2 and 3 clicks.
+    # The single-shot curve comes first: after 1, 2 and 3 clicks, the fourth being none.
     assert models[0].told[:3] == models[1].told[:3]
     assert models[0].told[2] == [(x, y, label) for x, y, label in CLICKS]
 
@@ -174,7 +175,22 @@ def test_curves_are_read_at_their_own_numbers_whatever_number_of_clicks_is_compa
     assert float(measured.images[0]["iou_after"]) > float(measured.curves[2]["iou"])
 
 
-def test_it_tells_after_each_model() -> None:
-    told: list[int] = []
-    measure(Paints("a", LACKING), Paints("b", LACKING), done=lambda: told.append(1))
-    assert len(told) == 2
+def test_models_are_asked_in_turn_while_threads_look_for_the_next_clicks() -> None:
+    """The iterative protocol of one model does not wait for that of another."""
+    order: list[str] = []
+
+    class Noted(Paints):
+        def after(self, state: State, clicks: Clicks) -> State:
+            order.append(self.name)
+            return super().after(state, clicks)
+
+    measure(Noted("a", LACKING), Noted("b", LACKING))
+    assert order[-8:] == ["a", "b"] * 4  # four rounds
+
+
+def test_two_models_with_one_answer_to_the_box_are_scored_alike_before_the_clicks() -> None:
+    models, batch = [Paints("a", LACKING), Paints("b", LACKING, radius=13)], batch_of(MASK)
+    first = models[0].first(batch.image, batch.box)
+    with scoring_threads(0) as here:
+        shared = benchmark_image(models, [first, first], batch, IMAGE, SETTINGS, here)
+    assert shared.images == measure(*models).images

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pisam.errors import PisamError
 from pisam.evaluation.click_controls import share_obeyed
-from pisam.evaluation.click_curves import Stopwatch, readings
+from pisam.evaluation.click_curves import Stopwatch
 from pisam.evaluation.common_error import ClickedImage
 from pisam.evaluation.interaction_trial import BenchmarkSettings, Keep, Trial
 from pisam.evaluation.rows import Row
@@ -53,7 +53,6 @@ def benchmark_image(
     threads: Executor,
     *,
     keep: Keep | None = None,
-    done: Callable[[], object] = lambda: None,
 ) -> BenchmarkRows:
     """Give each model the same clicks on an image and compare its masks before and after, at original size.
 
@@ -63,10 +62,9 @@ def benchmark_image(
         batch: the validation sample, one, on the models' device.
         image: the clicks on it.
         settings: see there.
-        threads: score while the next answers are computed.
+        threads: score, and look for the next clicks, while the models answer.
         keep: called with (model, "before" or "after", set, image, mask bool (H, W)) of each first and
             repaired answer.
-        done: called after each model.
 
     Returns:
         A row per model: `model`, `set`, `image`, `common_area`, `clicks` (given); `before`, `after`, `gain`
@@ -86,14 +84,17 @@ def benchmark_image(
     _refuse_unfit(image, batch, mask)
     trial = Trial(image, mask, settings, threads)
     watches = {segmenter.name: Stopwatch() for segmenter in segmenters}
-    asked = []
-    for segmenter, first in zip(segmenters, firsts, strict=True):
-        asked.append(trial.ask(segmenter, first, watches[segmenter.name], keep))
-        done()
-    shown = [0, *readings(settings.rounds)]
+    asked = [
+        trial.ask(segmenter, first, watches[segmenter.name], keep)
+        for segmenter, first in zip(segmenters, firsts, strict=True)
+    ]
+    # In turn: while the next click on one model's answer is looked for, the others are asked.
+    for _ in range(settings.rounds):
+        for each in asked:
+            each.click_once_more()
     return BenchmarkRows(
         images=[each.image_row() for each in asked],
-        curves=[row for each in asked for row in each.curve_rows(shown)],
+        curves=[row for each in asked for row in each.curve_rows()],
         watches=watches,
     )
 

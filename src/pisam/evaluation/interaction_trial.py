@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from pisam.evaluation.click_controls import (
@@ -25,6 +24,7 @@ from pisam.evaluation.click_controls import (
 )
 from pisam.evaluation.click_curves import (
     TARGETS,
+    Look,
     Stopwatch,
     iterative,
     number_of_clicks,
@@ -38,7 +38,6 @@ from pisam.evaluation.rows import Row
 from pisam.evaluation.segmenters import Segmenter, State
 from pisam.metrics.image_scores import all_scores
 from pisam.metrics.known_mask import KnownMask
-from pisam.metrics.levels import OBJECT_ABOVE
 from pisam.metrics.region import region_scores
 from pisam.seeding import derive_seed
 from pisam.types import Clicks
@@ -66,51 +65,60 @@ class BenchmarkSettings:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Asked:
     """What was asked of one model on one image, while threads still score the answers.
 
     Attributes:
         heading: the first columns of the row.
-        before, after: scores of the answers to the box and to the clicks.
+        before: scores of the answer to the box.
+        after: scores of the answer to the clicks, and the columns on what happened at and away from them.
         controls: column -> IoU of the answer to the clicks of a control.
-        at_clicks: the columns on what happened at and away from the clicks.
-        curves: protocol -> number of clicks -> `iou` and, where it is shown, `biou`.
-        kept: masks being written.
+        at_once: number of clicks -> scores of the single-shot protocol.
+        rounds: the rest of the iterative protocol.
+        trial: who asks.
+        one_by_one: scores of the iterative protocol after each click so far; `biou` where it is shown.
     """
 
     heading: Row
     before: Scores
-    after: Scores
+    after: Future[tuple[dict[str, float], Row]]
     controls: dict[str, Scores]
-    at_clicks: Row
-    curves: dict[str, dict[int, Scores]]
-    kept: Sequence[Future[None]]
+    at_once: dict[int, Scores]
+    rounds: Iterator[Future[Look]]
+    trial: Trial
+    one_by_one: list[Scores] = field(default_factory=list)
+
+    def click_once_more(self) -> None:
+        """One round of the iterative protocol."""
+        look = next(self.rounds)
+        boundary = len(self.one_by_one) + 1 in self.at_once
+        self.one_by_one.append(self.trial.threads.submit(self.trial.score_look, look, boundary=boundary))
 
     def image_row(self) -> Row:
         """The row of `per_image.csv`, once all is scored."""
-        for file in self.kept:
-            file.result()
-        old, new, row = self.before.result(), self.after.result(), dict(self.heading)
+        before, (after, at_clicks), row = self.before.result(), self.after.result(), dict(self.heading)
         for score in SCORES:
-            start, end = old[score], new[score]
+            start, end = before[score], after[score]
             row |= {f"{score}_before": start, f"{score}_after": end, f"{score}_gain": end - start}
-        row |= {column: scores.result()["iou"] - old["iou"] for column, scores in self.controls.items()}
-        row |= self.at_clicks
-        ious = [scores.result()["iou"] for scores in self.curves["iterative"].values()]
+        row |= {column: scores.result()["iou"] - before["iou"] for column, scores in self.controls.items()}
+        row |= at_clicks
+        ious = [before["iou"], *(scores.result()["iou"] for scores in self.one_by_one)]
         for target in TARGETS:
             row[f"noc_{target}"], failed = number_of_clicks(ious, target / 100)
             row[f"nof_{target}"] = int(failed)
         return row
 
-    def curve_rows(self, shown: Sequence[int]) -> list[Row]:
-        """The rows of `per_image_curves.csv` at some numbers of clicks."""
+    def curve_rows(self) -> list[Row]:
+        """The rows of `per_image_curves.csv`."""
         names = {column: self.heading[column] for column in ("model", "set", "image")}
+        before = self.before.result()
+        at_once = {number: scores.result() for number, scores in self.at_once.items()}
+        one_by_one = {number: self.one_by_one[number - 1].result() for number in self.at_once}
         return [
-            {**names, "protocol": protocol, "clicks": number}
-            | {score: points[number].result()[score] for score in ("iou", "biou")}
-            for protocol, points in self.curves.items()
-            for number in shown
+            {**names, "protocol": protocol, "clicks": number, "iou": scores["iou"], "biou": scores["biou"]}
+            for protocol, points in (("single-shot", at_once), ("iterative", one_by_one))
+            for number, scores in ({0: before} | points).items()
         ]
 
 
@@ -121,7 +129,7 @@ class Trial:
         image: the clicks.
         mask: bool (H, W), on the CPU.
         settings: of the benchmark.
-        threads: score while the next answers are computed.
+        threads: score and look for clicks while models answer.
     """
 
     def __init__(
@@ -129,68 +137,83 @@ class Trial:
     ) -> None:
         self.image, self.mask, self.settings, self.threads = image, mask, settings, threads
         self.clicks, self.true = image.as_clicks(), KnownMask(mask.numpy())
-        self.before: dict[int, Scores] = {}  # by the answer to the box, which two models may have in common
+        self._before: dict[int, Scores] = {}  # by the answer to the box, which two models may have in common
 
     def ask(self, segmenter: Segmenter, first: State, watch: Stopwatch, keep: Keep | None) -> Asked:
-        """Ask a model for all its answers; arguments as in `benchmark_image`, `watch` notes single clicks."""
-        settings, size, clicks = self.settings, self.mask.shape, self.clicks
-        numbers = readings(settings.rounds)
+        """Ask a model all but the iterative protocol, see `Asked.click_once_more`.
+
+        Args:
+            segmenter: the model.
+            first: its answer to the box.
+            watch: notes how long answers to single clicks take.
+            keep: as in `benchmark_image`.
+        """
+        settings, size, clicks, threads = self.settings, self.mask.shape, self.clicks, self.threads
+        given, numbers = first_clicks(clicks, settings.clicks), readings(settings.rounds)
         shots = sorted({*numbers, settings.clicks})
         states = dict(zip(shots, single_shot(segmenter, first, clicks, size, shots), strict=True))
-        old, new = (levels_at_original(s.logits[0], self.mask) for s in (first, states[settings.clicks]))
-        before, after = (torch.from_numpy(levels > OBJECT_ABOVE) for levels in (old, new))
-        if id(first) not in self.before:
-            self.before[id(first)] = self.threads.submit(all_scores, old, self.true, SCORES)
-        scored = self.before[id(first)], self.threads.submit(all_scores, new, self.true, SCORES)
-
-        given = first_clicks(clicks, settings.clicks)
         seed = derive_seed(settings.seed, "controls", self.image.set, self.image.image)
         controls = {
             "iou_gain_flipped": exchanged(given),
             "iou_gain_random": anywhere(given, size, seed),
             "iou_gain_noisy": spoilt(given, size, seed, NOISE),
         }
-        one_by_one = iterative(
-            segmenter, first, self.mask, settings.rounds, connectivity=settings.connectivity, watch=watch
-        )
-        away = ~near_clicks(given.points[0], size, NEAR)
-        masks: dict[When, Tensor] = {"before": before, "after": after}
-        name = segmenter.name, self.image.set, self.image.image
+        if id(first) not in self._before:
+            self._before[id(first)] = threads.submit(self.score_all, first)
         return Asked(
             heading={
-                **dict(zip(("model", "set", "image"), name, strict=True)),
+                "model": segmenter.name,
+                "set": self.image.set,
+                "image": self.image.image,
                 "common_area": self.image.common_area,
                 "clicks": given.points.shape[1],
             },
-            before=scored[0],
-            after=scored[1],
+            before=self._before[id(first)],
+            after=threads.submit(self.compare, segmenter.name, first, states[settings.clicks], given, keep),
             controls={
-                column: self._score(mask_at_original(_answer(segmenter, first, to, size), size))
+                column: threads.submit(self.score, _answer(segmenter, first, to, size))
                 for column, to in controls.items()
             },
-            at_clicks={
-                "iou_gain_away": gain_away(before, after, self.mask, away),
-                "clicked_flipped": share_obeyed(after, given),
-                "collateral": collateral(before, after, self.mask, away),
-            },
-            curves={
-                "single-shot": {0: scored[0]}
-                | {k: self._score(mask_at_original(states[k], size), boundary=True) for k in numbers},
-                "iterative": {0: scored[0]}
-                | {
-                    number: self._score(answer, boundary=number in numbers)
-                    for number, answer in enumerate(one_by_one, start=1)
-                },
-            },
-            kept=[
-                self.threads.submit(keep, name[0], when, *name[1:], mask.numpy())
-                for when, mask in masks.items()
-                if keep is not None
-            ],
+            at_once={number: threads.submit(self.score, states[number], boundary=True) for number in numbers},
+            rounds=iterative(
+                segmenter,
+                first,
+                self.mask,
+                settings.rounds,
+                connectivity=settings.connectivity,
+                watch=watch,
+                threads=threads,
+            ),
+            trial=self,
         )
 
-    def _score(self, answer: Tensor, *, boundary: bool = False) -> Scores:
-        return self.threads.submit(region_scores, answer.numpy(), self.true, boundary=boundary)
+    def score_all(self, state: State) -> dict[str, float]:
+        """`SCORES` of an answer."""
+        return all_scores(levels_at_original(state.logits[0], self.mask), self.true, SCORES)
+
+    def compare(
+        self, model: str, first: State, repaired: State, given: Clicks, keep: Keep | None
+    ) -> tuple[dict[str, float], Row]:
+        """Scores of the answer to the clicks; what happened at and away from them. Both masks are kept."""
+        before, after = (mask_at_original(state, self.mask.shape) for state in (first, repaired))
+        if keep is not None:
+            keep(model, "before", self.image.set, self.image.image, before.numpy())
+            keep(model, "after", self.image.set, self.image.image, after.numpy())
+        away = ~near_clicks(given.points[0], self.mask.shape, NEAR)
+        return self.score_all(repaired), {
+            "iou_gain_away": gain_away(before, after, self.mask, away),
+            "clicked_flipped": share_obeyed(after, given),
+            "collateral": collateral(before, after, self.mask, away),
+        }
+
+    def score(self, state: State, *, boundary: bool = False) -> dict[str, float]:
+        """`iou` and, if asked for, `biou` of an answer."""
+        answer = mask_at_original(state, self.mask.shape)
+        return region_scores(answer.numpy(), self.true, boundary=boundary)
+
+    def score_look(self, look: Future[Look], *, boundary: bool) -> dict[str, float]:
+        """The same of an answer that was looked at; only for a thread that started after that one."""
+        return region_scores(look.result().mask.numpy(), self.true, boundary=boundary)
 
 
 def _answer(segmenter: Segmenter, first: State, clicks: Clicks, size: Sequence[int]) -> State:

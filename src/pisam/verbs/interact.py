@@ -38,6 +38,7 @@ from pisam.types import Batch
 from pisam.verbs.interact_results import Search, begin_results, results_folder, some, write_results
 
 MUST_EQUAL = ("interact.clicks", "interact.rounds", "clicks.connectivity")  # where clicks are replayed
+STEPS = 5  # of the bar: the benchmark of an image takes about so many times as long as searching one
 Result = TypeVar("Result")
 
 
@@ -179,10 +180,10 @@ def _refuse_missing_images(file: ClickFile, names: list[tuple[str, str]], path: 
 
 
 def _expect(run: _Run, clicked: int) -> None:
-    """Tell the bar how much there is to do; clicking one model takes about as long as searching an image."""
+    """Tell the bar how much there is to do."""
     images = run.share(range(len(run.names)))
     chosen = run.share(range(min(clicked, len(run.names))))
-    run.bar.total = len(images) + len(chosen) * len([*run.models.asked, *run.models.with_mask])
+    run.bar.total = len(images) + len(chosen) * STEPS
 
 
 def _search(run: _Run, *, select: bool) -> Search:
@@ -257,9 +258,9 @@ def _measure(run: _Run, file: ClickFile) -> BenchmarkRows:
                         settings,
                         threads,
                         keep=partial(save_mask, results_folder(config) / "masks"),
-                        done=run.bar.update,
                     )
                 )
+                run.bar.update(STEPS)
         return rows
 
     everyone = BenchmarkRows()
