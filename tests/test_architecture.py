@@ -12,7 +12,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 # Top to bottom. A prefix stands for all modules below it; the longest prefix of a module decides.
 ROWS = [
-    ["errors", "seeding", "config_checks", "preflight", "provenance", "types"],
+    ["errors", "seeding", "config_checks", "preflight", "progress", "provenance", "types"],
     ["files", "sealing"],
     ["config", "geometry", "run_id"],
     [

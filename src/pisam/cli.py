@@ -28,7 +28,7 @@ from pisam.verbs.evaluate_options import (
     is_folder_evaluation,
 )
 
-EVALUATE_USAGE = """[EXPERIMENT] [models=[sam,hq,pi]] [checkpoint=FILE|[FILE,...]] [sets=val|test] \
+EVALUATE_USAGE = """[EXPERIMENT] [models=[sam,hq,pi,sam1024]] [checkpoint=FILE|[FILE,...]] [sets=val|test] \
 [predictions=true] [out=DIR] [key=value ...]
        pisam evaluate predictions=DIR masks=DIR out=DIR [name=MODEL] [set=NAME] [workers=N]"""
 ARGUMENTS_HELP = """EXPERIMENT: a name in experiments/ or the path of a YAML file (default: quickstart).

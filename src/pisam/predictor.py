@@ -22,6 +22,7 @@ class _Image:
     """An encoded image: its frame, what the image encoder says of it, its original size."""
 
     frame: Tensor  # uint8 (1, 3, S, S)
+    colours: Tensor
     embedding: Tensor
     early: Tensor
     height: int
@@ -63,7 +64,7 @@ class PiSamPredictor:
         framed = frame_for_validation(image, np.ones((height, width), dtype=bool), self.model.image_size)
         frame = torch.from_numpy(framed.image).permute(2, 0, 1).unsqueeze(0).to(self._device)
         embedding, early = self.model.encoder.image_encoder(self.model.normalise(frame))
-        self._image = _Image(frame, embedding, early, height, width)
+        self._image = _Image(frame, self.model.colours(frame), embedding, early, height, width)
         self.reset()
 
     @torch.no_grad()
@@ -117,7 +118,8 @@ class PiSamPredictor:
                 f"click: expected 0 <= x <= {image.width} and 0 <= y <= {image.height}, got ({x}, {y})"
             )
         clicks = [*self._clicks, (x, y, int(foreground))]
-        answer = self.model.interact(self._objects, image.frame, self._in_frame(clicks, image))
+        given = self._in_frame(clicks, image)
+        answer = self.model.interact(self._objects, image.frame, given, image.colours)
         self._clicks = clicks
         self._answers.append(answer)
         return self.mask

@@ -10,6 +10,7 @@ import torch
 from pisam.build.compared import compared_models, find_checkpoint, model_facts
 from pisam.config import Config, load_config
 from pisam.errors import PisamError
+from pisam.evaluation.sam_baseline import NativeSam
 from pisam.evaluation.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, first_answers
 from pisam.modeling.hq_sam import build_hq_sam
 from pisam.modeling.pisam import build_model, checkpoint_of
@@ -69,6 +70,20 @@ def test_facts_tell_the_models_apart(files: Path) -> None:
     assert facts["hq"]["protocol"]["hq_mask"] == "HQ alone"
 
 
+def test_sam_by_its_own_protocol_stands_beside_the_others_and_says_so(files: Path) -> None:
+    config = config_of(files)
+    models = compared_models(config, ["sam1024", "sam", "pi"])
+    native = models["sam1024"]
+    assert isinstance(native, NativeSam) and list(models) == ["sam1024", "sam", "pi"]
+    assert [model.name for model in models.values()] == ["SAM, 1024 px", "SAM", "Pi-SAM"]
+    assert not native.model.training
+    own, framed = (model_facts(config, models[kind]) for kind in ("sam1024", "sam"))
+    assert (own["protocol"]["image_size"], framed["protocol"]["image_size"]) == (1024, 64)
+    assert "padded" in own["protocol"]["resize"] and framed["protocol"]["resize"] == "squash"
+    assert own["decoder"] == "sam" and own["protocol"]["checkpoint_hash"] is None
+    assert list(compared_models(config, ["sam1024"])) == ["sam1024"]
+
+
 def test_sam_alone_needs_no_checkpoint(files: Path, tmp_path: Path) -> None:
     models = compared_models(config_of(files, f"run_dir={tmp_path}"), ["sam"])
     assert list(models) == ["sam"]
@@ -103,7 +118,7 @@ def test_a_published_hq_sam_is_told_by_its_names(files: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("kinds", "checkpoints", "message"),
     [
-        (["sma"], [], "models: got 'sma', expected some of sam, hq, pi; did you mean sam?"),
+        (["sma"], [], "models: got 'sma', expected some of sam, hq, pi, sam1024; did you mean sam?"),
         (["sam", "sam"], [], "expected each once"),
         (["sam", "hq"], [], "models: hq has no checkpoint"),
         (["pi"], ["hq.ckpt"], "models: pi leaves out the given checkpoint of decoder hq"),

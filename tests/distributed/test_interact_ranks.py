@@ -34,3 +34,19 @@ def test_two_ranks_write_what_one_does(tmp_path: Path) -> None:
         written.append({name: (folder / name).read_text() for name in FILES})
     for name in FILES:
         assert written[1][name] == written[0][name], name
+
+
+@pytest.mark.slow
+def test_an_error_of_the_second_rank_ends_both_in_one_line(tmp_path: Path) -> None:
+    config = small_config(tmp_path, write_sets(tmp_path / "sets"), "stage1.max_steps=1", "stage2.max_steps=1")
+    train(config, 1)
+    train(config, 2)
+    image = tmp_path / "sets" / "val" / "images" / "1.jpg"  # the second image is the second rank's
+    image.write_bytes(image.read_bytes()[:-100])
+    process = command(
+        "interact", str(tmp_path / "small.yaml"), f"run_dir={config.run_dir}", "trainer.devices=2"
+    )
+    _, error = process.communicate(timeout=280)
+    assert process.returncode == 2 and str(image) in error
+    assert "Traceback" not in error
+    assert not (Path(config.run_dir) / "interact" / "summary.json").exists()

@@ -9,13 +9,24 @@ from known_answers import MASK, SIDE, Paints, batch_of, rectangle
 
 from pisam.evaluation.click_curves import Stopwatch, iterative, number_of_clicks, readings, single_shot
 from pisam.evaluation.common_error import mask_at_original
-from pisam.evaluation.segmenters import PiSamSegmenter, SamSegmenter, State
+from pisam.evaluation.scoring_threads import scoring_threads
+from pisam.evaluation.segmenters import PiSamSegmenter, SamSegmenter, Segmenter, State
 from pisam.metrics.functional import iou
 from pisam.types import Clicks
 from reference import deepest_pixels
 from small_runs import small_batch, small_model
 
 LACKING = rectangle(8, 8, 56, 30)
+
+
+def one_by_one(
+    segmenter: Segmenter, first: State, mask: torch.Tensor, rounds: int, watch: Stopwatch | None = None
+) -> list[torch.Tensor]:
+    with scoring_threads(0) as here:
+        looks = iterative(
+            segmenter, first, mask, rounds, connectivity=8, watch=watch or Stopwatch(), threads=here
+        )
+        return [look.result().mask for look in looks]
 
 
 def ask(segmenter: Paints, stretch: tuple[int, int] = (1, 1)) -> tuple[State, torch.Tensor]:
@@ -36,18 +47,17 @@ def test_single_shot_gives_the_first_clicks_at_once_in_the_frame() -> None:
     first, mask = ask(segmenter, stretch=(4, 2))
     rows = torch.tensor([[40.0, 80.0], [100.0, 90.0], [200.0, 100.0]])
     clicks = Clicks(rows[None], torch.ones(1, 3, dtype=torch.int64), torch.ones(1, 3, dtype=torch.bool))
-    masks = list(single_shot(segmenter, first, clicks, mask, [1, 2, 3, 5]))
+    states = list(single_shot(segmenter, first, clicks, mask.shape, [1, 2, 3, 5]))
     in_frame = [(10.0, 40.0, 1), (25.0, 45.0, 1), (50.0, 50.0, 1)]
     assert segmenter.told == [in_frame[:1], in_frame[:2], in_frame]  # there is no fifth
-    scores = [float(iou(answer, mask)) for answer in masks]
+    scores = [float(iou(mask_at_original(state, mask.shape), mask)) for state in states]
     assert scores[0] < scores[1] < scores[2] == scores[3]
 
 
 def test_single_shot_without_clicks_is_the_box_alone() -> None:
     segmenter = Paints("a", LACKING)
     first, mask = ask(segmenter)
-    masks = list(single_shot(segmenter, first, Clicks.none(1), mask, [1, 2]))
-    assert [answer.equal(mask_at_original(first, mask)) for answer in masks] == [True, True]
+    assert list(single_shot(segmenter, first, Clicks.none(1), mask.shape, [1, 2])) == [first, first]
     assert not segmenter.told
 
 
@@ -58,8 +68,8 @@ def test_iterative_clicks_are_the_deepest_pixels_of_the_largest_error_left() -> 
     wrong = coarse.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
     segmenter = Paints("a", MASK ^ wrong, radius=5)
     first, mask = ask(segmenter)
-    answers = [mask_at_original(first, mask)]
-    answers += iterative(segmenter, first, mask, 6, connectivity=8, watch=Stopwatch())
+    answers = [mask_at_original(first, mask.shape)]
+    answers += one_by_one(segmenter, first, mask, 6)
     assert len(answers) == 7 and len(segmenter.told) == 6
     for round_, (answer, told) in enumerate(zip(answers, segmenter.told, strict=False)):
         expected = deepest_pixels((answer ^ mask).numpy(), mask.numpy())
@@ -72,14 +82,14 @@ def test_iterative_clicks_are_the_deepest_pixels_of_the_largest_error_left() -> 
 def test_a_model_that_ignores_clicks_is_never_clicked_twice_at_one_pixel() -> None:
     segmenter = Paints("deaf", LACKING, radius=0)
     first, mask = ask(segmenter)
-    list(iterative(segmenter, first, mask, 12, connectivity=8, watch=Stopwatch()))
+    one_by_one(segmenter, first, mask, 12)
     assert len(set(segmenter.told[-1])) == 12
 
 
 def test_a_mask_without_error_is_not_clicked_and_stays() -> None:
     segmenter, watch = Paints("a", MASK), Stopwatch()
     first, mask = ask(segmenter)
-    answers = list(iterative(segmenter, first, mask, 3, connectivity=8, watch=watch))
+    answers = one_by_one(segmenter, first, mask, 3, watch)
     assert [answer.equal(mask) for answer in answers] == [True] * 3
     assert not segmenter.told and watch.clicks == 0
 
@@ -91,8 +101,8 @@ def test_real_models_are_told_points_of_their_own_errors() -> None:
     mask, watch = batch.original_masks[0], Stopwatch()
     for segmenter in (SamSegmenter(model), PiSamSegmenter(model)):
         first = segmenter.first(batch.image, batch.box)
-        answers = list(iterative(segmenter, first, mask, 3, connectivity=8, watch=watch))
-        assert not answers[0].equal(mask_at_original(first, mask))
+        answers = one_by_one(segmenter, first, mask, 3, watch)
+        assert not answers[0].equal(mask_at_original(first, mask.shape))
         assert answers[0].shape == (SIDE, SIDE)
     assert watch.clicks == 6 and watch.seconds > 0
 

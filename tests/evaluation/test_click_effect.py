@@ -17,8 +17,9 @@ from pisam.errors import PisamError
 from pisam.evaluation.click_controls import near_clicks
 from pisam.evaluation.click_effect import ROUNDS, click_effect
 from pisam.evaluation.click_summary import clicks_table, summarise_clicks
+from pisam.evaluation.segmenters import EncodedImage, State
 from pisam.seeding import derive_seed
-from pisam.types import Batch, Clicks, ObjectFeatures, Prediction
+from pisam.types import Batch, Clicks, ObjectFeatures
 from pisam.verbs.interact import interact
 
 SIDE = 64
@@ -41,11 +42,13 @@ class Painter:
     def __init__(self, logits: Tensor, radius: float = 6, stray: int = 0) -> None:
         self.logits, self.radius, self.stray = logits, radius, stray
 
-    def straight_forward(self, image: Tensor, box: Tensor) -> tuple[ObjectFeatures, Prediction]:
+    def first(self, batch: Batch) -> State:
+        """What `click_effect` needs of its answer to the box."""
         nothing = torch.zeros(1, 0)
-        return ObjectFeatures(nothing, nothing), Prediction(nothing, self.logits)
+        encoded = EncodedImage(batch.image, nothing, nothing, torch.nn.Identity())
+        return State(self.logits, nothing, encoded, batch.box, ObjectFeatures(nothing, nothing))
 
-    def interact(self, objects: ObjectFeatures, image: Tensor, clicks: Clicks) -> Tensor:
+    def interact(self, objects: ObjectFeatures, image: Tensor, clicks: Clicks, colours: None) -> Tensor:
         painted = self.logits.clone()
         points, labels = clicks.points[0][clicks.valid[0]], clicks.labels[0][clicks.valid[0]]
         for point, label in zip(points, labels, strict=True):
@@ -86,7 +89,8 @@ LACKING = square(8, 8, 56, 30)  # the lower half of the object is missed
 
 
 def effect(painter: Painter, stretch: tuple[int, int] = (1, 1)) -> tuple[list[dict], bool]:
-    return click_effect(painter, [batch_of(MASK, stretch)], seed=3, simulation={"max_clicks": 4})  # type: ignore[arg-type]
+    batch = batch_of(MASK, stretch)
+    return click_effect(painter, painter.first(batch), batch, seed=3, simulation={"max_clicks": 4})  # type: ignore[arg-type]
 
 
 def test_clicks_that_repair_their_surroundings() -> None:
@@ -111,7 +115,7 @@ def test_masks_after_are_those_of_the_simulated_clicks() -> None:
     clicks = simulate_clicks(
         LACKING, MASK, seeds=[derive_seed(3, "interact", 1, "set", "image")], max_clicks=4
     )
-    after = Painter(logits_of(LACKING)).interact(None, None, clicks) > 0  # type: ignore[arg-type]
+    after = Painter(logits_of(LACKING)).interact(None, None, clicks, None) > 0  # type: ignore[arg-type]
     expected = (after & MASK).sum() / (after | MASK).sum()
     assert rows[1]["iou_after"] == pytest.approx(float(expected))
     assert rows[1]["clicks"] == int(clicks.valid.sum())
@@ -119,7 +123,7 @@ def test_masks_after_are_those_of_the_simulated_clicks() -> None:
 
 def test_a_gain_that_ignores_where_the_clicks_are_shows_in_the_controls() -> None:
     class Repairer(Painter):
-        def interact(self, objects: ObjectFeatures, image: Tensor, clicks: Clicks) -> Tensor:
+        def interact(self, objects: ObjectFeatures, image: Tensor, clicks: Clicks, colours: None) -> Tensor:
             return logits_of(MASK) if clicks.valid.any() else self.logits
 
     for row in effect(Repairer(logits_of(LACKING)))[0]:
@@ -138,7 +142,7 @@ def test_damage_far_from_the_clicks_is_collateral() -> None:
 
 def test_clicks_that_are_ignored_flip_nothing() -> None:
     class Deaf(Painter):
-        def interact(self, objects: ObjectFeatures, image: Tensor, clicks: Clicks) -> Tensor:
+        def interact(self, objects: ObjectFeatures, image: Tensor, clicks: Clicks, colours: None) -> Tensor:
             return self.logits
 
     for row in effect(Deaf(logits_of(LACKING)))[0]:
@@ -164,17 +168,10 @@ def test_a_perfect_mask_gets_no_click_and_no_score_for_obedience() -> None:
 
 def test_a_network_that_changes_without_clicks_is_found_out() -> None:
     class Restless(Painter):
-        def interact(self, objects: ObjectFeatures, image: Tensor, clicks: Clicks) -> Tensor:
+        def interact(self, objects: ObjectFeatures, image: Tensor, clicks: Clicks, colours: None) -> Tensor:
             return self.logits + 1e-6
 
     assert not effect(Restless(logits_of(LACKING)))[1]
-
-
-def test_batches_of_several_are_refused() -> None:
-    batch = batch_of(MASK)
-    batch.ids = ["a", "b"]
-    with pytest.raises(ValueError, match="batches of one image, got 2"):
-        click_effect(Painter(logits_of(MASK)), [batch], seed=0, simulation={})  # type: ignore[arg-type]
 
 
 def test_summary_pools_rows_and_averages_gains_per_image_and_per_seed() -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pisam.errors import PisamError
-from pisam.evaluation.click_file import ClickFile, read_clicks, refuse_other_settings, write_clicks
+from pisam.evaluation.click_file import (
+    ClickFile,
+    clicks_hash,
+    read_clicks,
+    refuse_other_settings,
+    write_clicks,
+)
 from pisam.evaluation.common_error import ClickedImage
 
 FILE = ClickFile(
@@ -39,6 +46,18 @@ def test_the_file_can_be_read_without_this_package(path: Path) -> None:
     assert content["images"][0]["clicks"][1] == {"x": 3.5, "y": 19.5, "label": 0}
     assert (content["images"][0]["width"], content["seed"]) == (30, 2**40)
     assert "+0.5" in content["frame"]
+
+
+def test_its_hash_is_that_of_what_models_are_told() -> None:
+    image = FILE.images[0]
+    for same in (replace(FILE, images=FILE.images[::-1]), replace(FILE, models=[], settings={})):
+        assert clicks_hash(same) == clicks_hash(FILE)
+    for other in (
+        replace(FILE, seed=1),
+        replace(FILE, images=[image]),
+        replace(FILE, images=[replace(image, clicks=image.clicks[::-1]), FILE.images[1]]),
+    ):
+        assert clicks_hash(other) != clicks_hash(FILE)
 
 
 def first(content: dict) -> dict:

@@ -10,7 +10,7 @@ from known_answers import MASK, SIDE, Paints, batch_of, rectangle
 from pisam.clicks import simulate_clicks
 from pisam.evaluation.common_error import (
     ClickedImage,
-    click_common_errors,
+    click_common_error,
     common_error,
     mask_at_original,
     select_images,
@@ -35,10 +35,9 @@ def test_common_error_is_what_no_model_has_right(models: int) -> None:
 
 
 def clicked(*segmenters: Paints, stretch: tuple[int, int] = (1, 1), seed: int = 3) -> ClickedImage:
-    (image,) = click_common_errors(
-        segmenters, [batch_of(MASK, stretch)], seed=seed, max_clicks=20, simulation=SIMULATION
-    )
-    return image
+    batch = batch_of(MASK, stretch)
+    states = [segmenter.first(batch.image, batch.box) for segmenter in segmenters]
+    return click_common_error(states, batch, seed=seed, max_clicks=20, simulation=SIMULATION)
 
 
 def test_clicks_are_those_of_the_simulator_on_the_common_region() -> None:
@@ -81,22 +80,14 @@ def test_clicks_of_real_models_lie_where_both_are_wrong() -> None:
     model = small_model().eval()
     segmenters = [SamSegmenter(model), PiSamSegmenter(model)]
     batch = small_batch(1)
-    (image,) = click_common_errors(segmenters, [batch], seed=0, max_clicks=20, simulation=SIMULATION)
+    states = [segmenter.first(batch.image, batch.box) for segmenter in segmenters]
+    image = click_common_error(states, batch, seed=0, max_clicks=20, simulation=SIMULATION)
     mask = batch.original_masks[0]
-    answers = [mask_at_original(s.first(batch.image, batch.box), mask) for s in segmenters]
+    answers = [mask_at_original(state, mask.shape) for state in states]
     assert image.clicks
     for x, y, label in image.clicks:
         assert all(bool(answer[int(y), int(x)]) != bool(label) for answer in answers)
         assert bool(mask[int(y), int(x)]) == bool(label)
-
-
-def test_no_model_or_several_images_at_once_are_refused() -> None:
-    batch = batch_of(MASK)
-    with pytest.raises(ValueError, match="at least one segmenter"):
-        click_common_errors([], [batch], seed=0, max_clicks=1, simulation=SIMULATION)
-    batch.ids = ["a", "b"]
-    with pytest.raises(ValueError, match="batches of one image, got 2"):
-        click_common_errors([Paints("a", MASK)], [batch], seed=0, max_clicks=1, simulation=SIMULATION)
 
 
 def image_of(name: str, area: int, clicks: int) -> ClickedImage:

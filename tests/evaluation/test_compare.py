@@ -90,6 +90,22 @@ def test_empty_cells_are_left_out(tmp_path: Path) -> None:
     assert (iou.images, obeyed.images, obeyed.a) == (2, 1, 0.25)
 
 
+def test_each_model_of_an_interaction_benchmark_is_compared_with_itself(tmp_path: Path) -> None:
+    gains = {"SAM": (0.1, 0.3), "Pi-SAM": (0.5, 0.9)}
+    rows: list[Row] = [
+        {"model": model, "set": "a", "image": str(image), "iou_gain": gain, "noc_85": 3}
+        for image in range(2)
+        for model, pair in gains.items()
+        for gain in pair[image : image + 1]
+    ]
+    same = compare_runs(run(tmp_path / "a", rows=rows), run(tmp_path / "b", rows=rows))
+    assert [each.score for each in same] == [
+        f"{m} {score}" for m in gains for score in ("iou_gain", "noc_85")
+    ]
+    assert [each.images for each in same] == [2] * 4
+    assert [each.a for each in same] == pytest.approx([0.2, 3, 0.7, 3])
+
+
 def test_other_protocol_is_refused_by_key(tmp_path: Path) -> None:
     unlike = Protocol(image_size=64, threshold=0.5).as_dict()
     with pytest.raises(PisamError, match=r"unlike protocols: threshold 0\.0 and 0\.5"):
@@ -98,7 +114,7 @@ def test_other_protocol_is_refused_by_key(tmp_path: Path) -> None:
 
 def test_another_model_or_version_is_not_another_protocol(tmp_path: Path) -> None:
     a = run(tmp_path / "a")
-    protocol = Protocol(image_size=128, checkpoint_hash="f00", torch="0.1").as_dict()
+    protocol = Protocol(image_size=128, resize="pad", checkpoint_hash="f00", torch="0.1").as_dict()
     b = run(tmp_path / "b", protocol=protocol)
     assert compare_runs(a, b)
     assert version_differences(a, b) == f"torch {Protocol(64).torch} and 0.1"

@@ -89,5 +89,14 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
         refuse_foreign_folder(tmp_path, key="out")
     with pytest.raises(PisamError, match=r"holds other files"):
         refuse_foreign_folder(tmp_path / "thesis.tex", key="out")
-    (tmp_path / "summary.json").touch()
+    for foreign in ("", "[]", '{"best": {"val/iou": 0.5}}', '{"status": "complete", "benchmark": {}}'):
+        (tmp_path / "summary.json").write_text(foreign)  # of a stage, of an interaction benchmark
+        with pytest.raises(PisamError, match=r"holds other files"):
+            refuse_foreign_folder(tmp_path, key="out")
+
+
+def test_an_earlier_evaluation_may_be_replaced_begun_or_complete(tmp_path: Path) -> None:
+    begin_results(tmp_path, FACTS, 3)
+    refuse_foreign_folder(tmp_path, key="out")
+    write_results(tmp_path, IMAGES, FACTS, expected=3)
     refuse_foreign_folder(tmp_path, key="out")

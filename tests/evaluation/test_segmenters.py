@@ -165,6 +165,21 @@ def test_one_encoding_serves_all_models_on_the_same_sam(
     assert all(a.equal(b) for a, b in zip(alone, shared, strict=True))
 
 
+@KINDS
+def test_clicks_do_not_look_at_the_image_again(
+    model: PiSam, index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a decoder takes of the image alone is worked out with the answer to the box."""
+    batch = small_batch(3)
+    segmenter = segmenters(model)[index]
+    first = segmenter.first(batch.image, batch.box)
+    after = segmenter.after(first, CLICKS).logits
+    for part in ("head.rgb_embedding", "embedding_encoder", "compress_vit_feat"):
+        if any(name == part for name, _ in segmenter.model.decoder.named_modules()):
+            monkeypatch.setattr(segmenter.model.decoder.get_submodule(part), "forward", None)
+    assert segmenter.after(first, CLICKS).logits.equal(after)
+
+
 def test_an_encoding_of_another_sam_is_refused(model: PiSam) -> None:
     batch = small_batch(1)
     encoded = encode(small_model(SIDE), batch.image)

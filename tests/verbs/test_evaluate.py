@@ -14,7 +14,12 @@ import torch
 from PIL import Image
 
 from pisam import cli
+from pisam.data.reading import read_pair
+from pisam.data.transforms import box_of
 from pisam.evaluation.results import FILES
+from pisam.evaluation.sam_baseline import sam_logits
+from pisam.metrics import all_scores
+from pisam.metrics.levels import logits_to_levels
 from pisam.modeling.hq_sam import build_hq_sam
 from pisam.modeling.pisam import build_model, checkpoint_of
 from small_runs import command, write_experiment, write_sets
@@ -93,6 +98,28 @@ def test_saved_predictions_score_as_the_model_does(three: Path, experiment: Path
     )
     assert rows_of(out) == [row for row in rows_of(three / "pi") if row["set"] == "val"]
     assert summary_of(out)["status"] == "complete"
+
+
+def test_sam_by_its_own_protocol_is_asked_about_the_original_image(
+    experiment: Path, three: Path, tmp_path: Path
+) -> None:
+    """At 1024 px and padded, whatever the frame of the others is; beside them in one table."""
+    out = tmp_path / "native"
+    assert evaluate(experiment, "models=[sam1024,sam]", "predictions=true", f"out={out}") == 0
+    model = build_model("nano", image_size=1024).eval()
+    sets = experiment.parent / "sets"
+    for row in rows_of(out / "sam1024"):
+        files = (
+            sets / row["set"] / part / f"{row['image']}.{end}"
+            for part, end in (("images", "jpg"), ("masks", "png"))
+        )
+        image, mask = read_pair(*files)
+        logits = sam_logits(model, image, torch.from_numpy(box_of(mask)))
+        assert float(row["iou"]) == pytest.approx(all_scores(logits_to_levels(logits), mask)["iou"], abs=1e-6)
+    assert rows_of(out / "sam") == rows_of(three / "sam")
+    assert rows_of(out / "sam") != rows_of(out / "sam1024")
+    assert "| SAM, 1024 px |" in (out / "table.md").read_text()
+    assert "padded" in summary_of(out / "sam1024")["protocol"]["resize"]
 
 
 def test_one_model_writes_to_the_run_and_replaces_its_earlier_results(experiment: Path, three: Path) -> None:

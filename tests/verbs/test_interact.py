@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pisam import cli
 from pisam.config import Config, load_config
 from pisam.data.reading import read_mask
 from pisam.errors import PisamError
+from pisam.evaluation.compare import compare_runs
 from pisam.evaluation.prediction_files import read_prediction
 from pisam.metrics.image_scores import all_scores
+from pisam.modeling.hq_sam import build_hq_sam
+from pisam.modeling.pisam import checkpoint_of
 from pisam.verbs.interact import interact
 from pisam.verbs.train import train
 from small_runs import small_config, write_sets
@@ -112,6 +117,8 @@ def test_replayed_clicks_give_the_same_numbers(measured: Config, tmp_path: Path)
     interact(config, clicks=clicks)
     for name in NUMBERS[1:]:
         assert (folder_of(config) / name).read_text() == (folder_of(measured) / name).read_text(), name
+    compared = compare_runs(folder_of(measured), folder_of(config))
+    assert {(each.images, each.p_value) for each in compared if "noc" not in each.score} == {(4, 1.0)}
     assert summary_of(config)["replayed_clicks"] == str(clicks)
     assert summary_of(config)["benchmark"]["images_asked"] == 4
 
@@ -125,6 +132,10 @@ def test_other_clicks_give_other_numbers(measured: Config, tmp_path: Path) -> No
     config = replay(measured, tmp_path)
     interact(config, clicks=tmp_path / "clicks.json")
     assert rows_of(config, "per_image.csv") != rows_of(measured, "per_image.csv")
+    with pytest.raises(
+        PisamError, match=r"unlike protocols: clicks_hash .*; replay one's clicks with clicks=FILE"
+    ):
+        compare_runs(folder_of(measured), folder_of(config))
 
 
 def test_fewer_images_than_asked_for_are_never_called_complete(
@@ -152,6 +163,38 @@ def test_images_that_cannot_be_clicked_are_named(
         interact(config)
     assert not folder_of(config).exists()
     assert "Pi-SAM" not in capsys.readouterr().out
+
+
+def test_results_that_are_not_finished_are_never_called_complete(
+    measured: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of an earlier run stays beside them but the clicks, which may be the ones being replayed."""
+    config = replay(measured, tmp_path)
+    shutil.copytree(folder_of(measured), folder_of(config))
+    assert summary_of(config)["status"] == "complete"
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise PisamError("the disk is full")
+
+    monkeypatch.setattr("pisam.verbs.interact.benchmark_image", fails)
+    with pytest.raises(PisamError, match="the disk is full"):
+        interact(config, clicks=folder_of(config) / "clicks.json")
+    assert {path.name for path in folder_of(config).iterdir()} == {"clicks.json", "summary.json"}
+    assert summary_of(config) == {"status": "partial"}
+
+
+def test_a_log_says_how_far_it_is(
+    measured: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five images to search, and four to click that count fivefold."""
+    monkeypatch.setattr("pisam.progress.SECONDS", 0)
+    interact(replay(measured, tmp_path))
+    lines = capsys.readouterr().err.splitlines()
+    told = [re.sub(r" %, \d\d:\d\d passed, (\d\d:\d\d|\?) left$", "", line) for line in lines]
+    search, clicks = "interact: own and common errors, image", "interact: clicks, image"
+    assert told[0] == "interact: 0"
+    assert told[1:6] == [f"{search} {number} of 5: {4 * number}" for number in range(1, 6)]
+    assert told[6:10] == [f"{clicks} {number} of 4: {20 + 20 * number}" for number in range(1, 5)]
 
 
 def test_clicks_on_images_that_are_not_here_are_refused_by_name(measured: Config, tmp_path: Path) -> None:
@@ -205,11 +248,18 @@ def test_hq_sam_takes_part_where_one_is_given(
 def test_models_that_cannot_take_part_are_refused_by_name(measured: Config, tmp_path: Path) -> None:
     stage1 = Path(measured.run_dir) / "stage1"
     empty = replace(measured, run_dir=str(tmp_path))
+    torch.save(checkpoint_of(build_hq_sam("nano", image_size=128)), tmp_path / "large.ckpt")
     for config, checkpoints, message in (
         (empty, [], r"needs a trained stage 2.*stage2/checkpoints/best\.ckpt"),
         (empty, [stage1], "one of stage 1, which learned no clicks"),
         (measured, [tmp_path / "absent"], r"checkpoint .*absent: no such file"),
         (measured, [stage1, stage1], "a second model of decoder pi"),
+        (measured, [tmp_path / "large.ckpt"], r"large\.ckpt: made with image_size 128, this model has 64"),
+        (
+            replace(measured, model=replace(measured.model, image_size=128)),
+            [],
+            "made with image_size 64, this",
+        ),
     ):
         with pytest.raises(PisamError, match=message):
             interact(config, checkpoints=checkpoints)

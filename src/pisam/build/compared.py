@@ -11,6 +11,7 @@ from pisam.build.trained import facts, trained_hq_sam, trained_model
 from pisam.config import Config
 from pisam.config_checks import nearest
 from pisam.errors import PisamError
+from pisam.evaluation.sam_baseline import RESIZE, SIDE, NativeSam
 from pisam.evaluation.segmenters import (
     HqSamSegmenter,
     PiSamSegmenter,
@@ -23,19 +24,20 @@ from pisam.modeling.pisam import PiSam, read_identity
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import read_checkpoint
 
-KINDS = ("sam", "hq", "pi")
-NAMES = {"sam": "SAM", "hq": "HQ-SAM", "pi": "Pi-SAM"}
+KINDS = ("sam", "hq", "pi", "sam1024")
+NAMES = {"sam": "SAM", "hq": "HQ-SAM", "pi": "Pi-SAM", "sam1024": "SAM, 1024 px"}
 
 
 def compared_models(
     config: Config, kinds: Sequence[str] = (), checkpoints: Sequence[Path] = ()
-) -> dict[str, Segmenter]:
-    """The segmenters of a comparison by kind, in evaluation mode, sharing one image encoder.
+) -> dict[str, Segmenter | NativeSam]:
+    """The models of a comparison by kind, in evaluation mode; those of one frame share an image encoder.
 
     Args:
         config: its model section says which SAM, frame and own decoder; its run is where a checkpoint of that
             decoder comes from when none is given.
         kinds: out of `KINDS`; empty for what the checkpoints hold, or else the decoder of the configuration.
+            All but sam1024, SAM by its own protocol, see the configured frame.
         checkpoints: files of ours, published HQ-SAM files, or folders of a run or stage.
 
     Raises:
@@ -57,16 +59,22 @@ def compared_models(
             f"models: {', '.join(wanted)} leaves out the given checkpoint of decoder {unused[0]}"
         )
     for kind in wanted:
-        if kind != "sam" and kind not in models:
+        if kind not in ("sam", "sam1024", *models):
             if kind != own:
                 raise PisamError(
                     f"models: {kind} has no checkpoint; give checkpoint=FILE, or several as [FILE,FILE] "
                     f"(this experiment's own run is of decoder {own})"
                 )
             models[kind] = _load(config, build.stage1_checkpoint(config))
-    share_encoders(models.values())
-    any_network = next(iter(models.values()), None) or build.build_network(config).eval()
-    return {kind: _segmenter(kind, models.get(kind, any_network)) for kind in wanted}
+    frozen = next(iter(models.values()), None) or build.build_network(config).eval()  # SAM is in any
+    native = {"sam1024": build.build_network(config, SIDE).eval()} if "sam1024" in wanted else {}
+    share_encoders([frozen, *models.values(), *native.values()])
+    return {
+        kind: NativeSam(native[kind], NAMES[kind])
+        if kind in native
+        else _segmenter(kind, models.get(kind, frozen))
+        for kind in wanted
+    }
 
 
 def interacting_models(config: Config, checkpoints: Sequence[Path] = ()) -> dict[str, SamNetwork]:
@@ -128,13 +136,14 @@ def find_checkpoint(source: Path, stages: Sequence[int] = (1,)) -> Path:
     return found
 
 
-def model_facts(config: Config, segmenter: Segmenter) -> dict[str, Any]:
-    """What the numbers of a segmenter depend on beside the data: see `trained.facts`."""
-    model = segmenter.model
-    known = facts(config, model)
+def model_facts(config: Config, segmenter: Segmenter | NativeSam) -> dict[str, Any]:
+    """What the numbers of a model depend on beside the data: see `trained.facts`."""
+    known = facts(config, segmenter.model)
+    if isinstance(segmenter, NativeSam):
+        known["protocol"]["resize"] = RESIZE
     if isinstance(segmenter, HqSamSegmenter):
         known["protocol"]["hq_mask"] = "HQ plus SAM" if segmenter.add_sam else "HQ alone"
-    elif isinstance(segmenter, SamSegmenter):
+    elif isinstance(segmenter, (SamSegmenter, NativeSam)):
         known["decoder"] = "sam"
         known["protocol"]["checkpoint_hash"] = None  # frozen_hash says which SAM
     return known

@@ -10,10 +10,10 @@ from pisam.modeling.pisam import PiSam, build_model
 from pisam.modeling.sam_network import SamNetwork
 
 
-def build_network(config: Config) -> PiSam:
-    """Pi-SAM with SAM's weights, its own parts initialised from the seed."""
+def build_network(config: Config, image_size: int | None = None) -> PiSam:
+    """Pi-SAM with SAM's weights, its own parts initialised from the seed; of another frame if given."""
     torch.manual_seed(config.seed)
-    return build_model(config.model.backbone, config.model.weights, config.model.image_size)
+    return build_model(config.model.backbone, config.model.weights, image_size or config.model.image_size)
 
 
 def build_hq_network(config: Config) -> HqSam:

@@ -77,8 +77,12 @@ def near_clicks(points: Tensor, size: Sequence[int], distance: float = NEAR) -> 
     xs = torch.arange(width, device=points.device) + 0.5
     ys = torch.arange(height, device=points.device) + 0.5
     near = torch.zeros(height, width, dtype=torch.bool, device=points.device)
+    reach = int(distance) + 2
     for x, y in points:
-        near |= (xs - x) ** 2 + ((ys - y) ** 2)[:, None] <= distance**2
+        column, row = int(x), int(y)
+        across = slice(max(0, column - reach), max(0, column + reach))
+        down = slice(max(0, row - reach), max(0, row + reach))
+        near[down, across] |= (xs[across] - x) ** 2 + ((ys[down] - y) ** 2)[:, None] <= distance**2
     return near
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import torch
@@ -48,34 +49,50 @@ def readings(most: int) -> list[int]:
 
 
 def single_shot(
-    segmenter: Segmenter, first: State, clicks: Clicks, mask: Tensor, numbers: Sequence[int]
-) -> Iterator[Tensor]:
-    """The masks after the first k clicks, given at once, for each k of `numbers` (ascending).
+    segmenter: Segmenter, first: State, clicks: Clicks, size: Sequence[int], numbers: Sequence[int]
+) -> Iterator[State]:
+    """The answers to the first k clicks, given at once, for each k of `numbers` (ascending).
 
     Args:
         segmenter: the model.
         first: its answer to the box.
         clicks: of one image, in pixels of its original; where there are fewer than k, all of them are given.
-        mask: bool (H, W).
+        size: (H, W) of the original.
         numbers: of clicks.
-
-    Yields:
-        bool (H, W).
     """
-    frame = to_frame(clicks, mask.shape, first.logits.shape[-1])
-    available, answer = clicks.points.shape[1], mask_at_original(first, mask)
-    given = 0
+    frame = to_frame(clicks, size, first.logits.shape[-1]).to(first.logits.device)
+    available, given, answer = clicks.points.shape[1], 0, first
     for number in numbers:
         if min(number, available) > given:
             given = min(number, available)
-            answer = mask_at_original(segmenter.after(first, first_clicks(frame, given)), mask)
+            answer = segmenter.after(first, first_clicks(frame, given))
         yield answer
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a simulated user sees of an answer.
+
+    Attributes:
+        mask: bool (H, W), the answer at the original size, on the CPU.
+        click: the next click on it, one row; not valid where nothing is left to click.
+    """
+
+    mask: Tensor
+    click: Clicks
+
+
 def iterative(
-    segmenter: Segmenter, first: State, mask: Tensor, rounds: int, *, connectivity: int, watch: Stopwatch
-) -> Iterator[Tensor]:
-    """The masks after each of `rounds` clicks, one a round, each on the largest error that is left.
+    segmenter: Segmenter,
+    first: State,
+    mask: Tensor,
+    rounds: int,
+    *,
+    connectivity: int,
+    watch: Stopwatch,
+    threads: Executor,
+) -> Iterator[Future[Look]]:
+    """The answers after each of `rounds` clicks, one a round, each on the largest error that is left.
 
     The click is the deepest pixel of the largest component of the model's own current error, in the original
     size; a pixel is clicked once. The model is told all clicks so far. A mask without error stays as it is.
@@ -83,36 +100,44 @@ def iterative(
     Args:
         segmenter: the model.
         first: its answer to the box.
-        mask: bool (H, W).
+        mask: bool (H, W), on the CPU.
         rounds: number of clicks.
         connectivity: of components, 4 or 8.
         watch: notes how long each answer took.
+        threads: look for the next click, so that another model may be asked meanwhile.
 
     Yields:
-        bool (H, W), `rounds` of them.
+        `rounds` of them, each as soon as the model has answered.
 
     Source: the number-of-clicks protocol of interactive segmentation, as in RITM.
     """
-    state, answer = first, mask_at_original(first, mask)
-    clicks, unclicked = Clicks.none(1, mask.device), torch.ones_like(mask)
+    state, clicks, unclicked = first, Clicks.none(1), torch.ones_like(mask)
+    seen = threads.submit(_look, first, mask, unclicked, connectivity)
     for _ in range(rounds):
-        # The seed decides nothing: the deepest pixel is a function of the error alone.
-        new = simulate_clicks(
-            answer[None, None],
-            mask[None, None],
-            seeds=[0],
-            policy="centre",
-            max_clicks=1,
-            connectivity=connectivity,
-            region=((answer ^ mask) & unclicked)[None, None],
-        )
+        new = seen.result().click
         if new.valid.any():
             x, y = new.points[0, 0].long()
             unclicked[y, x] = False
             clicks = _joined(clicks, new)
-            state = watch.after(segmenter, state, to_frame(clicks, mask.shape, first.logits.shape[-1]))
-            answer = mask_at_original(state, mask)
-        yield answer
+            in_frame = to_frame(clicks, mask.shape, first.logits.shape[-1])
+            state = watch.after(segmenter, state, in_frame.to(first.logits.device))
+            seen = threads.submit(_look, state, mask, unclicked, connectivity)
+        yield seen
+
+
+def _look(state: State, mask: Tensor, unclicked: Tensor, connectivity: int) -> Look:
+    answer = mask_at_original(state, mask.shape)
+    # The seed decides nothing: the deepest pixel is a function of the error alone.
+    click = simulate_clicks(
+        answer[None, None],
+        mask[None, None],
+        seeds=[0],
+        policy="centre",
+        max_clicks=1,
+        connectivity=connectivity,
+        region=((answer ^ mask) & unclicked)[None, None],
+    )
+    return Look(answer, click)
 
 
 def number_of_clicks(scores: Sequence[float], target: float) -> tuple[int, bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +18,13 @@ from pisam.evaluation.click_controls import (
     near_clicks,
     share_obeyed,
 )
+from pisam.evaluation.common_error import mask_at_original
 from pisam.evaluation.rows import Row
+from pisam.evaluation.segmenters import State
 from pisam.geometry import pixels_to_unit
-from pisam.metrics.functional import binarise, boundary_iou, iou
-from pisam.metrics.protocol import logits_to_original
+from pisam.metrics.functional import binarise
+from pisam.metrics.known_mask import KnownMask
+from pisam.metrics.region import region_scores
 from pisam.modeling.pisam import PiSam
 from pisam.seeding import derive_seed
 from pisam.types import Batch, Clicks
@@ -29,11 +32,10 @@ from pisam.types import Batch, Clicks
 ROUNDS = 3  # different clicks on each image
 
 
-@torch.inference_mode()
 def click_effect(
-    model: PiSam, batches: Iterable[Batch], *, seed: int, simulation: Mapping[str, Any]
+    model: PiSam, first: State, batch: Batch, *, seed: int, simulation: Mapping[str, Any]
 ) -> tuple[list[Row], bool]:
-    """Click on the errors of each straight-forward mask, `ROUNDS` times, and compare before and after.
+    """Click on the errors of a straight-forward mask, `ROUNDS` times, and compare before and after.
 
     Clicks are drawn in the network frame, as in training; masks are scored at original size. Three controls
     use the same image: the clicks with their labels exchanged; as many clicks with the same labels, anywhere
@@ -41,47 +43,34 @@ def click_effect(
 
     Args:
         model: with a trained interactor, in evaluation mode.
-        batches: of one validation sample each, on the model's device.
+        first: its answer to the box.
+        batch: the validation sample, one, on the model's device.
         seed: of the run; clicks are a function of (seed, round, set, image).
         simulation: arguments of `simulate_clicks`.
 
     Returns:
-        a row per image and round: `set`, `image`, `seed` (the round), `clicks` (their number), `iou_` and
+        a row per round: `set`, `image`, `seed` (the round), `clicks` (their number), `iou_` and
         `biou_` `before`, `after`, `gain`; `iou_gain_flipped`, `iou_gain_random`, `iou_gain_away`;
         `clicked_flipped`, the share of clicks whose pixel of the frame has their label afterwards (NaN for no
         clicks); `collateral`, the share of the pixels farther than `NEAR` from all clicks and right before
         that are wrong after. And whether all logits stayed equal, bit by bit, when all clicks were removed.
-
-    Raises:
-        ValueError: a batch of several samples.
     """
-    rows: list[Row] = []
-    unclicked_equal = True
-    for batch in batches:
-        if len(batch) != 1:
-            raise ValueError(f"expected batches of one image, got {len(batch)}")
-        image_rows, equal = _click_on_image(model, batch, seed, simulation)
-        rows += image_rows
-        unclicked_equal &= equal
-    return rows, unclicked_equal
-
-
-def _click_on_image(
-    model: PiSam, batch: Batch, seed: int, simulation: Mapping[str, Any]
-) -> tuple[list[Row], bool]:
-    objects, prediction = model.straight_forward(batch.image, batch.box)
-    straight = prediction.high_res
-    mask, set_name, image = batch.original_masks[0], batch.sets[0], batch.ids[0]
-    height, width = mask.shape
+    objects, straight = first.objects, first.logits
+    assert objects is not None
+    mask, set_name, image = batch.original_masks[0].cpu(), batch.sets[0], batch.ids[0]
+    size, true = mask.shape, KnownMask(mask.numpy())
 
     def after_clicks(clicks: Clicks) -> Tensor:
-        return model.interact(objects, batch.image, clicks)
+        return model.interact(objects, batch.image, clicks, first.of_image)
 
     def at_original(logits: Tensor) -> Tensor:
-        return binarise(logits_to_original(logits, (height, width)))
+        return mask_at_original(replace(first, logits=logits), size)
+
+    def iou_of(logits: Tensor) -> float:
+        return region_scores(at_original(logits).numpy(), true, boundary=False)["iou"]
 
     before = at_original(straight)
-    iou_before, biou_before = float(iou(before, mask)), float(boundary_iou(before, mask))
+    old = region_scores(before.numpy(), true)
     rows: list[Row] = []
     equal = True
     for round_ in range(ROUNDS):
@@ -89,28 +78,23 @@ def _click_on_image(
         clicks = simulate_clicks(straight > 0, batch.mask, seeds=[click_seed], **simulation)
         logits = after_clicks(clicks)
         after = at_original(logits)
-        flipped = at_original(after_clicks(exchanged(clicks)))
-        elsewhere = at_original(after_clicks(anywhere(clicks, straight.shape[-2:], click_seed)))
+        new = region_scores(after.numpy(), true)
+        flipped = iou_of(after_clicks(exchanged(clicks)))
+        elsewhere = iou_of(after_clicks(anywhere(clicks, straight.shape[-2:], click_seed)))
         removed = replace(clicks, valid=torch.zeros_like(clicks.valid))
         equal &= torch.equal(after_clicks(removed), straight)
 
-        points = pixels_to_unit(clicks.points[0][clicks.valid[0]], *straight.shape[-2:])
-        away = ~near_clicks(points * points.new_tensor([width, height]), mask.shape)
-        iou_after, biou_after = float(iou(after, mask)), float(boundary_iou(after, mask))
+        points = pixels_to_unit(clicks.points[0][clicks.valid[0]], *straight.shape[-2:]).cpu()
+        away = ~near_clicks(points * points.new_tensor([size[1], size[0]]), size)
+        row: Row = {"set": set_name, "image": image, "seed": round_, "clicks": int(clicks.valid.sum())}
+        for score in old:
+            row[f"{score}_before"], row[f"{score}_after"] = old[score], new[score]
+            row[f"{score}_gain"] = new[score] - old[score]
         rows.append(
-            {
-                "set": set_name,
-                "image": image,
-                "seed": round_,
-                "clicks": int(clicks.valid.sum()),
-                "iou_before": iou_before,
-                "iou_after": iou_after,
-                "iou_gain": iou_after - iou_before,
-                "biou_before": biou_before,
-                "biou_after": biou_after,
-                "biou_gain": biou_after - biou_before,
-                "iou_gain_flipped": float(iou(flipped, mask)) - iou_before,
-                "iou_gain_random": float(iou(elsewhere, mask)) - iou_before,
+            row
+            | {
+                "iou_gain_flipped": flipped - old["iou"],
+                "iou_gain_random": elsewhere - old["iou"],
                 "iou_gain_away": gain_away(before, after, mask, away),
                 "clicked_flipped": share_obeyed(binarise(logits), clicks),
                 "collateral": collateral(before, after, mask, away),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -49,6 +50,12 @@ def write_clicks(file: ClickFile, path: Path) -> None:
     ]
     head = {"format": FORMAT, "frame": FRAME, "seed": file.seed, "models": file.models}
     write_json({**head, "settings": file.settings, "images": images}, path)
+
+
+def clicks_hash(file: ClickFile) -> str:
+    """SHA-256 of what a model is told: the images, their clicks and the seed of the controls."""
+    told = [file.seed, *sorted((image.set, image.image, image.clicks) for image in file.images)]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def read_clicks(path: Path) -> ClickFile:

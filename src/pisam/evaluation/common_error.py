@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pisam.clicks import simulate_clicks
-from pisam.evaluation.segmenters import Segmenter, State, first_answers
+from pisam.evaluation.segmenters import State
 from pisam.metrics.functional import binarise
 from pisam.metrics.protocol import logits_to_original
 from pisam.seeding import derive_seed
@@ -77,66 +77,44 @@ def common_error(predictions: Sequence[Tensor], mask: Tensor) -> Tensor:
     return torch.stack([prediction ^ mask for prediction in predictions]).all(dim=0)
 
 
-def mask_at_original(state: State, mask: Tensor) -> Tensor:
-    """A segmenter's answer to one image as bool (H, W), at the size of its original mask."""
-    return binarise(logits_to_original(state.logits, mask.shape))
+def mask_at_original(state: State, size: Sequence[int]) -> Tensor:
+    """A segmenter's answer to one image as bool (H, W) on the CPU, at the original `size` (H, W)."""
+    return binarise(logits_to_original(state.logits, size)).cpu()
 
 
-@torch.inference_mode()
-def click_common_errors(
-    segmenters: Sequence[Segmenter],
-    batches: Iterable[Batch],
-    *,
-    seed: int,
-    max_clicks: int,
-    simulation: Mapping[str, Any],
-) -> list[ClickedImage]:
-    """Draw clicks from the common error of each image, in its original size (supplement C, Algorithm 2).
+def click_common_error(
+    states: Sequence[State], batch: Batch, *, seed: int, max_clicks: int, simulation: Mapping[str, Any]
+) -> ClickedImage:
+    """Draw clicks from the common error on an image, in its original size (supplement C, Algorithm 2).
 
     Args:
-        segmenters: the models whose common error counts.
-        batches: of one validation sample each, on the models' device.
+        states: the models' answers to the box; where all of them err is the common error.
+        batch: the validation sample, one.
         seed: the clicks are a function of (seed, set, image) and the common error.
         max_clicks: the most per image.
         simulation: `min_area`, `margin` and `connectivity` of `simulate_clicks`.
-
-    Returns:
-        an entry per image, in their order.
-
-    Raises:
-        ValueError: no segmenter, or a batch of several samples.
     """
-    if not segmenters:
-        raise ValueError("expected at least one segmenter, got none")
-    clicked = []
-    for batch in batches:
-        if len(batch) != 1:
-            raise ValueError(f"expected batches of one image, got {len(batch)}")
-        mask, set_name, image = batch.original_masks[0], batch.sets[0], batch.ids[0]
-        states = first_answers(segmenters, batch.image, batch.box)
-        region = common_error([mask_at_original(state, mask) for state in states], mask)
-        clicks = simulate_clicks(
-            ~mask[None, None],  # not read where a region is given
-            mask[None, None],
-            seeds=[derive_seed(seed, "common error", set_name, image)],
-            max_clicks=max_clicks,
-            region=region[None, None],
-            **simulation,
-        )
-        valid = clicks.valid[0]
-        points, labels = clicks.points[0][valid].tolist(), clicks.labels[0][valid].tolist()
-        height, width = mask.shape
-        clicked.append(
-            ClickedImage(
-                set=set_name,
-                image=image,
-                width=width,
-                height=height,
-                common_area=int(region.count_nonzero()),
-                clicks=tuple((x, y, label) for (x, y), label in zip(points, labels, strict=True)),
-            )
-        )
-    return clicked
+    mask, set_name, image = batch.original_masks[0].cpu(), batch.sets[0], batch.ids[0]
+    region = common_error([mask_at_original(state, mask.shape) for state in states], mask)
+    clicks = simulate_clicks(
+        ~mask[None, None],  # not read where a region is given
+        mask[None, None],
+        seeds=[derive_seed(seed, "common error", set_name, image)],
+        max_clicks=max_clicks,
+        region=region[None, None],
+        **simulation,
+    )
+    valid = clicks.valid[0]
+    points, labels = clicks.points[0][valid].tolist(), clicks.labels[0][valid].tolist()
+    height, width = mask.shape
+    return ClickedImage(
+        set=set_name,
+        image=image,
+        width=width,
+        height=height,
+        common_area=int(region.count_nonzero()),
+        clicks=tuple((x, y, label) for (x, y), label in zip(points, labels, strict=True)),
+    )
 
 
 def select_images(clicked: Sequence[ClickedImage], number: int) -> Selection:

@@ -20,9 +20,10 @@ from pisam.evaluation.rows import text_table
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 # They tell two models apart, not two ways of scoring one.
-OF_THE_MODEL = ("image_size", "checkpoint_hash", "hq_mask")
+OF_THE_MODEL = ("image_size", "resize", "checkpoint_hash", "hq_mask")
 VERSIONS = ("torch", "lightning", "pisam")  # told beside the table
-NOT_SCORES = ("set", "image", "seed")
+NOT_SCORES = ("set", "image", "seed", "model")
+REMEDIES = {"clicks_hash": "replay one's clicks with clicks=FILE in pisam interact"}
 
 Key = tuple[str, str]
 Scores = dict[str, dict[Key, float]]
@@ -54,8 +55,9 @@ def compare_runs(a: Path, b: Path, *, seed: int = 0) -> list[Difference]:
     """Every score that two runs share, image by image.
 
     Args:
-        a, b: folders with `per_image.csv` and `summary.json` of `evaluate` or `interact`; several
-            rows of an image (click seeds) count as their mean.
+        a, b: folders with `per_image.csv` and `summary.json` of `evaluate` or `interact`; where a file holds
+            several models, as those of `interact` do, `MODEL iou_gain` is a score of its own. Several rows of
+            an image count as their mean.
         seed: of the bootstrap.
 
     Raises:
@@ -131,7 +133,10 @@ def _refuse_unlike(a: Path, protocol_a: dict[str, Any], b: Path, protocol_b: dic
         if protocol_a.get(key) != protocol_b.get(key)
     ]
     if unlike:
-        raise PisamError(f"compare: {a} and {b} were scored by unlike protocols: {'; '.join(unlike)}")
+        remedies = [REMEDIES[key] for key in REMEDIES if protocol_a.get(key) != protocol_b.get(key)]
+        raise PisamError(
+            f"compare: {a} and {b} were scored by unlike protocols: {'; '.join([*unlike, *remedies])}"
+        )
 
 
 def _refuse_other_images(a: Path, b: Path, images_a: set[Key], images_b: set[Key]) -> None:
@@ -142,18 +147,23 @@ def _refuse_other_images(a: Path, b: Path, images_a: set[Key], images_b: set[Key
 
 
 def _read_scores(folder: Path) -> Scores:
-    """Score -> (set, image) -> mean over the image's rows; scores in the order of the columns."""
+    """Score -> (set, image) -> mean over the image's rows; scores in the order of models and columns."""
     path = folder / "per_image.csv"
     if not path.is_file():
-        raise PisamError(f"compare: {path} is not there; expected a folder that evaluate wrote")
+        raise PisamError(f"compare: {path} is not there; expected a folder that evaluate or interact wrote")
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         rows, columns = list(reader), [name for name in reader.fieldnames or () if name not in NOT_SCORES]
-    images: dict[Key, list[dict[str, str]]] = {}
+    groups: dict[str, dict[Key, list[dict[str, str]]]] = {}
     for row in rows:
-        images.setdefault((row["set"], row["image"]), []).append(row)
+        model = f"{row['model']} " if "model" in row else ""
+        groups.setdefault(model, {}).setdefault((row["set"], row["image"]), []).append(row)
     try:
-        return {score: {key: _mean(group, score) for key, group in images.items()} for score in columns}
+        return {
+            f"{model}{score}": {key: _mean(group, score) for key, group in images.items()}
+            for model, images in groups.items()
+            for score in columns
+        }
     except ValueError as error:
         raise PisamError(f"compare: {path} holds something else than numbers: {error}") from error
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pisam.errors import PisamError
 from pisam.evaluation.bounded_map import bounded_map
-from pisam.evaluation.segmenters import Segmenter, first_answers
+from pisam.evaluation.sam_baseline import NativeSam
+from pisam.evaluation.segmenters import Segmenter, first_answers, refuse_nonsense
 from pisam.metrics.image_scores import METRICS, ImageScores, score_image
 from pisam.metrics.levels import logits_to_levels
 from pisam.metrics.protocol import logits_to_original
@@ -20,6 +20,7 @@ from pisam.types import Batch
 
 Levels = npt.NDArray[np.uint8]
 Keep = Callable[[str, str, str, Levels], None]
+Original = Callable[[str, str], npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ def score_logits(logits: Tensor, mask: Tensor, metrics: Collection[str] = METRIC
 
 
 def evaluate_segmenters(
-    segmenters: Sequence[Segmenter],
+    segmenters: Sequence[Segmenter | NativeSam],
     batches: Iterable[Batch],
     *,
+    original: Original | None = None,
     workers: int = 0,
     keep: Keep | None = None,
 ) -> Iterator[ScoredImage]:
@@ -61,33 +63,43 @@ def evaluate_segmenters(
     Args:
         segmenters: in evaluation mode, on the batches' device.
         batches: of validation samples with their original masks.
+        original: gives the image of (set, image) as its file holds it; for `NativeSam`.
         workers: processes that score beside the network, 0 = none.
         keep: called with (model, set, image, levels) of each answer before it is scored.
 
     Raises:
         PisamError: an answer is not a number; names model and image.
     """
-    return bounded_map(_score, _answers(segmenters, batches, keep), workers)
+    return bounded_map(_score, _answers(segmenters, batches, original, keep), workers)
 
 
 def _answers(
-    segmenters: Sequence[Segmenter], batches: Iterable[Batch], keep: Keep | None
+    models: Sequence[Segmenter | NativeSam],
+    batches: Iterable[Batch],
+    original: Original | None,
+    keep: Keep | None,
 ) -> Iterator[tuple[str, str, str, Levels, npt.NDArray[np.bool_]]]:
+    segmenters = [model for model in models if not isinstance(model, NativeSam)]
     for batch in batches:
         with torch.inference_mode():
-            states = first_answers(segmenters, batch.image, batch.box)
-        for segmenter, state in zip(segmenters, states, strict=True):
-            samples = zip(state.logits, batch.original_masks, batch.sets, batch.ids, strict=True)
-            for logits, mask, set_name, image in samples:
-                if not logits.isfinite().all():
-                    raise PisamError(
-                        f"{segmenter.name}: its logits for {set_name}/{image} are not finite; the checkpoint "
-                        "is damaged or the precision too low"
-                    )
-                levels = levels_at_original(logits, mask)
+            states = iter(first_answers(segmenters, batch.image, batch.box))
+        for model in models:
+            if isinstance(model, NativeSam):
+                assert original is not None
+                logits = (model.answer(original(*n), m) for n, m in _named(batch))
+            else:
+                logits = iter(next(states).logits)
+            for answer, (name, mask) in zip(logits, _named(batch), strict=True):
+                refuse_nonsense(answer, model.name, "/".join(name))
+                levels = levels_at_original(answer, mask)
                 if keep is not None:
-                    keep(segmenter.name, set_name, image, levels)
-                yield segmenter.name, set_name, image, levels, mask.cpu().numpy()
+                    keep(model.name, *name, levels)
+                yield model.name, *name, levels, mask.cpu().numpy()
+
+
+def _named(batch: Batch) -> Iterator[tuple[tuple[str, str], Tensor]]:
+    """((set, image), mask at original size) of each sample."""
+    yield from zip(zip(batch.sets, batch.ids, strict=True), batch.original_masks, strict=True)
 
 
 def _score(model: str, set_name: str, image: str, levels: Levels, mask: npt.NDArray[np.bool_]) -> ScoredImage:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from pisam.data.reading import read_mask
 from pisam.evaluation.bounded_map import bounded_map
 from pisam.evaluation.evaluate import ScoredImage
@@ -20,6 +18,7 @@ from pisam.evaluation.results import (
 )
 from pisam.metrics.image_scores import score_image
 from pisam.metrics.protocol import versions
+from pisam.progress import progress
 
 
 def rescore_folder(
@@ -48,9 +47,10 @@ def rescore_folder(
     jobs = ((name, set_name, stem, predicted, mask) for stem, predicted, mask in matched)
     images: list[ScoredImage] = []
     try:
-        images.extend(
-            tqdm(bounded_map(_score_files, jobs, workers), desc=name, total=len(matched), disable=None)
-        )
+        with progress(len(matched), f"evaluate {name}") as bar:
+            for image in bounded_map(_score_files, jobs, workers):
+                images.append(image)
+                bar.update()
     finally:
         summary = write_results(out, images, facts, expected=len(matched))
     write_tables(out, {name: summary})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,19 @@ def refuse_foreign_folder(folder: Path, *, key: str) -> None:
     Raises:
         PisamError: the folder holds something, and no summary of an evaluation.
     """
-    if not folder.exists() or (folder / "summary.json").is_file():
+    if not folder.exists() or _is_evaluation(folder / "summary.json"):
         return
     if not folder.is_dir() or any(folder.iterdir()):
         raise PisamError(f"{key} {folder}: holds other files; choose a new folder")
+
+
+def _is_evaluation(summary: Path) -> bool:
+    """Whether this is what an evaluation wrote, begun or complete, and not the summary of something else."""
+    try:
+        content = json.loads(summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "status" in content and "images" in content
 
 
 def begin_results(folder: Path, facts: Mapping[str, Any], expected: int) -> None:

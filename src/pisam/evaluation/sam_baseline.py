@@ -1,4 +1,4 @@
-"""SAM itself, by its own protocol, from the frozen parts of our network: the baseline of every table."""
+"""SAM itself, by its own protocol, from the frozen parts of our network: the baseline that papers report."""
 
 from __future__ import annotations
 
@@ -10,10 +10,29 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import resize
 
+from pisam.data.transforms import box_of
 from pisam.geometry import sam_boxes
 from pisam.modeling.pisam import PiSam
 
 SIDE = 1024  # of SAM's frame
+RESIZE = "longest side to the frame, padded right and below"
+
+
+class NativeSam:
+    """SAM by its own protocol among the models of an evaluation, before any click.
+
+    Args:
+        model: as in `sam_logits`.
+        name: in tables.
+    """
+
+    def __init__(self, model: PiSam, name: str) -> None:
+        self.model = model
+        self.name = name
+
+    def answer(self, image: npt.NDArray[np.uint8], mask: Tensor) -> Tensor:
+        """Logits (1, H, W) for the box of a mask, bool (H, W), in its image, uint8 (H, W, 3) RGB."""
+        return sam_logits(self.model, image, torch.from_numpy(box_of(mask.cpu().numpy())))[None]
 
 
 @torch.no_grad()
@@ -56,7 +75,7 @@ def sam_logits(model: PiSam, image: npt.NDArray[np.uint8], box: Tensor) -> Tenso
         dense_prompt_embeddings=dense,
         multimask_output=False,
     )
-    framed = F.interpolate(low_res, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    framed = F.interpolate(low_res.float(), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
     content = framed[..., :new_height, :new_width]
     return F.interpolate(content, size=(height, width), mode="bilinear", align_corners=False)[0, 0]
 

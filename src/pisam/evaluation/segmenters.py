@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pisam.errors import PisamError
 from pisam.geometry import sam_boxes
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
@@ -48,6 +49,7 @@ class State:
         encoded: the images.
         box: float (B, 4), xyxy edges in pixels of the frame.
         objects: Pi-SAM's object features, None for the others.
+        of_image: what the decoder takes of the images whatever is clicked, worked out once; None for SAM.
     """
 
     logits: Tensor
@@ -55,6 +57,7 @@ class State:
     encoded: EncodedImage
     box: Tensor
     objects: ObjectFeatures | None = None
+    of_image: Tensor | None = None
 
 
 class Segmenter(Protocol):
@@ -127,12 +130,13 @@ class PiSamSegmenter:
         encoded = _encoded(self.model, image, encoded)
         features = self.model.encoder.prompt(encoded.embedding, encoded.early, box)
         objects, prediction = self.model.decoder(features, self.model.normalise(image))
-        return State(prediction.high_res, prediction.low_res, encoded, box, objects)
+        colours = self.model.colours(image)
+        return State(prediction.high_res, prediction.low_res, encoded, box, objects, colours)
 
     @torch.no_grad()
     def after(self, state: State, clicks: Clicks) -> State:
         assert state.objects is not None
-        repaired = self.model.interact(state.objects, state.encoded.image, clicks)
+        repaired = self.model.interact(state.objects, state.encoded.image, clicks, state.of_image)
         clicked = clicks.valid.any(dim=1)[:, None, None, None]
         return replace(state, logits=repaired.where(clicked, state.logits))
 
@@ -153,8 +157,12 @@ class SamSegmenter:
         self.name = name
         self.mask_input = mask_input
 
-    def decode(self, features: SamFeatures) -> Tensor:
-        """Mask logits (1, 1, F, F) of one image from its features and prompts."""
+    def of_image(self, encoded: EncodedImage) -> Tensor | None:
+        """See `State`."""
+        return None
+
+    def decode(self, features: SamFeatures, of_image: Tensor | None) -> Tensor:
+        """Mask logits (1, 1, F, F) of one image from its features and prompts, and what `of_image` gave."""
         low_res, _ = self.model.decoder.get_submodule("sam_decoder")(
             image_embeddings=features.image_embedding,
             image_pe=features.position,
@@ -167,15 +175,16 @@ class SamSegmenter:
     @torch.no_grad()
     def first(self, image: Tensor, box: Tensor, encoded: EncodedImage | None = None) -> State:
         encoded = _encoded(self.model, image, encoded)
-        low_res = torch.cat([self._answer(encoded, box, index) for index in range(len(box))])
-        return State(_to_frame(low_res, image), low_res, encoded, box)
+        of_image = self.of_image(encoded)
+        low_res = torch.cat([self._answer(encoded, of_image, box, index) for index in range(len(box))])
+        return State(_to_frame(low_res, image), low_res, encoded, box, of_image=of_image)
 
     @torch.no_grad()
     def after(self, state: State, clicks: Clicks) -> State:
         # One by one: padding to equal numbers of points would take part in SAM's attention.
         low_res = torch.cat(
             [
-                self._answer(state.encoded, state.box, index, clicks, state.low_res)
+                self._answer(state.encoded, state.of_image, state.box, index, clicks, state.low_res)
                 if clicks.valid[index].any()
                 else state.low_res[index : index + 1]
                 for index in range(len(state.box))
@@ -186,6 +195,7 @@ class SamSegmenter:
     def _answer(
         self,
         encoded: EncodedImage,
+        of_image: Tensor | None,
         box: Tensor,
         index: int,
         clicks: Clicks | None = None,
@@ -202,7 +212,8 @@ class SamSegmenter:
         prompt = self.model.encoder.prompt_encoder
         sparse, dense = prompt(points=points, boxes=sam_boxes(box[one]), masks=mask)
         embedding, early = encoded.embedding[one], encoded.early[one]
-        return self.decode(SamFeatures(embedding, early, sparse, dense, prompt.get_dense_pe()))
+        features = SamFeatures(embedding, early, sparse, dense, prompt.get_dense_pe())
+        return self.decode(features, None if of_image is None else of_image[one])
 
 
 class HqSamSegmenter(SamSegmenter):
@@ -224,9 +235,25 @@ class HqSamSegmenter(SamSegmenter):
         super().__init__(model, name, mask_input=mask_input)
         self.add_sam = add_sam
 
-    def decode(self, features: SamFeatures) -> Tensor:
-        sam, hq = self.model.decoder(features)
+    def of_image(self, encoded: EncodedImage) -> Tensor:
+        return self.model.decoder.hq_feature(encoded.embedding, encoded.early)
+
+    def decode(self, features: SamFeatures, of_image: Tensor | None) -> Tensor:
+        sam, hq = self.model.decoder(features, of_image)
         return sam + hq if self.add_sam else hq
+
+
+def refuse_nonsense(logits: Tensor, model: str, image: str) -> None:
+    """Refuse logits that are not numbers.
+
+    Raises:
+        PisamError: names the model and the image.
+    """
+    if not logits.isfinite().all():
+        raise PisamError(
+            f"{model}: its logits for {image} are not finite; the checkpoint is damaged or the precision too "
+            "low"
+        )
 
 
 def share_encoders(models: Iterable[SamNetwork]) -> None:

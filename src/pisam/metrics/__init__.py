@@ -36,3 +36,4 @@ from pisam.metrics.image_scores import SLOW as SLOW
 from pisam.metrics.image_scores import ImageScores as ImageScores
 from pisam.metrics.image_scores import all_scores as all_scores
 from pisam.metrics.image_scores import score_image as score_image
+from pisam.metrics.known_mask import KnownMask as KnownMask

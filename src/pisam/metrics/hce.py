@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from pisam.metrics.thinning import skeleton
+from pisam.metrics.known_mask import KnownMask
 
 GAMMA = 5
 """Errors up to about this many pixels from the object's outline are forgiven."""
@@ -17,18 +17,19 @@ EPSILON = 2.0
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
-def human_correction_effort(prediction: np.ndarray, mask: np.ndarray) -> int:
+def human_correction_effort(prediction: np.ndarray, mask: KnownMask) -> int:
     """Number of operations: points of the polygons along wrong outlines, and one for each region without any.
 
     Args:
         prediction: bool (H, W).
-        mask: bool (H, W).
+        mask: of the same size.
     """
-    hit, union = prediction & mask, prediction | mask
+    true = mask.pixels
+    hit, union = prediction & true, prediction | true
     core = cv2.erode(union.view(np.uint8), _CROSS, iterations=GAMMA).view(bool)
-    invented = _regrown(prediction & ~mask, core)
+    invented = _regrown(prediction & ~true, core)
     # Parts thinner than gamma that are missed count by their skeleton.
-    missed = _regrown(mask & ~prediction, core) | (skeleton(mask) & ~prediction)
+    missed = _regrown(true & ~prediction, core) | (mask.skeleton & ~prediction)
     return _effort(invented, hit | missed) + _effort(missed, ~(hit | invented | missed))
 
 

@@ -12,6 +12,7 @@ from pisam.metrics.enhanced_alignment import e_measure
 from pisam.metrics.f_measure import f_measure
 from pisam.metrics.hce import human_correction_effort
 from pisam.metrics.joint_histogram import joint_histogram
+from pisam.metrics.known_mask import KnownMask
 from pisam.metrics.levels import OBJECT_ABOVE, probabilities_to_levels
 from pisam.metrics.region import region_scores
 from pisam.metrics.structure import s_measure
@@ -46,13 +47,15 @@ class ImageScores:
 
 
 def all_scores(
-    prediction: np.ndarray, mask: np.ndarray, metrics: Collection[str] = METRICS
+    prediction: np.ndarray, mask: np.ndarray | KnownMask, metrics: Collection[str] = METRICS
 ) -> dict[str, float]:
     """The row of an image in `per_image.csv`; arguments and errors as in `score_image`."""
     return score_image(prediction, mask, metrics).values
 
 
-def score_image(prediction: np.ndarray, mask: np.ndarray, metrics: Collection[str] = METRICS) -> ImageScores:
+def score_image(
+    prediction: np.ndarray, mask: np.ndarray | KnownMask, metrics: Collection[str] = METRICS
+) -> ImageScores:
     """Score one prediction; F, MAE, S and E share one pass over the pixels.
 
     IoU and boundary IoU are of the pixels above 127 (above 0.5, logits above 0). The others stretch the
@@ -62,21 +65,22 @@ def score_image(prediction: np.ndarray, mask: np.ndarray, metrics: Collection[st
         prediction: (H, W), at the original size: uint8, or bool, or float probabilities in [0, 1], which are
             rounded to 8 bits so that a prediction scores the same before and after it was saved. Logits are
             no prediction here: see `pisam.metrics.levels.logits_to_levels`.
-        mask: bool (H, W).
+        mask: bool (H, W), or known already, which saves time where several predictions are scored.
         metrics: names out of `METRICS`; `SLOW` are worth leaving out where they are not needed.
 
     Raises:
         ValueError: unknown metric, or arrays that are not such a pair.
     """
     names = known(metrics)
-    levels, mask = _checked(prediction, mask)
+    levels, known_mask = _checked(prediction, mask)
+    true = known_mask.pixels
     wanted = set(names)
     values: dict[str, float] = {}
     f_curve = e_curve = None
     if wanted & {"iou", "biou"}:
-        values |= region_scores(levels > OBJECT_ABOVE, mask)
+        values |= region_scores(levels > OBJECT_ABOVE, known_mask)
     if wanted - {"iou", "biou"}:
-        histogram = joint_histogram(levels, mask)
+        histogram = joint_histogram(levels, true)
         above, adaptive = at_every_level(histogram), at_adaptive_threshold(histogram)
         if wanted & _F:
             f_curve = f_measure(above)
@@ -89,9 +93,9 @@ def score_image(prediction: np.ndarray, mask: np.ndarray, metrics: Collection[st
         if "s_measure" in wanted:
             values["s_measure"] = s_measure(histogram)
         if "weighted_f" in wanted:
-            values["weighted_f"] = weighted_f(histogram, mask)
+            values["weighted_f"] = weighted_f(histogram, true)
         if "hce" in wanted:
-            values["hce"] = human_correction_effort((histogram.values > 0.5)[levels], mask)
+            values["hce"] = human_correction_effort((histogram.values > 0.5)[levels], known_mask)
     return ImageScores({name: values[name] for name in names}, f_curve, e_curve)
 
 
@@ -114,21 +118,27 @@ def _summary(letter: str, curve: np.ndarray, adaptive: np.ndarray) -> dict[str, 
     }
 
 
-def _checked(prediction: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    prediction, mask = np.ascontiguousarray(prediction), np.ascontiguousarray(mask)
-    if mask.dtype != bool or mask.ndim != 2 or prediction.shape != mask.shape or not mask.size:
+def _checked(prediction: np.ndarray, mask: np.ndarray | KnownMask) -> tuple[np.ndarray, KnownMask]:
+    prediction = np.ascontiguousarray(prediction)
+    true = mask.pixels if isinstance(mask, KnownMask) else np.ascontiguousarray(mask)
+    if true.dtype != bool or true.ndim != 2 or prediction.shape != true.shape or not true.size:
         raise ValueError(
             "expected a prediction and a bool mask (H, W) of one size, got prediction "
-            f"{prediction.dtype} {prediction.shape} and mask {mask.dtype} {mask.shape}"
+            f"{prediction.dtype} {prediction.shape} and mask {true.dtype} {true.shape}"
         )
+    known_mask = mask if isinstance(mask, KnownMask) else KnownMask(true)
+    return _levels(prediction), known_mask
+
+
+def _levels(prediction: np.ndarray) -> np.ndarray:
     if prediction.dtype == bool:
-        return prediction.view(np.uint8) * np.uint8(255), mask
+        return prediction.view(np.uint8) * np.uint8(255)
     if np.issubdtype(prediction.dtype, np.floating):
         if not (prediction.min() >= 0 and prediction.max() <= 1):
             raise ValueError(
                 f"expected probabilities in [0, 1], got {prediction.min():g} to {prediction.max():g}"
             )
-        return probabilities_to_levels(prediction), mask
+        return probabilities_to_levels(prediction)
     if prediction.dtype != np.uint8:
         raise ValueError(f"expected a prediction as uint8, bool or probabilities, got {prediction.dtype}")
-    return prediction, mask
+    return prediction

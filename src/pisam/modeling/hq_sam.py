@@ -58,12 +58,18 @@ class HqMaskDecoder(nn.Module):
         self.embedding_encoder = theirs.embedding_encoder
         self.embedding_maskfeature = theirs.embedding_maskfeature
 
-    def forward(self, features: SamFeatures) -> HqMasks:
-        """Masks of a batch of images with one prompt each."""
+    def forward(self, features: SamFeatures, hq_feature: Tensor | None = None) -> HqMasks:
+        """Masks of a batch of images with one prompt each.
+
+        Args:
+            features: what frozen SAM says of the images and prompts.
+            hq_feature: of these images as `hq_feature` gave it, where they are prompted again and again.
+        """
         sam = self.sam_decoder
         learned = torch.cat([sam.iou_token.weight, sam.mask_tokens.weight, self.hf_token.weight])
         tokens_out, upscaled = run_sam_transformer(sam, learned, features)  # (B, T, 256), (B, 32, F, F)
-        hq_feature = self.embedding_encoder(features.image_embedding) + self.compress_vit_feat(features.early)
+        if hq_feature is None:
+            hq_feature = self.hq_feature(features.image_embedding, features.early)
         hq_upscaled = self.embedding_maskfeature(upscaled) + hq_feature
 
         single_mask_out, hf_out = tokens_out[:, 1], tokens_out[:, -1]
@@ -71,6 +77,10 @@ class HqMaskDecoder(nn.Module):
             sam=_project(sam.output_hypernetworks_mlps[0](single_mask_out), upscaled),
             hq=_project(self.hf_mlp(hf_out), hq_upscaled),
         )
+
+    def hq_feature(self, image_embedding: Tensor, early: Tensor) -> Tensor:
+        """The HQ feature (B, 32, F, F) of images, whatever is prompted; arguments as in `SamFeatures`."""
+        return self.embedding_encoder(image_embedding) + self.compress_vit_feat(early)
 
 
 class HqSam(SamNetwork):

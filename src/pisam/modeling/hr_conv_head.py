@@ -38,4 +38,8 @@ class HRConvHead(nn.Module):
         Returns:
             logits (B, 1, S, S).
         """
-        return self.output(self.upscaling(enhanced) + self.rgb_embedding(image))
+        return self.finish(enhanced, self.rgb_embedding(image))
+
+    def finish(self, enhanced: Tensor, colours: Tensor) -> Tensor:
+        """Logits (B, 1, S, S), with `colours` float (B, dim / 4, S, S) as `rgb_embedding` gives them."""
+        return self.output(self.upscaling(enhanced) + colours)

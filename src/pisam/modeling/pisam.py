@@ -50,9 +50,24 @@ class PiSam(SamNetwork):
         normalised = self.normalise(image)
         return self.decoder(self.encoder(normalised, box, prompts), normalised)
 
-    def interact(self, objects: ObjectFeatures, image: Tensor, clicks: Clicks) -> Tensor:
-        """Logits (B, 1, S, S) after clicks (pixels of the frame); without any, the straight-forward ones."""
-        return self.decoder.head(self.interactor(objects, clicks), self.normalise(image))
+    def interact(
+        self, objects: ObjectFeatures, image: Tensor, clicks: Clicks, colours: Tensor | None = None
+    ) -> Tensor:
+        """Logits (B, 1, S, S) after clicks (pixels of the frame); without any, the straight-forward ones.
+
+        Args:
+            objects: from `straight_forward`.
+            image: uint8 (B, 3, S, S) RGB.
+            clicks: of each sample.
+            colours: of these images as `colours` gave them, where they are clicked again and again.
+        """
+        if colours is None:
+            colours = self.colours(image)
+        return self.decoder.head.finish(self.interactor(objects, clicks), colours)
+
+    def colours(self, image: Tensor) -> Tensor:
+        """What the head takes of uint8 images (B, 3, S, S) themselves, whatever is clicked."""
+        return self.decoder.head.rgb_embedding(self.normalise(image))
 
     def forward(self, image: Tensor, box: Tensor, clicks: Clicks | None = None) -> Prediction:
         """Masks of the prompted objects: see `straight_forward` and `interact` for the arguments."""

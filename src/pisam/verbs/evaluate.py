@@ -12,6 +12,7 @@ from tqdm import tqdm
 from pisam import build
 from pisam.build.compared import compared_models, model_facts
 from pisam.config import Config
+from pisam.data.reading import UInt8Array, read_image
 from pisam.errors import PisamError
 from pisam.evaluation.evaluate import Levels, ScoredImage, evaluate_segmenters
 from pisam.evaluation.prediction_files import save_prediction
@@ -25,8 +26,10 @@ from pisam.evaluation.results import (
     write_results,
     write_tables,
 )
+from pisam.evaluation.sam_baseline import NativeSam
 from pisam.evaluation.segmenters import Segmenter
 from pisam.files import write_json
+from pisam.progress import progress
 from pisam.types import Batch
 from pisam.verbs.evaluate_options import EvaluateOptions, FolderOptions
 
@@ -52,7 +55,8 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
     data = build.build_data(replace(config, data=replace(config.data, val=entries)), 1)
     data.setup("validate")
     assert data.val_set is not None
-    names = [(source.name, pair.id) for source, pair in data.val_set.items]
+    files = {(source.name, pair.id): pair.image for source, pair in data.val_set.items}
+    names = list(files)
 
     fabric = build.launch_ranks(config)
     folders = {s.name: folder / kind if len(segmenters) > 1 else folder for kind, s in segmenters.items()}
@@ -66,19 +70,19 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
     for segmenter in segmenters.values():
         segmenter.model.to(fabric.device)
 
+    def original(set_name: str, image: str) -> UInt8Array:
+        return read_image(files[set_name, image])
+
     def keep(model: str, set_name: str, image: str, levels: Levels) -> None:
         save_prediction(levels, folders[model] / "predictions", set_name, image)
 
     loader = data.val_dataloader_of(own_share(range(len(names)), fabric.global_rank, fabric.world_size))
-    quiet = None if fabric.is_global_zero else True  # None: shown on a terminal alone
-    batches: Iterator[Batch] = map(
-        fabric.to_device, tqdm(loader, desc="evaluate", unit="image", disable=quiet)
-    )
-    with fabric.autocast():
+    with progress(len(loader), "evaluate", shown=fabric.is_global_zero) as bar, fabric.autocast():
         own, failure = _until_error(
             evaluate_segmenters(
                 list(segmenters.values()),
-                batches,
+                _told(map(fabric.to_device, loader), bar),
+                original=original,
                 workers=config.data.workers,
                 keep=keep if options.predictions else None,
             )
@@ -117,6 +121,14 @@ def rescore(options: FolderOptions) -> None:
     print(printed_table({options.name: summary}), flush=True)
 
 
+def _told(batches: Iterable[Batch], bar: tqdm) -> Iterator[Batch]:
+    """The batches, each counted when the next one is asked for."""
+    for number, batch in enumerate(batches, start=1):
+        bar.set_description_str(f"evaluate, image {number} of {bar.total}", refresh=False)
+        yield batch
+        bar.update()
+
+
 def _until_error(scored: Iterable[ScoredImage]) -> tuple[list[ScoredImage], str | None]:
     """What was scored, and the message of the error that ended it: other ranks wait for both."""
     images: list[ScoredImage] = []
@@ -127,6 +139,6 @@ def _until_error(scored: Iterable[ScoredImage]) -> tuple[list[ScoredImage], str 
     return images, None
 
 
-def _facts(config: Config, segmenter: Segmenter) -> dict[str, Any]:
+def _facts(config: Config, segmenter: Segmenter | NativeSam) -> dict[str, Any]:
     known = model_facts(config, segmenter)
     return known | {"protocol": {**known["protocol"], **SCORING}}

@@ -21,7 +21,7 @@ class EvaluateOptions:
     """How trained models are evaluated.
 
     Attributes:
-        models: out of sam, hq and pi; empty for what the checkpoints hold, or else the run's own.
+        models: out of sam, hq, pi and sam1024; empty for what the checkpoints hold, or else the run's own.
         checkpoints: files or run folders; empty for the run's own.
         sets: evaluate on data.val or data.test.
         predictions: also save what was scored, as 8-bit PNG.
