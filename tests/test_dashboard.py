@@ -125,7 +125,8 @@ def test_config_holds_the_keys_of_the_run_and_its_environment(run: Config) -> No
     for record in [*records(run, 1, "run"), *records(run, 1, "config")]:
         config |= record.get("config", record).get("update", {})
     assert config["stage1"]["early_stop"] == 2 and config["model"]["image_size"] == 64
-    assert config["frozen_hash"] == summary(Path(run.run_dir), 1)["frozen_hash"]
+    written = summary(Path(run.run_dir), 1)
+    assert config["frozen_hash"] == written["frozen_hash"] and config["samples"] == written["samples"]
     assert config["environment"]["devices"] == ["cpu"]
     assert config["environment"]["packages"]["torch"]
 

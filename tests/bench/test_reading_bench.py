@@ -9,6 +9,7 @@ one from a prepared copy.
 from __future__ import annotations
 
 import io
+import json
 import multiprocessing
 import os
 import subprocess
@@ -64,7 +65,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dataset(root: Path, megapixels: int, **options: object) -> PairDataset:
     row = {"name": str(megapixels), "images": f"{megapixels}/images", "masks": f"{megapixels}/masks"}
     sources = resolve_sources([row], root, training=True)
-    return PairDataset(sources, image_size=SIZE, training=True, jitter=(JITTER, JITTER + 1e-9), **options)
+    defaults = {"training": True, "jitter": (JITTER, JITTER + 1e-9)}
+    return PairDataset(sources, image_size=SIZE, **(defaults | options))
 
 
 def straight(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -166,12 +168,12 @@ def test_a_prepared_copy_is_many_times_faster(megapixels, times_faster, folder, 
 
 
 MEMORY = """
-import sys, threading, time
+import json, sys, threading, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_reading_bench import dataset
-from pisam.data.worker import keep_memory
-keep_memory()
+from pisam.data.worker import begin_worker
+begin_worker(0)
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -182,34 +184,40 @@ def watch():
         peak = max(peak, resident())
         time.sleep(0.0005)
 
-data, small = dataset(Path(sys.argv[2]), int(sys.argv[3])), dataset(Path(sys.argv[2]), 1)
-small[0, 0]  # libraries are loaded
+options = json.loads(sys.argv[3])
+data, small = (dataset(Path(sys.argv[2]), megapixels, **options) for megapixels in (24, 1))
+
+def sample(data, epoch):
+    data[(0, epoch) if data.training else 0]
+
+sample(small, 0)  # libraries are loaded
 idle = peak = resident()
 watching = True
 thread = threading.Thread(target=watch)
 thread.start()
 for epoch in range(5):
-    data[0, epoch]
+    sample(data, epoch)
 watching = False
 thread.join()
 print(peak - idle)
 """
 
 
-def test_a_worker_needs_little_memory_for_24_megapixels(folder, report):
+@pytest.mark.parametrize("options", [{}, {"jitter": None}, {"instances": 64}, {"training": False}], ids=str)
+def test_a_worker_needs_little_memory_for_24_megapixels(options, folder, report, tmp_path):
     for part, array in (
         ("images", np.zeros((64, 64, 3), np.uint8)),
         ("masks", np.full((64, 64), 255, np.uint8)),
     ):
-        (folder / "1" / part).mkdir(parents=True)
+        (folder / "1" / part).mkdir(parents=True, exist_ok=True)
         Image.fromarray(array).save(folder / "1" / part / "a.png")
-    arguments = [str(Path(__file__).parent), str(folder), "24"]
+    arguments = [str(Path(__file__).parent), str(folder), json.dumps(options)]
     paths = os.pathsep.join(
         filter(None, [str(Path(__file__).parents[2] / "src"), os.environ.get("PYTHONPATH")])
     )
     output = subprocess.run(
         [sys.executable, "-c", MEMORY, *arguments],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PISAM_CACHE": str(tmp_path)},
         check=True,
         capture_output=True,
         text=True,
@@ -217,5 +225,5 @@ def test_a_worker_needs_little_memory_for_24_megapixels(folder, report):
     ).stdout
     megabytes = int(output) / 1e6
     assert megabytes > 24  # the mask alone takes that
-    report(f"24 megapixels: {megabytes:.0f} MB over an idle worker")
+    report(f"24 megapixels, {options or 'training'}: {megabytes:.0f} MB over an idle worker")
     assert megabytes <= 250

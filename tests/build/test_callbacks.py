@@ -23,7 +23,7 @@ from small_runs import small_config
 
 def built_callbacks(config: Config, number: int) -> list[Callback]:
     save_stage_1(config, Path(config.run_dir))
-    return build.build_callbacks(config, number, build.build_stage(config, number), ["val"])
+    return build.build_callbacks(config, number, build.build_stage(config, number), {"val": {"val": 2}})
 
 
 def test_callbacks_take_the_configured_clicks_and_pictures(tmp_path: Path) -> None:

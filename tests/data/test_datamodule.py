@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import shutil
+from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,16 +33,14 @@ def data_module(root: Path, rows: dict, **options: Any) -> PairDataModule:
 
 
 def fingerprint(batch: Batch) -> tuple:
-    return (
-        *batch.sets,
-        *batch.ids,
-        *batch.seeds,
-        *batch.views,
-        int(batch.image.long().sum()),
-        batch.box.sum().item(),
-        *([] if batch.prompts is None else batch.prompts.kinds),
-        None if batch.prompts is None else batch.prompts.points.points.sum().item(),
-    )
+    """All that a batch holds, its tensors by their bits."""
+    tensors = [batch.image, batch.mask, batch.box, batch.extent]
+    kinds: Sequence[str] = ()
+    if batch.prompts is not None:
+        kinds, points = batch.prompts.kinds, batch.prompts.points
+        tensors += [points.points, points.labels, points.valid, batch.prompts.mask]
+    names = (*batch.sets, *batch.ids, *batch.seeds, *batch.views, *map(astuple, batch.windows), *kinds)
+    return (*names, *(hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in tensors))
 
 
 def epochs(module: PairDataModule, count: int) -> list[list[tuple]]:
@@ -165,13 +167,23 @@ def test_resumed_run_sees_what_the_uninterrupted_one_would(
     assert first.seen + second.seen == whole.seen
 
 
-def test_set_names_and_counts(tiny_root: Path, rows: dict) -> None:
+def test_counts_and_order_of_the_sets(tiny_root: Path, rows: dict) -> None:
     module = data_module(tiny_root, rows)
     module.val_entries.append({**rows["b"], "limit": 2})
-    assert module.set_names == ["val", "b"]
     module.setup()
     assert module.counts == {"train": {"a": 9, "b": 4}, "val": {"val": 5, "b": 2}}
+    assert list(module.counts["val"]) == ["val", "b"]
     assert [batch.sets[0] for batch in module.val_dataloader()] == ["val"] * 5 + ["b"] * 2
+
+
+def test_counts_are_logged_once_with_weights(
+    tiny_root: Path, rows: dict, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    module = data_module(tiny_root, {**rows, "b": {**rows["b"], "weight": 2.5}})
+    for _ in range(2):  # by the command, then by Lightning
+        module.setup("fit")
+    assert caplog.messages == ["val: 5 samples (val 5)", "train: 13 samples (a 9, b 4 x 2.5)"]
 
 
 def test_every_path_is_checked_before_the_first_step(tiny_root: Path, rows: dict) -> None:

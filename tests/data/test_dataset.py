@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -99,14 +100,13 @@ def test_a_worker_names_the_file_it_fails_on(tmp_path: Path) -> None:
     assert _first_failure(data, 1).rstrip().endswith(alone)
 
 
-def test_an_unforeseen_error_names_the_file_too(
-    tiny_root: Path, rows: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unforeseen_error_names_the_file_too(tiny_root: Path, rows: dict, workers: int) -> None:
     data = training_set(tiny_root, rows)
-    monkeypatch.setattr(data, "image_size", "large")
+    data.image_size = "large"  # type: ignore[assignment]
     with pytest.raises(TypeError) as caught:
-        data[0, 0]
-    assert "0#a.x.jpg" in caught.value.__notes__[0]
+        list(DataLoader(data, batch_size=None, num_workers=workers))
+    assert "0#a.x.jpg" in "".join(traceback.format_exception(caught.value))
 
 
 def test_real_photographs_make_a_sample_per_source(shared: Path) -> None:

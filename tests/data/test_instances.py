@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools import mask as coco_masks
+from skimage.measure import label
 from torch.utils.data import DataLoader
 
 from pisam.data.audit import audit
@@ -20,7 +21,7 @@ from pisam.data.pairs import list_pairs
 from pisam.data.prepared import prepare_source, prepared_pairs
 from pisam.data.reading import read_mask
 from pisam.data.sources import Source, resolve_source
-from pisam.data.targets import label_components, read_ids, read_target
+from pisam.data.targets import component, component_areas, read_ids, read_target
 from pisam.errors import PisamError
 
 HEIGHT, WIDTH = 70, 100
@@ -96,13 +97,15 @@ def test_components_are_samples_named_by_their_first_pixel(tmp_path: Path) -> No
     assert [pair.id for pair in split_pairs(source, list_pairs(source), 10**6)] == ["a.b@1"]
 
 
-def test_labels_cover_the_mask_in_order_of_appearance() -> None:
+def test_components_are_numbered_by_their_first_pixel() -> None:
     mask = np.random.default_rng(0).random((60, 80)) < 0.3
-    labels = label_components(mask)
-    np.testing.assert_array_equal(labels > 0, mask)
-    _, first = np.unique(labels[labels > 0], return_index=True)
-    assert (np.diff(first) > 0).all() and len(first) > 20
-    assert not label_components(np.zeros((4, 4), bool)).any()
+    labels = label(mask, connectivity=2)  # scikit-image's numbers are in this order
+    assert labels.max() > 20
+    for number in range(1, labels.max() + 1):
+        np.testing.assert_array_equal(component(mask, number), labels == number)
+    assert component_areas(mask) == dict(enumerate(np.bincount(labels.ravel())[1:], start=1))
+    assert not component(mask, labels.max() + 1).any()
+    assert component_areas(np.zeros((4, 4), bool)) == {}
 
 
 @pytest.mark.parametrize("kind", ["L", "P", "I;16"])

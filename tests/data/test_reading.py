@@ -13,7 +13,11 @@ from odd_files import EXIF_TRANSPOSES, SHAPE, damaged_files, exif_of, good_masks
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from pisam.data.dataset import PairDataset
+from pisam.data.pairs import Pair
 from pisam.data.reading import read_image, read_mask, read_pair
+from pisam.data.sources import Source
+from pisam.data.transforms import frame_for_validation
 from pisam.errors import PisamError
 
 RED = np.full((8, 12, 3), (200, 30, 40), np.uint8)
@@ -67,39 +71,45 @@ def test_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.
     assert_refused(read_image, path, "may not be read")
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("side", ["image", "mask"])
-def test_no_odd_file_fails_a_worker_without_its_name(tmp_path: Path, side: str) -> None:
-    """Every file of a directory through a loader's worker: right pixels, or its own name."""
+def test_samples_of_every_odd_file_come_right_from_a_worker_or_name_it(
+    tmp_path: Path, side: str, training: bool
+) -> None:
     good_image = save(np.stack([grey()] * 3, axis=-1), tmp_path / "good.png")
     good_mask = save(grey(), tmp_path / "good-mask.png")
     (tmp_path / "odd").mkdir()
-    damaged = damaged_files(tmp_path / "odd")
+    refused = damaged_files(tmp_path / "odd")
     if side == "mask":
-        damaged |= wrong_masks(tmp_path / "odd")
+        refused |= wrong_masks(tmp_path / "odd")
     accepted = good_masks(tmp_path / "odd") if side == "mask" else []
-    pairs = [(good_image, path) if side == "mask" else (path, good_mask) for path in (*damaged, *accepted)]
+    pairs = [(good_image, path) if side == "mask" else (path, good_mask) for path in (*refused, *accepted)]
+    source = Source("odd", tmp_path, tmp_path)
+    data = PairDataset([], image_size=32, training=training, flip=False, jitter=None)
+    data.items = [(source, Pair(str(number), *pair)) for number, pair in enumerate(pairs)]
     # A worker that failed is gone, so what it raised is handed on as text, whole.
-    loader = DataLoader(_Told(pairs), batch_size=None, num_workers=1)
-    for (path, message), told in zip(damaged.items(), loader, strict=False):
-        assert re.search(message, told) and told.startswith(f"{path}: "), path
-    assert [told for told in list(loader)[len(damaged) :] if told != "right"] == []
+    told = list(DataLoader(_Told(data), batch_size=None, num_workers=1))
+    for (path, message), text in zip(refused.items(), told, strict=False):
+        assert re.search(message, text) and text.startswith(f"{path}: "), path
+    assert [text for text in told[len(refused) :] if text != "right"] == []
 
 
 class _Told(Dataset[str]):
-    """What reading each pair comes to, in words."""
+    """What the sample of each pair comes to, in words."""
 
-    def __init__(self, pairs: list[tuple[Path, Path]]) -> None:
-        self.pairs = pairs
+    def __init__(self, data: PairDataset) -> None:
+        self.data = data
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.data)
 
     def __getitem__(self, index: int) -> str:
         try:
-            _, mask = read_pair(*self.pairs[index])
+            sample = self.data[index]
         except PisamError as error:
             return str(error)
-        return "right" if np.array_equal(mask, SHAPE) else "wrong"
+        expected = frame_for_validation(np.zeros((*SHAPE.shape, 3), np.uint8), SHAPE, 32).mask
+        return "right" if np.array_equal(sample.mask[0], expected) else "wrong"
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])

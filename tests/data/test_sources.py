@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from data_folders import touch
 
 from pisam.data.known_sets import KNOWN_SETS, Layout
-from pisam.data.sources import Source, resolve_source, resolve_sources
+from pisam.data.sources import Source, longest_parts, resolve_source, resolve_sources
 from pisam.errors import PisamError
 
 
@@ -129,3 +130,12 @@ def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
     row = {"name": "a", "images": str(tmp_path), "masks": str(tmp_path)}
     with pytest.raises(PisamError, match="a: two entries"):
         resolve_sources([row, row], None, training=True)
+
+
+def test_of_rows_that_differ_in_length_the_longest_is_kept(tmp_path: Path) -> None:
+    source = Source("a", tmp_path, tmp_path)
+    few, many, listed = replace(source, limit=2), replace(source, limit=5, weight=2.0), tmp_path / "list.txt"
+    assert longest_parts([few, many, few]) == [many]
+    assert longest_parts([many, source, few]) == [source] == longest_parts([source, few])
+    other = replace(few, names=listed)
+    assert longest_parts([few, other]) == [few, other]

@@ -147,6 +147,16 @@ def test_downscaling_averages() -> None:
     assert np.abs(frame.image.astype(int) - 128).max() <= 1
 
 
+def test_a_panorama_is_averaged_along_its_long_side_alone() -> None:
+    columns = np.arange(8 * S) % 8
+    image = np.broadcast_to(np.where(columns < 2, 200, 0)[None, :, None], (S // 2, 8 * S, 3)).astype(np.uint8)
+    mask = np.broadcast_to(columns < 4, (S // 2, 8 * S)).copy()
+    mask[:, : 4 * S] = columns[: 4 * S] < 3
+    frame = frame_for_validation(image, mask, S)
+    assert (frame.image == 50).all()
+    assert not frame.mask[:, : S // 2].any() and frame.mask[:, S // 2 :].all()
+
+
 def test_validation_box_is_that_of_the_original_mask_scaled() -> None:
     mask = np.zeros((400, 200), bool)
     mask[41:43, 17:101] = True

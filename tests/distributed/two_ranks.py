@@ -53,12 +53,12 @@ def validate(config: Config) -> dict[str, float]:
     stage = build.build_stage(config, 2)
     scores: dict[str, float] = {}
     after_clicks = [
-        (prefix, stage, [ClickSimulation(min_area=min_area), InteractionIoU(data.set_names)])
+        (prefix, stage, [ClickSimulation(min_area=min_area), InteractionIoU(list(TO_VALIDATE))])
         for prefix, min_area in (("", config.clicks.min_area), ("none/", NO_ERROR_IS_SO_LARGE))
     ]
     for prefix, module, callbacks in (
         *after_clicks,
-        ("", DecoderStage(stage.model), [SegmentationIoU(data.set_names)]),
+        ("", DecoderStage(stage.model), [SegmentationIoU(list(TO_VALIDATE))]),
     ):
         trainer = build.build_trainer(config, 2, callbacks, [])
         trainer.validate(module, datamodule=data, verbose=False)

@@ -23,7 +23,9 @@ def test_every_set_and_publication_is_named_with_page_and_terms() -> None:
     for name, known in KNOWN_SETS.items():
         line = line_of(name, text)
         assert known.role in line and "absent" in line
-        assert all(layout.images in line and str(layout.pairs) in line for layout in known.layouts)
+        after = text[text.index(line) :].splitlines()
+        for layout, told in zip(known.layouts, after, strict=False):
+            assert f"{layout.pairs} pairs in {layout.images} + {layout.masks}" in told
         assert known.publication.page in text and known.publication.terms in text
     assert HQSEG_44K.page in text
 

@@ -110,6 +110,7 @@ def test_summary_says_how_the_numbers_were_made(complete: Config) -> None:
         assert written["frozen_hash"] == load_model(checkpoint(complete, number)).frozen_hash()
         assert written["protocol"]["image_size"] == 64
         assert written["seconds"] > 0
+        assert written["samples"] == {"train": {"train": 8}, "val": {"val": 2, "other": 1}}
 
 
 def checkpoint(config: Config, number: int, name: str = "best") -> Path:

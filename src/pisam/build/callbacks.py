@@ -55,8 +55,15 @@ def monitored(config: Config, number: int, scores: ValidationScores) -> str:
     return monitor
 
 
-def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[str]) -> list[Callback]:
-    """What happens around the steps; Lightning's own for progress, learning rate and checkpoints."""
+def build_callbacks(
+    config: Config, number: int, stage: Stage, samples: dict[str, dict[str, int]]
+) -> list[Callback]:
+    """What happens around the steps; Lightning's own for progress, learning rate and checkpoints.
+
+    Args:
+        samples: number of each set's, under `train` and `val`.
+    """
+    set_names = list(samples["val"])
     folder, schedule = stage_dir(config, number), stage_config(config, number)
     scores = SegmentationIoU(set_names) if number == 1 else InteractionIoU(set_names)
     monitor = monitored(config, number, scores)
@@ -66,6 +73,7 @@ def build_callbacks(config: Config, number: int, stage: Stage, set_names: list[s
         "seed": config.seed,
         **stage.model.identity(),
         **git_revision(),
+        "samples": samples,
         "protocol": Protocol(image_size=config.model.image_size).as_dict(),
         "pictures": str(folder / "pictures") if config.logging.images else None,
     }

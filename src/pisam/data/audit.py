@@ -18,8 +18,7 @@ from statistics import median
 from typing import Literal
 
 from pisam.data.duplicates import Entry, Part, find_duplicates
-from pisam.data.facts_cache import facts_of
-from pisam.data.pair_facts import PairFacts
+from pisam.data.pair_facts import PairFacts, facts_of
 from pisam.data.pairs import Matched, Pair, match_files
 from pisam.data.sources import Source, published_pairs
 from pisam.errors import PisamError

@@ -93,13 +93,8 @@ class PairDataModule(LightningDataModule):
         self.resume_at: tuple[int, int] | None = None
 
     @property
-    def set_names(self) -> list[str]:
-        """The validation sets' names in their fixed order, known before any file is looked at."""
-        return [entry if isinstance(entry, str) else str(entry["name"]) for entry in self.val_entries]
-
-    @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Pairs per source, under `train` and `val`, of what is set up."""
+        """Samples per source, under `train` and `val`, of what is set up."""
         parts = {"train": self.train_set, "val": self.val_set}
         return {part: data.counts() for part, data in parts.items() if data is not None}
 
@@ -118,6 +113,7 @@ class PairDataModule(LightningDataModule):
                 instances=self.instances,
                 seed=self.seed,
             )
+            self._tell("val", self.val_set)
         if self.train_set is None and stage in (None, "fit"):
             if not self.train_entries:
                 raise PisamError("data.train: no source to train on; name at least one")
@@ -134,10 +130,7 @@ class PairDataModule(LightningDataModule):
                 photometric=self.photometric,
                 seed=self.seed,
             )
-        if self._rank == 0:
-            for part, counts in self.counts.items():
-                each = ", ".join(f"{name} {count}" for name, count in counts.items())
-                log.info("%s: %d pairs (%s)", part, sum(counts.values()), each)
+            self._tell("train", self.train_set)
 
     def check_files(self) -> None:
         """Audit what is set up, so that no damaged file stops the run after hours; what is known is not read.
@@ -169,7 +162,7 @@ class PairDataModule(LightningDataModule):
         return self._loader(self.train_set, sampler, self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
-        """All validation sets in one loader, in the order of `set_names`, each sorted by id."""
+        """All validation sets in one loader, in the order of their entries, each sorted by id."""
         if self.val_set is None:
             raise PisamError("validation data is not set up; call setup() first")
         if len(self.val_set) < self._world_size:
@@ -185,6 +178,12 @@ class PairDataModule(LightningDataModule):
         if self.val_set is None:
             raise PisamError("validation data is not set up; call setup() first")
         return self._loader(self.val_set, list(indices), 1)
+
+    def _tell(self, part: Part, data: PairDataset) -> None:
+        if self._rank == 0:
+            weights = {source.name: f" x {source.weight:g}" for source in data.sources if source.weight != 1}
+            each = [f"{name} {count}{weights.get(name, '')}" for name, count in data.counts().items()]
+            log.info("%s: %d samples (%s)", part, len(data), ", ".join(each))
 
     @property
     def _rank(self) -> int:

@@ -147,7 +147,7 @@ class PairDataset(Dataset[Sample]):
             raise
 
     def counts(self) -> dict[str, int]:
-        """Number of pairs per source name."""
+        """Number of samples per source name."""
         counts = dict.fromkeys((source.name for source in self.sources), 0)
         for source, _ in self.items:
             counts[source.name] += 1

@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -96,16 +97,21 @@ def load_reduced(path: Path, reduction: int) -> tuple[Image.Image, tuple[int, in
 
 
 def as_array(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """The pixels of an 8-bit picture, (H, W) or (H, W, C).
+    """The pixels of an 8-bit picture, (H, W) or (H, W, C)."""
+    channels = len(image.getbands())
+    pixels = np.empty((image.height, image.width, channels)[: 2 if channels == 1 else 3], np.uint8)
+    for top, band in bands(image):
+        pixels[top : top + band.height] = np.asarray(band)
+    return pixels
+
+
+def bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """A picture from the top, as (first row, some rows).
 
     Pillow hands all of a large picture over at once, through one more copy that is larger than any cache.
     """
-    bands = image.getbands()
-    pixels = np.empty((image.height, image.width, len(bands))[: 2 if len(bands) == 1 else 3], np.uint8)
     for top in range(0, image.height, BAND):
-        bottom = min(image.height, top + BAND)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
-    return pixels
+        yield top, image.crop((0, top, image.width, min(image.height, top + BAND)))
 
 
 def _draft(image: Image.Image, reduction: int) -> None:

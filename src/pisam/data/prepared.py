@@ -3,31 +3,28 @@
 Per source a folder with `images/ID.jpg` (longest side at most `MAX_SIDE` pixels, averaged down), with
 `masks/ID.png` (object where it covers at least half of a pixel, as in the network frame) and `index.json`. An
 image within the limit already is not copied, only its mask. The index names the size and modification time of
-the files that a copy was made from and the hash of what was written: what changed is made anew, and what was
-damaged too.
+the files that a copy was made from, and hash and size of what was written: what changed is made anew, and
+what was damaged too. Training refuses a copy that lacks a pair, or one whose files have other sizes.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from pisam.data.cache import stamp_of
 from pisam.data.fingerprints import content_hash
 from pisam.data.pairs import Pair, list_pairs
 from pisam.data.reading import BoolArray, UInt8Array, check_sizes, read_image, read_mask
 from pisam.data.sources import Source
 from pisam.data.targets import read_target
+from pisam.data.threads import in_threads
 from pisam.data.transforms import frame_whole
 from pisam.errors import PisamError
 from pisam.files import replacing, sweep_temporaries
@@ -36,7 +33,7 @@ log = logging.getLogger(__name__)
 
 MAX_SIDE = 2048
 QUALITY = 92
-FORMAT = 1  # of the index and of the rules above
+FORMAT = 2  # of the index and of the rules above
 SAVE_EVERY = 100
 
 Index = dict[str, dict[str, Any]]
@@ -65,20 +62,16 @@ def prepare_source(source: Source, folder: Path) -> Prepared:
         (own / part).mkdir(parents=True, exist_ok=True)
         sweep_temporaries(own / part)
     index, pairs = _load_index(own), list_pairs(source)
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    made, pool = 0, ThreadPoolExecutor(min(16, os.cpu_count() or 1))
+    made, progress = 0, f"preparing {source.name}"
+    entries = in_threads(lambda pair: _entry(pair, own, index.get(pair.id)), pairs, progress)
     try:
-        entries = pool.map(lambda pair: _entry(pair, own, index.get(pair.id)), pairs)
-        for pair, (entry, new) in zip(_progress(pairs, source.name), entries, strict=True):
+        for pair, (entry, new) in zip(pairs, entries, strict=True):
             index[pair.id] = entry
             made += new
             if new and made % SAVE_EVERY == 0:
                 _save_index(index, own)
     finally:
-        pool.shutdown(cancel_futures=True)
         _save_index(index, own)
-        cv2.setNumThreads(threads)
     return Prepared(made, len(pairs) - made)
 
 
@@ -86,23 +79,23 @@ def prepared_pairs(source: Source, folder: Path) -> list[Pair]:
     """The pairs of a source as they lie in its copy.
 
     Raises:
-        PisamError: some are missing there, or their originals changed since.
+        PisamError: some are missing or incomplete there, or their originals changed since.
     """
     own, pairs = _folder_of(source, folder), list_pairs(source)
     index = _load_index(own)
-    outdated = [pair for pair in pairs if index.get(pair.id, {}).get("source") != _stamps(pair)]
-    if outdated:
+    unfit = [pair for pair in pairs if not _is_current(pair, own, index.get(pair.id))]
+    if unfit:
         raise PisamError(
-            f"data.prepared {folder}: {len(outdated)} of {len(pairs)} pairs of {source.name} are missing or "
-            f"older than their files (first: {outdated[0].image}); expected all; run pisam prepare again"
+            f"data.prepared {folder}: {len(unfit)} of {len(pairs)} pairs of {source.name} are missing, "
+            f"incomplete or older than their files (first: {unfit[0].image}); run pisam prepare again"
         )
     return [_copy_of(pair, own, index[pair.id]) for pair in pairs]
 
 
 def _entry(pair: Pair, own: Path, known: dict[str, Any] | None) -> tuple[dict[str, Any], bool]:
     """The index entry of a pair, and whether its copy had to be made."""
-    stamps = _stamps(pair)
-    if known is not None and known["source"] == stamps and known["copy"] == _hashes(pair, own, known):
+    stamps = stamp_of(pair)
+    if known is not None and known["source"] == stamps and known["copy"] == _contents(pair, own, known):
         return known, False
     image, mask = read_image(pair.image), read_target(pair)
     check_sizes(pair.image, image.shape, pair.mask, mask.shape)
@@ -115,7 +108,7 @@ def _entry(pair: Pair, own: Path, known: dict[str, Any] | None) -> tuple[dict[st
     with replacing(copy.mask) as temporary:
         Image.fromarray(small_mask).save(temporary, "PNG")
     _verify(copy, small, small_mask)
-    return {**entry, "copy": _hashes(pair, own, entry)}, True
+    return {**entry, "copy": _contents(pair, own, entry)}, True
 
 
 def _shrink(image: UInt8Array, mask: BoolArray) -> tuple[UInt8Array, BoolArray]:
@@ -141,24 +134,31 @@ def _copy_of(pair: Pair, own: Path, entry: dict[str, Any]) -> Pair:
     return Pair(pair.id, image, own / "masks" / f"{pair.id}.png")
 
 
-def _hashes(pair: Pair, own: Path, entry: dict[str, Any]) -> list[str]:
-    """Of the files of a copy; empty for one that is not there."""
+def _is_current(pair: Pair, own: Path, entry: dict[str, Any] | None) -> bool:
+    """Whether a pair as it is now has its copy, by names and sizes: quick enough for every start."""
+    if entry is None or entry["source"] != stamp_of(pair):
+        return False
+    try:
+        sizes = [file.stat().st_size for file in _files_of(pair, own, entry)]
+    except OSError:
+        return False
+    return sizes == [size for _, size in entry["copy"]]
+
+
+def _contents(pair: Pair, own: Path, entry: dict[str, Any]) -> list[list[str | int]]:
+    """[hash, bytes] of the files of a copy; of none for one that is not there."""
+    data = [file.read_bytes() if file.is_file() else b"" for file in _files_of(pair, own, entry)]
+    return [[content_hash(content), len(content)] for content in data]
+
+
+def _files_of(pair: Pair, own: Path, entry: dict[str, Any]) -> list[Path]:
     copy = _copy_of(pair, own, entry)
-    files = [copy.image, copy.mask] if entry["shrunk"] else [copy.mask]
-    return [content_hash(file.read_bytes()) if file.is_file() else "" for file in files]
-
-
-def _stamps(pair: Pair) -> list[int]:
-    """Modification time in ns and bytes of the image, then of the mask."""
-    stats = [os.stat(file) for file in (pair.image, pair.mask)]
-    return [number for stat in stats for number in (stat.st_mtime_ns, stat.st_size)]
+    return [copy.image, copy.mask] if entry["shrunk"] else [copy.mask]
 
 
 def _folder_of(source: Source, folder: Path) -> Path:
     """Sources of one name but different folders keep apart."""
-    folders = "\0".join(os.path.abspath(part) for part in (source.images, source.masks))
-    meaning = "\0ids" if source.ids else ""
-    return folder / f"{source.name}-{content_hash(os.fsencode(folders + meaning))[:8]}"
+    return folder / f"{source.name}-{content_hash(source.key)[:8]}"
 
 
 def _load_index(own: Path) -> Index:
@@ -176,7 +176,3 @@ def _load_index(own: Path) -> Index:
 def _save_index(index: Index, own: Path) -> None:
     with replacing(own / "index.json") as temporary:
         temporary.write_text(json.dumps({"format": FORMAT, "pairs": index}), encoding="utf-8")
-
-
-def _progress(pairs: Sequence[Pair], name: str) -> Iterator[Pair]:
-    yield from tqdm(pairs, f"preparing {name}", unit="pair", disable=None)

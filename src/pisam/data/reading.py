@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageChops
 
-from pisam.data.image_files import SIXTEEN_BIT_MODES, as_array, load_reduced, load_upright
+from pisam.data.image_files import SIXTEEN_BIT_MODES, as_array, bands, load_reduced, load_upright
 from pisam.data.reduction import reduce_mask, reduce_picture
 from pisam.errors import PisamError
 
@@ -36,6 +36,9 @@ IntArray = npt.NDArray[np.integer]
 
 # Closer to black or white than this is no grey.
 _NEARLY = 16
+
+# The 8-bit value of each 16-bit one.
+_OF_SIXTEEN_BITS = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def read_image(path: Path) -> UInt8Array:
@@ -93,9 +96,11 @@ def binarise(coverage: UInt8Array, path: Path) -> BoolArray:
     """
     mask: BoolArray = coverage > 127
     if not mask.any():
+        highest = coverage.max()
+        ids = ", or set ids: true in its row if the values number objects" if highest else ""
         raise PisamError(
-            f"{path}: the mask is empty, its values reach {coverage.max()} of 255; expected 0/1 or 0/255 "
-            "with some object; mend it or take the pair out"
+            f"{path}: the mask is empty, its values reach {highest} of 255; expected 0/1 or 0/255 with some "
+            f"object; mend it, take the pair out{ids}"
         )
     return mask
 
@@ -162,10 +167,19 @@ def _coverage(image: Image.Image, path: Path) -> UInt8Array:
     if image.mode in ("P", "PA") and _is_coloured(image):
         return _from_palette(image, path)
     if _has_alpha(image):
-        return _from_alpha(np.array(image.convert("RGBA")))
+        return _from_alpha(as_array(image if image.mode == "RGBA" else image.convert("RGBA")))
     if image.mode in ("1", "L"):
         return _stretch(as_array(image if image.mode == "L" else image.convert("L")))
-    return _stretch(np.array(image.convert("RGB")).max(axis=2))
+    return _stretch(_largest_channel(image))
+
+
+def _largest_channel(image: Image.Image) -> UInt8Array:
+    largest = np.empty((image.height, image.width), np.uint8)
+    for top, band in bands(image):
+        red, green, blue = band.convert("RGB").split()
+        brightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+        largest[top : top + band.height] = np.asarray(brightest)
+    return largest
 
 
 def _is_coloured(image: Image.Image) -> bool:
@@ -176,7 +190,7 @@ def _is_coloured(image: Image.Image) -> bool:
 def _used_colours(image: Image.Image) -> npt.NDArray[np.integer]:
     """(N, 4): index, red, green and blue of each palette entry that some pixel has."""
     palette = np.array(image.getpalette("RGB"), dtype=np.int64).reshape(-1, 3)
-    indices = np.unique(np.array(image.getchannel(0)))
+    indices = np.flatnonzero(image.getchannel(0).histogram())
     return np.column_stack([indices, palette[indices.clip(max=len(palette) - 1)]])
 
 
@@ -188,7 +202,7 @@ def _from_palette(image: Image.Image, path: Path) -> UInt8Array:
             f"{path}: palette with a coloured index 0 and black at index {min(black)}, so the background is "
             "unclear; expected black at index 0; save the mask as 0/255"
         )
-    indices = np.array(image.getchannel(0))
+    indices = as_array(image.getchannel(0))
     if _has_alpha(image):
         indices = np.where(np.array(image.convert("RGBA"))[..., 3] > 127, indices, 0)
     return np.where(indices > 0, 255, 0).astype(np.uint8)
@@ -215,7 +229,7 @@ def _stretch(values: UInt8Array) -> UInt8Array:
 def _eight_bit(values: IntArray) -> UInt8Array:
     if values.max() <= 255:
         return values.astype(np.uint8)
-    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return _OF_SIXTEEN_BITS[values]
 
 
 def _sixteen_bit(image: Image.Image, path: Path) -> IntArray:

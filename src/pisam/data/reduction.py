@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pisam.data.image_files import BAND
+from pisam.data.image_files import bands
 
 ALL = 192  # divisible by 4 three times: no mean of 8 x 8 pixels is rounded
 
@@ -33,8 +33,4 @@ def reduce_mask(mask: npt.NDArray[np.bool_], reduction: int) -> npt.NDArray[np.u
 
 def reduce_picture(image: Image.Image, threshold: int, reduction: int) -> npt.NDArray[np.uint8]:
     """As `reduce_mask`, of the pixels of a grey picture above a threshold, some rows at a time."""
-    bands = []
-    for top in range(0, image.height, BAND):
-        band = image.crop((0, top, image.width, min(image.height, top + BAND)))
-        bands.append(reduce_mask(np.asarray(band) > threshold, reduction))
-    return np.concatenate(bands)
+    return np.concatenate([reduce_mask(np.asarray(band) > threshold, reduction) for _, band in bands(image)])

@@ -48,6 +48,12 @@ class Source:
     ids: bool = False
     annotated: bool = False
 
+    @property
+    def key(self) -> bytes:
+        """Equal for sources whose files are the same and mean the same, whatever part of them is taken."""
+        folders = "\0".join(os.path.abspath(folder) for folder in (self.images, self.masks))
+        return os.fsencode(f"{folders}\0ids" if self.ids else folders)
+
 
 def resolve_source(entry: Entry, root: Path | None) -> Source:
     """The source that a configuration entry means.
@@ -115,6 +121,17 @@ def resolve_sources(entries: Iterable[Entry], root: Path | None, *, training: bo
                 )
             log.warning("training on %s, a published test or validation part, as forced", source.name)
     return sources
+
+
+def longest_parts(sources: Iterable[Source]) -> list[Source]:
+    """Each source once; of those that differ in `limit` alone, the longest part."""
+    longest: dict[Source, Source] = {}
+    for source in sources:
+        whole = replace(source, limit=None, weight=1.0, force=False)
+        other = longest.setdefault(whole, source)
+        if other.limit and (source.limit is None or source.limit > other.limit):
+            longest[whole] = source
+    return list(longest.values())
 
 
 def _known_folders(name: str, root: Path | None) -> Source:

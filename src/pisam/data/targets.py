@@ -31,7 +31,7 @@ def read_target(pair: Pair) -> BoolArray:
     elif pair.instance is None:
         return read_mask(pair.mask)
     else:
-        target = label_components(read_mask(pair.mask)) == pair.instance
+        target = component(read_mask(pair.mask), pair.instance)
     if not target.any():
         which = "object" if pair.instance is None else f"instance {pair.instance}"
         raise PisamError(f"{pair.mask}: no pixel of {which} for {pair.image}; mend it or take the pair out")
@@ -76,13 +76,28 @@ def read_ids(path: Path) -> npt.NDArray[np.integer]:
     return np.array(image)
 
 
-def label_components(mask: BoolArray) -> npt.NDArray[np.int32]:
-    """Number of the 8-connected component of each pixel (H, W), from 1 in the order of their first pixel."""
-    _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
-    # OpenCV numbers them in an order of its own; a component's name must not depend on that.
-    numbers, first = np.unique(labels, return_index=True)
-    place = np.zeros(len(numbers), np.int32)
-    place[[number for _, number in sorted(zip(first, numbers, strict=True)) if number]] = np.arange(
-        1, len(numbers)
-    )
-    return place[labels]
+def component(mask: BoolArray, number: int) -> BoolArray:
+    """One 8-connected component (H, W), counted from 1 in the order of their first pixels; or nothing."""
+    labels, ordered = _components(mask)
+    target: BoolArray = labels == ordered[number - 1][0] if number <= len(ordered) else labels < 0
+    return target
+
+
+def component_areas(mask: BoolArray) -> dict[int, int]:
+    """Pixels of each component, by its number as in `component`."""
+    _, ordered = _components(mask)
+    return {number: area for number, (_, area) in enumerate(ordered, start=1)}
+
+
+def _components(mask: BoolArray) -> tuple[npt.NDArray[np.int32], list[tuple[int, int]]]:
+    """OpenCV's labels (H, W), and (label, area) of each component in the order of their first pixels.
+
+    OpenCV numbers them in an order of its own; a component's name must not depend on that.
+    """
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    found = []
+    for label in range(1, count):
+        left, top, width, _, area = boxes[label].tolist()
+        first = left + int((labels[top, left : left + width] == label).argmax())
+        found.append((top, first, label, area))
+    return np.asarray(labels, np.int32), [(label, area) for _, _, label, area in sorted(found)]

@@ -10,7 +10,7 @@ from typing import Any
 from pisam.config import Config
 from pisam.data.audit import Audit, Finding, Level, SourceReport, audit
 from pisam.data.duplicates import Part
-from pisam.data.sources import Source, resolve_sources
+from pisam.data.sources import Source, longest_parts, resolve_sources
 from pisam.errors import PisamError
 from pisam.evaluation.rows import text_table
 from pisam.files import replacing
@@ -53,7 +53,7 @@ def write_findings(result: Audit, file: Path) -> None:
 
 
 def _sources(config: Config) -> tuple[list[tuple[Part, Source]], list[Finding]]:
-    """The sources of all parts, each folder of a part once, and what cannot even be found."""
+    """The sources of all parts, each of a part once, and what cannot even be found."""
     root = None if config.data.root is None else Path(config.data.root)
     rows: list[tuple[Part, Any]] = [
         *(("train", row) for row in config.data.train),
@@ -61,21 +61,18 @@ def _sources(config: Config) -> tuple[list[tuple[Part, Source]], list[Finding]]:
         *(("val", row) for row in config.data.val),
         *(("test", row) for row in config.data.test),
     ]
-    found: dict[tuple, tuple[Part, Source]] = {}
-    missing: dict[tuple, Finding] = {}
+    found: dict[Part, list[Source]] = {}
+    missing: dict[tuple[Part, str], Finding] = {}
     for part, row in rows:
         try:
             (source,) = resolve_sources([row], root, training=part == "train")
         except PisamError as error:
             name = row if isinstance(row, str) else str(row.get("name"))
             missing[part, name] = Finding("error", part, name, None, None, str(error))
-            continue
-        key = (part, source.images, source.masks, source.names)
-        before = found.get(key)
-        # Of one folder that two rows limit differently, the longer part.
-        if before is None or source.limit is None or (before[1].limit or source.limit + 1) < source.limit:
-            found[key] = (part, source)
-    return list(found.values()), list(missing.values())
+        else:
+            found.setdefault(part, []).append(source)
+    whole = [(part, source) for part, sources in found.items() for source in longest_parts(sources)]
+    return whole, list(missing.values())
 
 
 def _report(result: Audit, file: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pisam.config import Config
 from pisam.data.prepared import prepare_source
-from pisam.data.sources import Source, resolve_sources
+from pisam.data.sources import longest_parts, resolve_sources
 from pisam.errors import PisamError
 from pisam.evaluation.rows import text_table
 from pisam.verbs.generate import generate_data
@@ -22,18 +22,12 @@ def prepare_data(config: Config) -> None:
         raise PisamError("prepare: data.prepared names no folder to write to; add data.prepared=DIR")
     generate_data(config)
     folder, root = Path(config.data.prepared), None if config.data.root is None else Path(config.data.root)
-    sources: dict[tuple[str, Path, Path], Source] = {}
-    for rows in (config.data.train, config.stage1.train or [], config.stage2.train or []):
-        for source in resolve_sources(rows, root, training=True):
-            key = (source.name, source.images, source.masks)
-            before = sources.get(key)
-            # Of one folder that two rows limit differently, the longer part.
-            if before is None or source.limit is None or (before.limit or source.limit + 1) < source.limit:
-                sources[key] = source
+    rows = (config.data.train, config.stage1.train or [], config.stage2.train or [])
+    sources = longest_parts(source for part in rows for source in resolve_sources(part, root, training=True))
     if not sources:
         raise PisamError("prepare: data.train names no source; name at least one")
     lines: list[list[str | int | float | None]] = [["source", "made", "up to date"]]
-    for source in sources.values():
+    for source in sources:
         done = prepare_source(source, folder)
         lines.append([source.name, done.made, done.kept])
     print(f"{text_table(lines)}\nin {folder}; training with data.prepared={folder} reads it", flush=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pisam.data.known_sets import HQSEG_44K, KNOWN_SETS, KnownSet
+from pisam.data.known_sets import HQSEG_44K, KNOWN_SETS, KnownSet, Layout
 from pisam.data.pairs import match_files
 from pisam.data.sources import find_known, published_pairs
 from pisam.errors import PisamError
 
+CONTINUED = "\n" + " " * 43  # below "expected"
+
 
 def list_sets(root: Path | None) -> str:
-    """A line per set and a paragraph per publication.
+    """What is there of each set, and a paragraph per publication.
 
     Args:
         root: the data root, None where none is set.
@@ -24,6 +26,10 @@ def list_sets(root: Path | None) -> str:
     return "\n".join(lines)
 
 
+def _folders(layout: Layout) -> str:
+    return " + ".join(filter(None, (layout.images, layout.masks, layout.names)))
+
+
 def _line(name: str, known: KnownSet, root: Path | None) -> str:
     return f"  {name:<16} {known.role:<6} {_state(name, known, root)}"
 
@@ -31,9 +37,8 @@ def _line(name: str, known: KnownSet, root: Path | None) -> str:
 def _state(name: str, known: KnownSet, root: Path | None) -> str:
     source = find_known(name, root) if root is not None else None
     if source is None:
-        places = (" + ".join(filter(None, (at.images, at.masks, at.names))) for at in known.layouts)
-        counts = " or ".join(str(count) for count in dict.fromkeys(at.pairs for at in known.layouts))
-        return f"absent; expected {counts} pairs in {' or '.join(places)}"
+        places = [f"{at.pairs} pairs in {_folders(at)}" for at in known.layouts]
+        return f"absent; expected {f'{CONTINUED}or '.join(places)}"
     try:
         matched = match_files(source)
     except PisamError as error:

@@ -75,8 +75,9 @@ def train(config: Config, number: int) -> None:
         _say(f"resuming stage {number} from {resume}")
     else:
         _start_afresh(config, folder)
-    callbacks = build.build_callbacks(config, number, stage, data.set_names)
-    loggers = build.build_loggers(config, number, {**stage.model.identity(), **build.git_revision()})
+    callbacks = build.build_callbacks(config, number, stage, data.counts)
+    facts = {**stage.model.identity(), **build.git_revision(), "samples": data.counts}
+    loggers = build.build_loggers(config, number, facts)
     if config.logging.mode != "disabled":
         with checking(f"W&B: beginning a run, {config.logging.mode}"):
             begin_logging(loggers)
