@@ -6,6 +6,6 @@
 | file to array | `image_files`, `reading` (the rules), `reduction`, `targets` (which object), `instances` |
 | array to sample | `transforms`, `photometric`, `prompts`, `dataset` |
 | sample to batch | `sampler`, `worker`, `datamodule` |
-| before training | `audit`, of `pair_facts`, `fingerprints` and `duplicates`; `prepared`; both by `cache`, `threads` |
+| before training | `audit` (`pair_facts`, `fingerprints`, `duplicates`); `prepared`; by `cache`, `threads` |
 | quick start | `synthetic`, `synthetic_scene`, `synthetic_shapes` |
 """
