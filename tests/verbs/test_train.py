@@ -110,7 +110,7 @@ def test_summary_says_how_the_numbers_were_made(complete: Config) -> None:
         assert written["frozen_hash"] == load_model(checkpoint(complete, number)).frozen_hash()
         assert written["protocol"]["image_size"] == 64
         assert written["seconds"] > 0
-        assert written["samples"] == {"train": {"train": 8}, "val": {"val": 2, "other": 1}}
+        assert written["samples"] == {"train": {"a": 6, "b": 2}, "val": {"val": 3, "other": 2}}
 
 
 def checkpoint(config: Config, number: int, name: str = "best") -> Path:
@@ -160,7 +160,7 @@ def test_start_says_what_it_does_before_it_does_it(
     said = [record.message for record in caplog.records if record.name.startswith("pisam.")]
     expected = [
         "data: looking for images and masks ...",
-        "train: 8 pairs",
+        "train: 8 samples (",
         "data: looking for images and masks: ",
         "network: loading and hashing SAM's weights ...",
         "network: loading and hashing SAM's weights: nano, frozen part ",
