@@ -9,8 +9,8 @@ from known_answers import MASK, SIDE, Paints, batch_of, rectangle
 
 from pisam.evaluation.click_curves import Stopwatch, iterative, number_of_clicks, readings, single_shot
 from pisam.evaluation.common_error import mask_at_original
-from pisam.evaluation.scoring_threads import scoring_threads
 from pisam.evaluation.segmenters import PiSamSegmenter, SamSegmenter, Segmenter, State
+from pisam.evaluation.threads import threads_beside
 from pisam.metrics.functional import iou
 from pisam.types import Clicks
 from reference import deepest_pixels
@@ -22,9 +22,9 @@ LACKING = rectangle(8, 8, 56, 30)
 def one_by_one(
     segmenter: Segmenter, first: State, mask: torch.Tensor, rounds: int, watch: Stopwatch | None = None
 ) -> list[torch.Tensor]:
-    with scoring_threads(0) as here:
+    with threads_beside(0) as here:
         looks = iterative(
-            segmenter, first, mask, rounds, connectivity=8, watch=watch or Stopwatch(), threads=here
+            segmenter, first, mask, rounds, connectivity=8, watch=watch or Stopwatch(), looking=here.look
         )
         return [look.result().mask for look in looks]
 

@@ -16,8 +16,8 @@ from pisam.evaluation.common_error import ClickedImage
 from pisam.evaluation.interaction_benchmark import BenchmarkRows, benchmark_image
 from pisam.evaluation.interaction_trial import SCORES, BenchmarkSettings
 from pisam.evaluation.rows import Row
-from pisam.evaluation.scoring_threads import scoring_threads
 from pisam.evaluation.segmenters import State
+from pisam.evaluation.threads import threads_beside
 from pisam.metrics.functional import iou
 from pisam.metrics.image_scores import all_scores
 from pisam.types import Clicks
@@ -38,7 +38,7 @@ def measure(
 ) -> BenchmarkRows:
     batch = batch_of(MASK)
     firsts = [segmenter.first(batch.image, batch.box) for segmenter in segmenters]
-    with scoring_threads(threads) as scorers:
+    with threads_beside(threads) as scorers:
         return benchmark_image(segmenters, firsts, batch, image, settings, scorers, **options)
 
 
@@ -191,6 +191,6 @@ def test_models_are_asked_in_turn_while_threads_look_for_the_next_clicks() -> No
 def test_two_models_with_one_answer_to_the_box_are_scored_alike_before_the_clicks() -> None:
     models, batch = [Paints("a", LACKING), Paints("b", LACKING, radius=13)], batch_of(MASK)
     first = models[0].first(batch.image, batch.box)
-    with scoring_threads(0) as here:
+    with threads_beside(0) as here:
         shared = benchmark_image(models, [first, first], batch, IMAGE, SETTINGS, here)
     assert shared.images == measure(*models).images

@@ -90,7 +90,7 @@ def iterative(
     *,
     connectivity: int,
     watch: Stopwatch,
-    threads: Executor,
+    looking: Executor,
 ) -> Iterator[Future[Look]]:
     """The answers after each of `rounds` clicks, one a round, each on the largest error that is left.
 
@@ -104,7 +104,7 @@ def iterative(
         rounds: number of clicks.
         connectivity: of components, 4 or 8.
         watch: notes how long each answer took.
-        threads: look for the next click, so that another model may be asked meanwhile.
+        looking: looks for the next click, so that another model may be asked meanwhile.
 
     Yields:
         `rounds` of them, each as soon as the model has answered.
@@ -112,7 +112,7 @@ def iterative(
     Source: the number-of-clicks protocol of interactive segmentation, as in RITM.
     """
     state, clicks, unclicked = first, Clicks.none(1), torch.ones_like(mask)
-    seen = threads.submit(_look, first, mask, unclicked, connectivity)
+    seen = looking.submit(_look, first, mask, unclicked, connectivity)
     for _ in range(rounds):
         new = seen.result().click
         if new.valid.any():
@@ -121,7 +121,7 @@ def iterative(
             clicks = _joined(clicks, new)
             in_frame = to_frame(clicks, mask.shape, first.logits.shape[-1])
             state = watch.after(segmenter, state, in_frame.to(first.logits.device))
-            seen = threads.submit(_look, state, mask, unclicked, connectivity)
+            seen = looking.submit(_look, state, mask, unclicked, connectivity)
         yield seen
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +15,7 @@ from pisam.evaluation.common_error import ClickedImage
 from pisam.evaluation.interaction_trial import BenchmarkSettings, Keep, Trial
 from pisam.evaluation.rows import Row
 from pisam.evaluation.segmenters import Segmenter, State
+from pisam.evaluation.threads import Threads
 from pisam.types import Batch
 
 
@@ -50,7 +50,7 @@ def benchmark_image(
     batch: Batch,
     image: ClickedImage,
     settings: BenchmarkSettings,
-    threads: Executor,
+    threads: Threads,
     *,
     keep: Keep | None = None,
 ) -> BenchmarkRows:
@@ -62,7 +62,7 @@ def benchmark_image(
         batch: the validation sample, one, on the models' device.
         image: the clicks on it.
         settings: see there.
-        threads: score, and look for the next clicks, while the models answer.
+        threads: work while the models answer.
         keep: called with (model, "before" or "after", set, image, mask bool (H, W)) of each first and
             repaired answer.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +36,7 @@ from pisam.evaluation.evaluate import levels_at_original
 from pisam.evaluation.interaction_masks import When
 from pisam.evaluation.rows import Row
 from pisam.evaluation.segmenters import Segmenter, State
+from pisam.evaluation.threads import Threads
 from pisam.metrics.image_scores import all_scores
 from pisam.metrics.known_mask import KnownMask
 from pisam.metrics.region import region_scores
@@ -93,7 +94,9 @@ class Asked:
         """One round of the iterative protocol."""
         look = next(self.rounds)
         boundary = len(self.one_by_one) + 1 in self.at_once
-        self.one_by_one.append(self.trial.threads.submit(self.trial.score_look, look, boundary=boundary))
+        self.one_by_one.append(
+            self.trial.threads.score.submit(self.trial.score_look, look, boundary=boundary)
+        )
 
     def image_row(self) -> Row:
         """The row of `per_image.csv`, once all is scored."""
@@ -129,11 +132,11 @@ class Trial:
         image: the clicks.
         mask: bool (H, W), on the CPU.
         settings: of the benchmark.
-        threads: score and look for clicks while models answer.
+        threads: work while the models answer.
     """
 
     def __init__(
-        self, image: ClickedImage, mask: Tensor, settings: BenchmarkSettings, threads: Executor
+        self, image: ClickedImage, mask: Tensor, settings: BenchmarkSettings, threads: Threads
     ) -> None:
         self.image, self.mask, self.settings, self.threads = image, mask, settings, threads
         self.clicks, self.true = image.as_clicks(), KnownMask(mask.numpy())
@@ -148,7 +151,7 @@ class Trial:
             watch: notes how long answers to single clicks take.
             keep: as in `benchmark_image`.
         """
-        settings, size, clicks, threads = self.settings, self.mask.shape, self.clicks, self.threads
+        settings, size, clicks, scoring = self.settings, self.mask.shape, self.clicks, self.threads.score
         given, numbers = first_clicks(clicks, settings.clicks), readings(settings.rounds)
         shots = sorted({*numbers, settings.clicks})
         states = dict(zip(shots, single_shot(segmenter, first, clicks, size, shots), strict=True))
@@ -159,7 +162,7 @@ class Trial:
             "iou_gain_noisy": spoilt(given, size, seed, NOISE),
         }
         if id(first) not in self._before:
-            self._before[id(first)] = threads.submit(self.score_all, first)
+            self._before[id(first)] = scoring.submit(self.score_all, first)
         return Asked(
             heading={
                 "model": segmenter.name,
@@ -169,12 +172,12 @@ class Trial:
                 "clicks": given.points.shape[1],
             },
             before=self._before[id(first)],
-            after=threads.submit(self.compare, segmenter.name, first, states[settings.clicks], given, keep),
+            after=scoring.submit(self.compare, segmenter.name, first, states[settings.clicks], given, keep),
             controls={
-                column: threads.submit(self.score, _answer(segmenter, first, to, size))
+                column: scoring.submit(self.score, _answer(segmenter, first, to, size))
                 for column, to in controls.items()
             },
-            at_once={number: threads.submit(self.score, states[number], boundary=True) for number in numbers},
+            at_once={number: scoring.submit(self.score, states[number], boundary=True) for number in numbers},
             rounds=iterative(
                 segmenter,
                 first,
@@ -182,7 +185,7 @@ class Trial:
                 settings.rounds,
                 connectivity=settings.connectivity,
                 watch=watch,
-                threads=threads,
+                looking=self.threads.look,
             ),
             trial=self,
         )
@@ -212,7 +215,7 @@ class Trial:
         return region_scores(answer.numpy(), self.true, boundary=boundary)
 
     def score_look(self, look: Future[Look], *, boundary: bool) -> dict[str, float]:
-        """The same of an answer that was looked at; only for a thread that started after that one."""
+        """The same of an answer that another thread looks at."""
         return region_scores(look.result().mask.numpy(), self.true, boundary=boundary)
 
 

@@ -28,8 +28,8 @@ from pisam.evaluation.interaction_tables import names_of
 from pisam.evaluation.interaction_trial import BenchmarkSettings
 from pisam.evaluation.ranks import gather, in_order, own_share
 from pisam.evaluation.rows import Row
-from pisam.evaluation.scoring_threads import scoring_threads
 from pisam.evaluation.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, Segmenter
+from pisam.evaluation.threads import threads_beside
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
@@ -246,7 +246,7 @@ def _measure(run: _Run, file: ClickFile) -> BenchmarkRows:
     def own_part() -> BenchmarkRows:
         rows = BenchmarkRows()
         indices = [position[image.set, image.image] for image in own]
-        with scoring_threads(config.data.workers) as threads:
+        with threads_beside(config.data.workers) as threads:
             for batch, image in zip(run.batches(indices, "interact: clicks"), own, strict=True):
                 firsts = run.answers.of(batch)
                 rows.add(
