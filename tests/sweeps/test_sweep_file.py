@@ -25,7 +25,14 @@ def experiment(tmp_path: Path) -> Path:
 
 def test_both_stages_have_sweeps() -> None:
     names = {file.stem for file in FILES}
-    assert {"stage1_lr", "stage1_loss", "stage1_prompts", "stage2_lr", "stage2_clicks"} <= names
+    assert {
+        "stage1_lr",
+        "stage1_loss",
+        "stage1_prompts",
+        "stage2_lr",
+        "stage2_clicks",
+        "stage2_prompts",
+    } <= names
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
