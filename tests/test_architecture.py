@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 # Top to bottom. A prefix stands for all modules below it; the longest prefix of a module decides.
 ROWS = [
     ["errors", "seeding", "config_checks", "preflight", "progress", "provenance", "types"],
-    ["files", "sealing"],
+    ["files", "sealing", "set_names"],
     ["config", "geometry", "run_id"],
     [
         "losses",

@@ -62,15 +62,17 @@ def test_stage_1_scores() -> None:
     trainer = quiet_trainer(keep, SegmentationIoU(list(SIZES)))
     trainer.validate(DecoderStage(small_model()), loader(*validation_batches()), verbose=False)
     scores = {n: float(v) for n, v in trainer.callback_metrics.items()}
-    means = {}
+    means, every = {}, []
     for name in SIZES:
         own = [
             by_hand(logits, batch.original_masks[0]) for batch, logits in keep.rows if batch.sets[0] == name
         ]
         assert len(own) == len(SIZES[name])
         means[name] = np.mean(own, axis=0)
+        every += own
+    means["pooled"] = np.mean(every, axis=0)
     expected = {
-        f"val/{name}/{score}": means[name][i] for name in SIZES for i, score in enumerate(("iou", "biou"))
+        f"val/{name}/{score}": means[name][i] for name in means for i, score in enumerate(("iou", "biou"))
     }
     expected |= {f"val/{s}": (means["thin"][i] + means["wide"][i]) / 2 for i, s in enumerate(("iou", "biou"))}
     assert scores == pytest.approx(expected, abs=1e-6)
@@ -83,7 +85,7 @@ def test_stage_2_scores() -> None:
     trainer = quiet_trainer(ClickSimulation(min_area=2), keep, InteractionIoU(list(SIZES)))
     trainer.validate(stage, loader(*validation_batches()), verbose=False)
     scores = {n: float(v) for n, v in trainer.callback_metrics.items()}
-    expected, overall = {}, []
+    expected, overall, every = {}, [], []
     for name in SIZES:
         rows = []
         for batch, after in keep.rows:
@@ -95,8 +97,11 @@ def test_stage_2_scores() -> None:
                 rows.append([*old, *new, new[0] - old[0], new[1] - old[1], new[0] > old[0]])
         mean = np.mean(rows, axis=0)
         overall.append(mean)
+        every += rows
         expected |= {f"val/{name}/{key}": value for key, value in zip(KEYS, mean, strict=True)}
     expected |= {f"val/{key}": value for key, value in zip(KEYS, np.mean(overall, axis=0), strict=True)}
+    pooled = np.mean(every, axis=0)
+    expected |= {f"val/pooled/{key}": value for key, value in zip(KEYS, pooled, strict=True)}
     assert scores == pytest.approx(expected, abs=1e-6)
 
 

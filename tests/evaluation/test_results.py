@@ -76,10 +76,11 @@ def test_until_it_is_complete_it_says_partial_and_nothing_older_stays(tmp_path: 
     assert write_results(tmp_path, [], FACTS, expected=3)["status"] == "partial"
 
 
-def test_the_printed_table_has_a_line_per_set_and_the_mean() -> None:
+def test_the_printed_table_has_a_line_per_set_one_for_all_images_and_the_mean() -> None:
     lines = printed_table({"SAM": summarise(IMAGES) | {"status": "complete", "images": 3}}).splitlines()
     assert [line.split()[:3] for line in lines[1:3]] == [["SAM", "a", "2"], ["SAM", "b", "1"]]
-    assert lines[3].split()[:5] == ["SAM", "mean", "over", "sets", "3"] and len(lines) == 4
+    assert lines[3].split()[:4] == ["SAM", "all", "images", "3"]
+    assert lines[4].split()[:5] == ["SAM", "mean", "over", "sets", "3"] and len(lines) == 5
 
 
 def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_scores_per_set_and_over_sets() -> None:
     assert result["B/iou_gain"] == 0
     assert result["iou_before"] == pytest.approx((2.0 / 3 + 0.7) / 2)
     assert result["iou_gain"] == pytest.approx(0.7 / 6)
+    assert result["pooled/iou_gain"] == pytest.approx(0.7 / 4)
     before = [boundary_iou(half(c), MASK).item() for c in (5, 20, 10)]
     after = [boundary_iou(half(c), MASK).item() for c in (8, 10, 9)]
     assert result["A/biou_before"] == pytest.approx(sum(before) / 3)
@@ -51,7 +52,7 @@ def test_an_unchanged_mask_has_not_improved() -> None:
 
 def test_keys_are_fixed() -> None:
     names = ["iou_before", "iou_after", "iou_gain", "biou_before", "biou_after", "biou_gain", "improved"]
-    assert list(filled()) == [*(f"{s}/{n}" for s in "ABC" for n in names), *names]
+    assert list(filled()) == [*(f"{s}/{n}" for s in [*"ABC", "pooled"] for n in names), *names]
 
 
 def test_logits_count_like_masks() -> None:

@@ -34,7 +34,7 @@ def fill(scores: SegmentationScores, images: list[tuple[int, str]]) -> None:
 IMAGES = [(0, "A"), (1, "B"), (2, "A"), (3, "A"), (4, "B")]
 
 
-def test_means_over_images_then_over_sets() -> None:
+def test_means_over_images_then_over_sets_and_over_all_images() -> None:
     scores = SegmentationScores(SETS)
     fill(scores, IMAGES)
     result = scores.compute()
@@ -47,10 +47,14 @@ def test_means_over_images_then_over_sets() -> None:
         assert result[f"B/{name}"].item() == pytest.approx(b, abs=1e-7)
         assert result[f"C/{name}"].isnan()
         assert result[name].item() == pytest.approx((a + b) / 2, abs=1e-7)
+        assert result[f"pooled/{name}"].item() == pytest.approx((3 * a + 2 * b) / 5, abs=1e-7)
 
 
 def test_keys_are_those_of_the_declared_sets_in_any_case() -> None:
-    expected = ["A/iou", "A/biou", "B/iou", "B/biou", "C/iou", "C/biou", "iou", "biou"]
+    expected = [f"{name}/{score}" for name in (*SETS, "pooled") for score in ("iou", "biou")] + [
+        "iou",
+        "biou",
+    ]
     scores = SegmentationScores(SETS)
     fill(scores, [(0, "C")])
     assert list(scores.compute()) == expected
@@ -89,8 +93,8 @@ def test_a_mask_of_another_size_is_refused() -> None:
         SegmentationScores(SETS).update(logits, mask[1:], "A")
 
 
-@pytest.mark.parametrize("names", [[], ["A", "A"]])
-def test_set_names_must_be_distinct(names: list[str]) -> None:
+@pytest.mark.parametrize("names", [[], ["A", "A"], ["A", "pooled"]])
+def test_set_names_must_be_distinct_and_none_reserved(names: list[str]) -> None:
     with pytest.raises(ValueError, match="data set"):
         SegmentationScores(names)
 

@@ -48,9 +48,16 @@ def test_best_threshold_of_the_set_and_best_thresholds_of_the_images() -> None:
         assert result[f"A/{score}"] < result[f"A/{score}_per_image"]
 
 
+def test_pooled_scores_are_those_of_one_set_of_all_images() -> None:
+    result = filled(IMAGES).compute()
+    together = filled([("A", number) for _, number in IMAGES]).compute()
+    for score in (*METRICS, "max_f_per_image", "max_e_per_image"):
+        assert result[f"pooled/{score}"].item() == pytest.approx(together[f"A/{score}"].item(), abs=1e-12)
+
+
 def test_over_sets_the_mean_of_the_sets_that_had_images() -> None:
     result = filled(IMAGES).compute()
-    assert len(result) == 4 * (len(METRICS) + 2)
+    assert len(result) == 5 * (len(METRICS) + 2)
     for score in (*METRICS, "max_f_per_image", "max_e_per_image"):
         assert result[f"C/{score}"].isnan()
         expected = (result[f"A/{score}"] + result[f"B/{score}"]).item() / 2
@@ -61,7 +68,7 @@ def test_chosen_metrics_alone_and_images_scored_for_more() -> None:
     scores = SetScores(["A"], ["mae", "iou"])
     scores.update(score_image(*pair(0)), "A")
     scores.update(score_image(*pair(1), ["iou", "mae"]), "A")
-    assert list(scores.compute()) == ["A/iou", "A/mae", "iou", "mae"]
+    assert list(scores.compute()) == ["A/iou", "A/mae", "pooled/iou", "pooled/mae", "iou", "mae"]
     with pytest.raises(ValueError, match=r"\['mae'\] missing"):
         scores.update(score_image(*pair(1), ["iou"]), "A")
     with pytest.raises(ValueError, match="'D'"):

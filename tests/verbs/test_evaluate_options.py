@@ -57,6 +57,7 @@ def test_a_folder_names_itself() -> None:
             "unknown key mask.*did you mean masks?",
         ),
         ({"predictions": "p", "masks": "m", "out": "o", "workers": "-1"}, "workers=-1: expected a whole"),
+        ({"predictions": "p", "masks": "pooled", "out": "o"}, "set: pooled means the images of all sets"),
     ],
 )
 def test_wrong_folder_arguments_are_named(given: dict[str, str], message: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pisam.data.known_sets import KNOWN_SETS, Role
 from pisam.errors import PisamError
+from pisam.set_names import refuse_reserved
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ def resolve_source(entry: Entry, root: Path | None) -> Source:
     name = row.get("name")
     if not isinstance(name, str) or not name or "/" in name:
         raise PisamError(f"data row {row}: name is {name!r}, expected a text without '/'")
+    refuse_reserved(name, f"data row {row}")
     if ("images" in row) != ("masks" in row or "annotations" in row) or {
         "masks",
         "annotations",

@@ -7,6 +7,7 @@ from typing import Any
 
 from pisam.evaluation.click_effect import ROUNDS
 from pisam.evaluation.rows import Row, column_mean, rows_by_set, text_table
+from pisam.set_names import POOLED
 
 SHOWN = {
     "images": "images",
@@ -30,14 +31,14 @@ def summarise_clicks(rows: Sequence[Row]) -> dict[str, Any]:
     mean for each round.
     """
     return {
-        "pooled": _summarise(rows),
+        POOLED: _summarise(rows),
         "sets": {name: _summarise(group) for name, group in rows_by_set(rows).items()},
     }
 
 
 def clicks_table(summary: dict[str, Any]) -> str:
     """A line per set and one for all rows, of what `summarise_clicks` gave."""
-    lines = {**summary["sets"], "pooled": summary["pooled"]}
+    lines = {**summary["sets"], POOLED: summary[POOLED]}
     return text_table(
         [["set", *SHOWN], *([name, *(means[key] for key in SHOWN.values())] for name, means in lines.items())]
     )

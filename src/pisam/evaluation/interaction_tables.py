@@ -9,6 +9,7 @@ from pisam.evaluation.click_curves import TARGETS, Stopwatch
 from pisam.evaluation.common_error import ClickedImage
 from pisam.evaluation.interaction_benchmark import BenchmarkRows
 from pisam.evaluation.rows import Row, column_mean, rows_by_set, text_table
+from pisam.set_names import POOLED
 
 ALL_SETS = "all images"
 SHOWN = {
@@ -42,7 +43,7 @@ def summarise_benchmark(measured: BenchmarkRows) -> dict[str, Any]:
     """
     return {
         model: {
-            "pooled": _means(rows) | {"seconds_per_click": _seconds(measured.watches[model])},
+            POOLED: _means(rows) | {"seconds_per_click": _seconds(measured.watches[model])},
             "sets": {name: _means(group) for name, group in rows_by_set(rows).items()},
         }
         for model, rows in _by_model(measured.images).items()
@@ -73,7 +74,7 @@ def mean_curves(curves: Iterable[Row]) -> list[Row]:
 
 def benchmark_table(summary: Mapping[str, Any]) -> str:
     """A line per model, of what `summarise_benchmark` gave."""
-    lines = [[name, *(means["pooled"][key] for key in SHOWN.values())] for name, means in summary.items()]
+    lines = [[name, *(means[POOLED][key] for key in SHOWN.values())] for name, means in summary.items()]
     return text_table([["model", *SHOWN], *lines])
 
 

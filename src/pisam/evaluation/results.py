@@ -13,6 +13,7 @@ from pisam.evaluation.rows import Row, text_table, write_csv
 from pisam.evaluation.tables import LABELS, latex_table, markdown_table
 from pisam.files import replacing, write_json
 from pisam.metrics.set_scores import SetScores
+from pisam.set_names import POOLED
 
 SCORING = {
     "predictions": "8-bit levels round(255 sigmoid(logit)) at original size",
@@ -93,9 +94,9 @@ def write_tables(folder: Path, summaries: Mapping[str, Mapping[str, Any]]) -> No
 
 
 def summarise(images: Sequence[ScoredImage]) -> dict[str, Any]:
-    """Scores of each set under `sets`, and over sets their means; empty without images."""
+    """Scores of each set under `sets`, of all images under `pooled`, and over sets the means of the sets'."""
     if not images:
-        return {"sets": {}}
+        return {POOLED: {"images": 0}, "sets": {}}
     counts: dict[str, int] = {}
     for image in images:
         counts[image.set] = counts.get(image.set, 0) + 1
@@ -104,19 +105,20 @@ def summarise(images: Sequence[ScoredImage]) -> dict[str, Any]:
     for image in images:
         scores.update(image.scores, image.set)
     means = {name: float(value) for name, value in scores.compute().items()}
-    sets = {
+    blocks = {
         name: {"images": count}
         | {k.removeprefix(f"{name}/"): v for k, v in means.items() if k.startswith(f"{name}/")}
-        for name, count in counts.items()
+        for name, count in {**counts, POOLED: len(images)}.items()
     }
-    return {**{name: value for name, value in means.items() if "/" not in name}, "sets": sets}
+    over_sets = {name: value for name, value in means.items() if "/" not in name}
+    return {**over_sets, POOLED: blocks.pop(POOLED), "sets": blocks}
 
 
 def printed_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
-    """A line per model and set, and one per model for the mean over sets."""
+    """A line per model and set, and two per model: over all images, and the mean over sets."""
     lines: list[list[str | int | float | None]] = [["model", "set", "images", *LABELS.values()]]
     for model, summary in summaries.items():
-        blocks = {**summary["sets"], "mean over sets": summary}
+        blocks = {**summary["sets"], "all images": summary[POOLED], "mean over sets": summary}
         lines += [
             [model, name, block["images"], *(block.get(m) for m in LABELS)] for name, block in blocks.items()
         ]

@@ -14,7 +14,8 @@ class InteractionScores(PerSetMean):
     """Scores of a mask before and after clicks, at original size.
 
     Keys `iou_before`, `iou_after`, `iou_gain`, the same of `biou`, and `improved`, the share of images whose
-    IoU grew; each also per data set as `SET/...`. Over sets, all of them are the mean of the sets' means.
+    IoU grew; each also per data set as `SET/...` and over all images as `pooled/...`. Over sets, all of them
+    are the mean of the sets' means.
 
     Args:
         set_names: all data sets.

@@ -10,13 +10,16 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pisam.metrics.functional import binarise, boundary_iou, iou
+from pisam.set_names import POOLED
 
 
 class PerSetMean(Metric):
-    """Base of scores that are a mean over the images of each data set, and over sets the mean of those means.
+    """Base of scores that are a mean over the images of each data set, over sets, and over all images.
 
-    A subclass turns one image into its scores in `update` and hands them to `_add`. The states are sums over
-    images, so each rank may hold any number of images, also none of some set.
+    Over sets it is the mean of the sets' means, in which an image of a small set weighs more; `POOLED` is the
+    mean over the images of all sets, in which each weighs the same. A subclass turns an image into its scores
+    in `update` and hands them to `_add`. The states are sums over images, so each rank may hold any number of
+    images, also none of some set.
 
     Args:
         set_names: all data sets.
@@ -26,7 +29,7 @@ class PerSetMean(Metric):
         newest: the scores of the image that was added last.
 
     Raises:
-        ValueError: no set, or a set named twice.
+        ValueError: no set, a set named twice, or one named as `POOLED`.
     """
 
     full_state_update = False
@@ -35,8 +38,10 @@ class PerSetMean(Metric):
 
     def __init__(self, set_names: Sequence[str], scores: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not set_names or len(set(set_names)) != len(set_names):
-            raise ValueError(f"expected at least one data set, each named once, got {list(set_names)}")
+        if not set_names or len({*set_names, POOLED}) <= len(set_names):
+            raise ValueError(
+                f"expected at least one data set, each named once and none {POOLED}, got {list(set_names)}"
+            )
         self.set_names, self.scores = list(set_names), list(scores)
         self.newest: dict[str, float] = {}
         # Of the devices supported only Apple's has no float64.
@@ -47,7 +52,8 @@ class PerSetMean(Metric):
     @property
     def names(self) -> list[str]:
         """The keys of `compute`, the same on every rank."""
-        return [f"{set_name}/{score}" for set_name in self.set_names for score in self.scores] + self.scores
+        prefixes = [*(f"{name}/" for name in (*self.set_names, POOLED)), ""]
+        return [f"{prefix}{score}" for prefix in prefixes for score in self.scores]
 
     def _add(self, set_name: str, values: Mapping[str, Tensor]) -> None:
         if set_name not in self.set_names:
@@ -59,17 +65,18 @@ class PerSetMean(Metric):
         self.count[index] += 1
 
     def compute(self) -> dict[str, Tensor]:
-        """Scalars `SET/score` and, over the sets that had images, `score`.
+        """Scalars `SET/score`, over all images `pooled/score` and, over the sets that had images, `score`.
 
         The keys and their order are the same on every rank; a set without any image has NaN.
         """
         means = self.total / self.count.unsqueeze(1)
-        values = [*means.flatten(), *means.nanmean(dim=0)]
+        pooled = self.total.sum(dim=0) / self.count.sum()
+        values = [*means.flatten(), *pooled, *means.nanmean(dim=0)]
         return dict(zip(self.names, values, strict=True))
 
 
 class SegmentationScores(PerSetMean):
-    """IoU and boundary IoU at original size: `SET/iou`, `SET/biou`, `iou`, `biou`.
+    """IoU and boundary IoU at original size: `SET/iou`, `SET/biou`, `pooled/...`, `iou`, `biou`.
 
     Args:
         set_names: all data sets.

@@ -11,21 +11,22 @@ from torch import Tensor
 from pisam.metrics.image_scores import METRICS, ImageScores, known
 from pisam.metrics.joint_histogram import LEVELS
 from pisam.metrics.segmentation import PerSetMean
+from pisam.set_names import POOLED
 
 
 class SetScores(PerSetMean):
-    """Scores over data sets of images that `score_image` has scored: `SET/score`, and over sets `score`.
+    """Scores over data sets of images that `score_image` has scored: `SET/score`, over sets `score`, pooled.
 
     All are means over images, but `max_f` and `max_e` are those of the images' mean curve, as papers print
     them; the means of the images' own are `max_f_per_image` and `max_e_per_image`. Over sets,
-    each is the mean of the sets' scores.
+    each is the mean of the sets' scores; `pooled/score` treats all images as those of one set.
 
     Args:
         set_names: all data sets.
         metrics: names out of `METRICS`.
 
     Raises:
-        ValueError: no set, or a set named twice; no metric, or an unknown one.
+        ValueError: no set, a set named twice or `POOLED`; no metric, or an unknown one.
     """
 
     f_curves: Tensor
@@ -57,7 +58,7 @@ class SetScores(PerSetMean):
                 sums[index] += torch.from_numpy(curve).to(sums)
 
     def compute(self) -> dict[str, Tensor]:
-        """Scalars `SET/score` and, over the sets that had images, `score`.
+        """Scalars `SET/score`, over all images `pooled/score` and, over the sets that had images, `score`.
 
         The keys and their order are the same on every rank; a set without any image has NaN.
         """
@@ -65,8 +66,9 @@ class SetScores(PerSetMean):
         for name, sums in (("max_f", self.f_curves), ("max_e", self.e_curves)):
             if name in self.scores:
                 best = (sums / self.count.unsqueeze(1)).amax(dim=1)
-                prefixes = [*(f"{set_name}/" for set_name in self.set_names), ""]
-                for prefix, value in zip(prefixes, [*best, best.nanmean()], strict=True):
+                pooled = (sums.sum(dim=0) / self.count.sum()).amax()
+                prefixes = [*(f"{set_name}/" for set_name in (*self.set_names, POOLED)), ""]
+                for prefix, value in zip(prefixes, [*best, pooled, best.nanmean()], strict=True):
                     scores[f"{prefix}{name}_per_image"] = scores[f"{prefix}{name}"]
                     scores[f"{prefix}{name}"] = value
         return scores

@@ -11,6 +11,7 @@ import yaml
 
 from pisam.config_checks import nearest
 from pisam.errors import PisamError
+from pisam.set_names import refuse_reserved
 
 MODEL_KEYS = ("models", "checkpoint", "sets", "predictions", "out")
 FOLDER_KEYS = ("predictions", "masks", "out", "name", "set", "workers")
@@ -80,12 +81,14 @@ def folder_options(given: dict[str, str]) -> FolderOptions:
     workers = given.get("workers", "0")
     if not workers.isdecimal():
         raise PisamError(f"workers={workers}: expected a whole number of processes, 0 for none")
+    set_name = given.get("set") or masks.resolve().name
+    refuse_reserved(set_name, "evaluate: set")
     return FolderOptions(
         predictions=predictions,
         masks=masks,
         out=Path(given["out"]),
         name=given.get("name") or predictions.resolve().name,
-        set=given.get("set") or masks.resolve().name,
+        set=set_name,
         workers=int(workers),
     )
 
