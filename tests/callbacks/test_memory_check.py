@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from pisam.callbacks.click_simulation import ClickSimulation
-from pisam.callbacks.memory_check import MemoryCheck, worst_batch
+from pisam.callbacks.memory_check import Activations, MemoryCheck, worst_batch
 from pisam.errors import PisamError
 from pisam.stages.decoder_stage import DecoderStage
 from pisam.stages.interactor_stage import InteractorStage
@@ -50,7 +52,11 @@ def test_nothing_changes(number: int, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "pisam"):
         checked, after = run(number, check(number))
     plain, expected = run(number)
-    assert "memory: with a batch of 2 at 64 px the process has taken " in caplog.text
+    assert re.search(
+        r"memory: with a batch of 2 at 64 px the process has taken \d+\.\d GiB at most; "
+        r"activations: 0\.\d\d GiB",
+        caplog.text,
+    )
     assert checked.gradients == []
     assert checked.modes == plain.modes
     assert checked.random.equal(plain.random)
@@ -96,6 +102,23 @@ def test_too_large_a_batch_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DecoderStage, "losses", too_much)
     with pytest.raises(PisamError, match=r"data\.batch_size: a batch of 2 at 64 px does not fit .*accum"):
         run(1, check(1))
+
+
+def test_activations_are_what_the_backward_pass_needs_without_the_weights() -> None:
+    network = nn.Sequential(nn.Linear(100, 1000), nn.Sigmoid(), nn.Linear(1000, 1, bias=False))
+    inputs, kept = torch.zeros(7, 100), Activations(network)
+    with saved_tensors_hooks(kept.add, kept.give):
+        network(inputs).exp().sum().backward()
+    # The input, the sigmoid's result (for itself and for the next layer, once) and that of exp.
+    assert kept.bytes == 4 * 7 * (100 + 1000 + 1)
+
+
+def test_activations_grow_with_the_batch() -> None:
+    sizes = []
+    for batch_size in (1, 3):
+        stage = DecoderStage(small_model())
+        sizes.append(MemoryCheck(batch_size=batch_size, image_size=64)._step(quiet_trainer(), stage))
+    assert 2.5 < sizes[1] / sizes[0] < 3.5
 
 
 def test_worst_batch_has_clicks_in_the_frame_and_an_object() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from pisam.callbacks.throughput import GIB, peak_memory
 from pisam.errors import PisamError
@@ -18,8 +20,9 @@ log = logging.getLogger(__name__)
 class MemoryCheck(Callback):
     """Runs forward and backward over one worst batch: full size, every sample with all of its clicks.
 
-    Nothing remains of it: gradients go to no parameter, random states are put back, nothing is logged but the
-    peak. The optimiser's state, two numbers per trained parameter, comes on top.
+    Nothing remains of it: gradients go to no parameter, random states are put back. Told are the peak of
+    everything and the activations, which the forward pass keeps for the backward pass. The optimiser's state,
+    two numbers per trained parameter, comes on top.
 
     Args:
         batch_size: samples per rank.
@@ -53,7 +56,7 @@ class MemoryCheck(Callback):
             torch.cuda.reset_peak_memory_stats(device)
         try:
             with torch.random.fork_rng(devices=[device] if on_gpu else []):
-                self._step(trainer, pl_module)
+                activations = self._step(trainer, pl_module) / GIB
         except torch.cuda.OutOfMemoryError as error:
             raise PisamError(
                 f"data.batch_size: {what} does not fit into the memory of {device}; lower data.batch_size "
@@ -63,18 +66,45 @@ class MemoryCheck(Callback):
         if on_gpu:
             torch.cuda.empty_cache()
             total = torch.cuda.get_device_properties(device).total_memory / GIB
-            _say(trainer, f"memory: {what} takes {peak:.1f} of {total:.1f} GiB on the GPU")
+            used = f"{what} takes {peak:.1f} of {total:.1f} GiB on the GPU"
         else:
-            _say(trainer, f"memory: with {what} the process has taken {peak:.1f} GiB at most")
+            used = f"with {what} the process has taken {peak:.1f} GiB at most"
+        _say(trainer, f"memory: {used}; activations: {activations:.2f} GiB")
 
-    def _step(self, trainer: Trainer, stage: Any) -> None:
+    def _step(self, trainer: Trainer, stage: Any) -> int:
+        """Forward and backward; the bytes of what was kept in between."""
+        kept = Activations(stage)
         batch = worst_batch(self.batch_size, self.image_size, self.clicks, stage.device)
-        with trainer.precision_plugin.train_step_context():
+        with trainer.precision_plugin.train_step_context(), saved_tensors_hooks(kept.add, kept.give):
             if self.clicks:
                 batch.objects, batch.straight_forward = stage.straight_forward(batch.image, batch.box)
             loss = stage.losses(batch)["loss"]
         # Not `backward`: it would add to the parameters' gradients and wake DDP's reducer.
         torch.autograd.grad(loss, [p for p in stage.parameters() if p.requires_grad], allow_unused=True)
+        return kept.bytes
+
+
+class Activations:
+    """Counts what autograd keeps, each piece of memory once; weights, which are there anyway, not at all."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._seen = {_place(value) for value in (*module.parameters(), *module.buffers())}
+        self.bytes = 0
+
+    def add(self, tensor: Tensor) -> Tensor:
+        # What is kept stays where it is until the backward pass, so no other can take its place.
+        if (place := _place(tensor)) not in self._seen:
+            self._seen.add(place)
+            self.bytes += tensor.untyped_storage().nbytes()
+        return tensor
+
+    @staticmethod
+    def give(tensor: Tensor) -> Tensor:
+        return tensor
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def worst_batch(count: int, size: int, clicks: int, device: torch.device | str) -> Batch:
