@@ -54,6 +54,7 @@ def end(process: subprocess.Popen[str], code: int) -> str:
 
 def test_training_finishes_when_the_server_is_lost(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = experiment.parent / "run"
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "3")  # for nothing, in the end
     with wandb_stub() as server:
         server.announce(monkeypatch)
         process = train(experiment, *ONLINE)

@@ -99,7 +99,7 @@ def own_place(environment: pytest.MonkeyPatch, folder: Path) -> None:
         environment.setenv(name, str(folder / "home"))
     environment.setenv("WANDB_HTTP_TIMEOUT", "3")
     environment.setenv("WANDB_INIT_TIMEOUT", "5")
-    environment.setenv("WANDB_FINISH_TIMEOUT", "20")
+    environment.setenv("WANDB_FINISH_TIMEOUT", "10")
 
 
 def assert_no_key(folder: Path, *texts: str) -> None:

@@ -1,18 +1,34 @@
-"""`pisam sweep` with W&B's own programs against a server of the test, which is killed amid the last trial."""
+"""`make sweep` with W&B's own programs against a server of the test, which is killed amid the last trial."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from small_runs import HARD_TIMEOUT, command, logged, summary, write_experiment, write_sets
+from small_runs import HARD_TIMEOUT, SOURCE, logged, summary, write_experiment, write_sets
 from small_sweeps import write_sweep
 from wandb_stub import assert_no_key, own_place, wandb_stub
 
 TWO_RANKS = ["trainer.devices=2", "trainer.strategy=ddp"]
 STEPS = 30
+
+
+def make_sweep(file: Path, folder: Path) -> subprocess.Popen[str]:
+    """Two trials, in a folder of its own."""
+    variables = (f"SWEEP={file}", "COUNT=2", f"PYTHON={sys.executable}")
+    return subprocess.Popen(
+        ["make", "--file", str(SOURCE.parent / "Makefile"), "sweep", *variables],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.slow
@@ -26,7 +42,7 @@ def test_sweep_and_agent_train_on_two_ranks_and_survive_the_server(
     file = write_sweep(tmp_path, experiment, overrides=[*fixed, "data.batch_size=1"])
     with wandb_stub() as server:
         server.announce(monkeypatch)
-        sweep = command("sweep", str(file), "count=2", cwd=tmp_path)
+        sweep = make_sweep(file, tmp_path)
         second = tmp_path / "runs" / "sweeps" / "small" / "trial2" / "stage1" / "metrics.jsonl"
         deadline = time.monotonic() + HARD_TIMEOUT
         while not (second.exists() and len(second.read_text().splitlines()) > 3):
@@ -39,7 +55,9 @@ def test_sweep_and_agent_train_on_two_ranks_and_survive_the_server(
         output, error = sweep.communicate(timeout=HARD_TIMEOUT)
 
     assert "sweep someone/small-tests/sweep1" in output
-    assert sweep.returncode == 1, "W&B's agent cannot ask whether there are more trials"
+    assert sweep.returncode == 2 and "Error 1" in error, (
+        "W&B's agent cannot ask whether there are more trials"
+    )
     assert "Failed to verify credentials" in error
     assert seen.sweep["command"][-1] == "${args_no_hyphens}"
     assert seen.operations.count("UpsertSweep") == 1
