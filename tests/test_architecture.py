@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 ROWS = [
     ["errors", "seeding", "config_checks", "preflight", "progress", "provenance", "types"],
     ["files", "sealing", "set_names"],
-    ["config", "geometry", "run_id"],
+    ["config", "drawing", "geometry", "run_id"],
     [
         "losses",
         "clicks",

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pisam.callbacks.mask_panels import BACKGROUND_CLICK, FOREGROUND_CLICK, MaskPanels, Panel
+from pisam.callbacks.mask_panels import MaskPanels, Panel
+from pisam.drawing import BACKGROUND_CLICK, FOREGROUND_CLICK
 from pisam.stages.decoder_stage import DecoderStage
 from pisam.types import Batch, Clicks, Prediction
 from small_runs import loader, quiet_trainer, small_batch, small_model

@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
 from pisam.callbacks.dashboard import last_step
 from pisam.callbacks.ranks import from_every_rank
+from pisam.drawing import Click, draw_clicks
 from pisam.types import Batch
 
-FOREGROUND_CLICK = (0, 200, 0)
-BACKGROUND_CLICK = (230, 0, 0)
 LABELS = {1: "object"}
 WIDEST = 1024  # pixels; larger panels make dashboards slow
 
@@ -103,7 +102,7 @@ class Panel:
             masks["before"] = batch.straight_forward.high_res[index, 0] > 0
             masks["after"] = outputs[index, 0] > 0
         self.masks = {name: _fit(mask, self.side) for name, mask in masks.items()}
-        self.clicks: list[tuple[float, float, int]] = []
+        self.clicks: list[Click] = []
         if batch.clicks is not None:
             valid = batch.clicks.valid[index]
             points, labels = (
@@ -135,13 +134,7 @@ class Panel:
         return strip
 
     def _with_clicks(self, picture: Image.Image) -> Image.Image:
-        draw = ImageDraw.Draw(picture)
-        radius = max(3, self.side // 100)
-        for x, y, label in self.clicks:
-            x, y = x * self.scale, y * self.scale
-            colour = FOREGROUND_CLICK if label == 1 else BACKGROUND_CLICK
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline="white")
-        return picture
+        return draw_clicks(picture, self.clicks, scale=self.scale)
 
 
 def _fit(pixels: Tensor, side: int) -> np.ndarray:
