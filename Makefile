@@ -15,9 +15,10 @@ python := .venv/bin/python
 environment := .venv/.installed
 endif
 pisam := $(python) -m pisam.cli
+as_root := $(if $(filter-out 0,$(shell id -u)),sudo --non-interactive) env DEBIAN_FRONTEND=noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help stage1 stage2 evaluate audit prepare interact sweep test lint types test-fast test-slow bench format clean
+.PHONY: help stage1 stage2 evaluate audit prepare interact report sweep test lint types test-fast browser test-slow bench format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +47,9 @@ prepare: $(environment) ## copy the training data to data.prepared, smaller and 
 interact: $(environment) ## measure what clicks change, over three click seeds
 	$(pisam) interact $(EXPERIMENT) $(ARGS)
 
+report: $(environment) ## show what interact and evaluate measured: figures, and a page for a browser
+	$(pisam) report $(EXPERIMENT) $(ARGS)
+
 sweep: $(environment) ## register SWEEP=stage2_clicks with W&B, start AGENTS=1 with COUNT= trials each
 	$(pisam) sweep $(SWEEP) agents=$(AGENTS) count=$(COUNT) $(ARGS)
 
@@ -58,8 +62,14 @@ lint: $(environment) ## ruff: rules and format
 types: $(environment) ## mypy
 	$(python) -m mypy
 
-test-fast: $(environment) ## the fast tests, with at least 90 % line coverage
+test-fast: $(environment) browser ## the fast tests, with at least 90 % line coverage
 	$(python) -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+# Where it can neither be found nor installed, the one test that needs it says so.
+browser: ## install Debian's chromium, for the test of the report, where it is missing
+	@command -v chromium >/dev/null \
+		|| { $(as_root) apt-get update && $(as_root) apt-get install --yes --no-install-recommends chromium; } \
+		|| echo "chromium was not installed: only root, or a user with sudo, on Debian or Ubuntu can" >&2
 
 test-slow: $(environment) ## the marked slow tests
 	$(python) -m pytest -m slow

@@ -16,7 +16,7 @@ from pisam.errors import PisamError
 from pisam.verbs.evaluate_options import EvaluateOptions
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ["train", "evaluate", "interact", "compare", "audit", "prepare", "sets", "import-released"]
+VERBS = ["train", "evaluate", "interact", "report", "compare", "audit", "prepare", "sets", "import-released"]
 
 
 def pisam_command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,16 @@ import pytest
 import pisam
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-HEAVY = ["wandb", "albumentations", "cv2", "lightning", "timm", "torchmetrics", "segment_anything"]
+HEAVY = [
+    "wandb",
+    "albumentations",
+    "cv2",
+    "lightning",
+    "timm",
+    "torchmetrics",
+    "segment_anything",
+    "matplotlib",
+]
 
 
 def run_fresh(code: str) -> str:

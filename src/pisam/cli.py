@@ -162,6 +162,18 @@ def interact(arguments: list[str]) -> None:
     interact(config, **own)
 
 
+def report(arguments: list[str]) -> None:
+    """Show what interact and evaluate measured: figures and a page to open in a browser."""
+    own = [argument for argument in arguments if argument.startswith("images=")]
+    if len(own) > 1:
+        raise PisamError("report: images is given twice; several go in one list, images=[one,another]")
+    images = [name for argument in own for name in as_list("images", argument.removeprefix("images="))]
+    config = load_config(*_experiment_and_overrides([each for each in arguments if each not in own]))
+    from pisam.verbs.report import report
+
+    print(report(config, images=images))
+
+
 def compare(arguments: list[str]) -> None:
     """Test whether two runs differ by more than chance on the images that both scored."""
     if len(arguments) != 2 or any(_is_override(argument) for argument in arguments):
@@ -229,6 +241,7 @@ def _parser() -> argparse.ArgumentParser:
             interact,
             "[EXPERIMENT] [checkpoint=FILE|[FILE,...]] [clicks=FILE] [key=value ...]",
         ),
+        ("report", report, "[EXPERIMENT] [images=[SET/IMAGE,...]] [key=value ...]"),
         ("compare", compare, "A B"),
         ("audit", audit, "[EXPERIMENT] [key=value ...]"),
         ("prepare", prepare, "[EXPERIMENT] data.prepared=DIR [key=value ...]"),

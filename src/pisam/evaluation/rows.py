@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pisam.errors import PisamError
 from pisam.files import replacing
 
 Row = dict[str, str | int | float]
 DIGITS = 6
+TEXTS = ("set", "image", "model", "protocol")  # columns that hold no numbers
 
 
 def column_mean(rows: Iterable[Mapping[str, Any]], column: str) -> float | None:
@@ -42,6 +44,22 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows({column: _cell(value) for column, value in row.items()} for row in rows)
 
 
+def read_csv(path: Path) -> list[Row]:
+    """The rows of `write_csv`: texts under `TEXTS`, numbers elsewhere, an empty cell as NaN.
+
+    Raises:
+        PisamError: not readable, or something else than numbers; names the file.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, restkey="", restval=""))
+        return [
+            {name: cell if name in TEXTS else _number(cell) for name, cell in row.items()} for row in rows
+        ]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise PisamError(f"{path}: not readable as a table of numbers: {error}") from error
+
+
 def text_table(lines: Sequence[Sequence[str | int | float | None]]) -> str:
     """Cells in right-aligned columns, numbers with three digits after the point, None as a dash."""
     cells = [[_shown(value) for value in line] for line in lines]
@@ -49,6 +67,10 @@ def text_table(lines: Sequence[Sequence[str | int | float | None]]) -> str:
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells
     )
+
+
+def _number(cell: str) -> float:
+    return float(cell) if cell else math.nan
 
 
 def _cell(value: str | int | float) -> str | int | float:

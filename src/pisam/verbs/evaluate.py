@@ -141,4 +141,4 @@ def _until_error(scored: Iterable[ScoredImage]) -> tuple[list[ScoredImage], str 
 
 def _facts(config: Config, segmenter: Segmenter | NativeSam) -> dict[str, Any]:
     known = model_facts(config, segmenter)
-    return known | {"protocol": {**known["protocol"], **SCORING}}
+    return {"model": segmenter.name} | known | {"protocol": {**known["protocol"], **SCORING}}
