@@ -186,6 +186,16 @@ def test_counts_are_logged_once_with_weights(
     assert caplog.messages == ["val: 5 samples (val 5)", "train: 13 samples (a 9, b 4 x 2.5)"]
 
 
+def test_weights_of_sources_decide_how_often_their_samples_come(tiny_root: Path, rows: dict) -> None:
+    """`b` has 4 of 13 images and, with its weight, 16 of 25 parts of an epoch."""
+    module = data_module(tiny_root, {**rows, "b": {**rows["b"], "weight": 4}})
+    module.setup("fit")
+    assert module.train_set is not None
+    sampler = module.train_dataloader().sampler
+    names = [module.train_set.items[index][0].name for index, _ in sampler]  # type: ignore[misc]
+    assert len(names) == 12 and 7 <= names.count("b") <= 9
+
+
 def test_every_path_is_checked_before_the_first_step(tiny_root: Path, rows: dict) -> None:
     absent = {"name": "c", "images": "c/images", "masks": "c/masks"}
     for part in ("train", "val"):

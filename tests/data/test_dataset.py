@@ -43,6 +43,14 @@ def test_sample_depends_on_its_name_not_on_its_place(tiny_root: Path, rows: dict
         assert left.seed == right.seed == derive_seed(0, 4, left.set, id_)
 
 
+def test_one_file_in_two_sets_gets_views_of_its_own(tiny_root: Path, rows: dict) -> None:
+    rows = {**rows, "again": {**rows["a"], "name": "again"}}
+    data = training_set(tiny_root, rows, "a", "again")
+    one, other = data[0], data[9]
+    assert one.id == other.id
+    assert one.window != other.window and one.seed != other.seed
+
+
 def test_epoch_and_seed_change_the_view(tiny_root: Path, rows: dict) -> None:
     data, reseeded = training_set(tiny_root, rows), training_set(tiny_root, rows, seed=1)
     assert torch.equal(data[2, 1].image, data[2, 1].image)
