@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,48 @@ def test_missing_venv_module_is_told_clearly(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "install python3-venv" in result.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def browser_commands(folder: Path, *, user: int, sudo: bool) -> tuple[list[str], str]:
+    """What `make browser` runs, and says, on a Debian without chromium; apt-get and sudo only take notes."""
+    commands = folder / "commands"
+    programs = {"apt-get": 'echo "apt-get $*"', "id": f"echo {user}"}
+    programs["sudo"] = 'echo "sudo $*"' if sudo else "exit 1"
+    for name, body in programs.items():
+        log = f" >> {commands}" if "echo" in body and name != "id" else ""
+        (folder / name).write_text(f"#!/bin/sh\n{body}{log}\n")
+        (folder / name).chmod(0o755)
+    (folder / "env").symlink_to(shutil.which("env") or "env")
+    result = subprocess.run(
+        [shutil.which("make") or "make", "browser", "PYTHON=python"],
+        cwd=ROOT,
+        env={"PATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return commands.read_text().splitlines() if commands.exists() else [], result.stderr
+
+
+def test_root_installs_the_browser(tmp_path: Path) -> None:
+    commands, said = browser_commands(tmp_path, user=0, sudo=False)
+    assert commands == ["apt-get update", "apt-get install --yes --no-install-recommends chromium"]
+    assert said == ""
+
+
+def test_others_install_the_browser_with_sudo_and_go_on_without(tmp_path: Path) -> None:
+    commands, _ = browser_commands(tmp_path, user=1000, sudo=True)
+    assert [line.split("apt-get ")[1] for line in commands][-1].startswith("install --yes")
+    assert all(line.startswith("sudo --non-interactive ") for line in commands)
+    (other := tmp_path / "other").mkdir()
+    commands, said = browser_commands(other, user=1000, sudo=False)
+    assert commands == [] and "chromium was not installed" in said
+
+
+def test_the_browser_is_there_before_the_tests() -> None:
+    plan = planned("test-fast")
+    order = [next(i for i, line in enumerate(plan) if text in line) for text in ("chromium", "pytest --cov")]
+    assert order == sorted(order)
 
 
 def test_clean_never_touches_runs_or_data() -> None:

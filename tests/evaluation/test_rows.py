@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pisam.evaluation.rows import column_mean, rows_by_set, text_table, write_csv
+from pisam.errors import PisamError
+from pisam.evaluation.rows import column_mean, read_csv, rows_by_set, text_table, write_csv
 
 
 def test_csv_is_rounded_and_quoted_and_leaves_nan_empty(tmp_path: Path) -> None:
@@ -23,6 +24,26 @@ def test_csv_without_rows_is_refused_and_keeps_the_old_file(tmp_path: Path) -> N
     with pytest.raises(ValueError, match=r"rows\.csv: expected at least one row"):
         write_csv([], path)
     assert path.read_text() == "old"
+
+
+def test_rows_are_read_back_with_texts_numbers_and_nan(tmp_path: Path) -> None:
+    rows = [
+        {"model": "1", "set": "a,b", "image": '"é\n', "clicks": 3, "iou": 0.25, "obeyed": math.nan},
+        {"model": "2", "set": "", "image": "007", "clicks": 0, "iou": 1.0, "obeyed": 0.5},
+    ]
+    write_csv(rows, tmp_path / "rows.csv")
+    first, second = read_csv(tmp_path / "rows.csv")
+    assert math.isnan(float(first.pop("obeyed"))) and first == {k: rows[0][k] for k in first}
+    assert second == rows[1]
+
+
+@pytest.mark.parametrize("text", ["set,iou\na,high\n", "set,iou\na,0.5,0.6\n", "set,iou\na\n", "\0\xff"])
+def test_what_is_no_table_of_numbers_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(PisamError, match=r"rows\.csv: not readable as a table of numbers"):
+        read_csv(tmp_path / "rows.csv")
+    with pytest.raises(PisamError, match=r"absent\.csv"):
+        read_csv(tmp_path / "absent.csv")
 
 
 def test_mean_skips_nan() -> None:

@@ -52,11 +52,9 @@ def read_csv(path: Path) -> list[Row]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, restkey="", restval=""))
-        return [
-            {name: cell if name in TEXTS else _number(cell) for name, cell in row.items()} for row in rows
-        ]
-    except (OSError, ValueError, TypeError, csv.Error) as error:
+            head, *lines = csv.reader(file)
+        return [_read_row(head, line) for line in lines]
+    except (OSError, ValueError, csv.Error) as error:
         raise PisamError(f"{path}: not readable as a table of numbers: {error}") from error
 
 
@@ -69,8 +67,11 @@ def text_table(lines: Sequence[Sequence[str | int | float | None]]) -> str:
     )
 
 
-def _number(cell: str) -> float:
-    return float(cell) if cell else math.nan
+def _read_row(head: Sequence[str], line: Sequence[str]) -> Row:
+    return {
+        name: cell if name in TEXTS else float(cell or math.nan)
+        for name, cell in zip(head, line, strict=True)
+    }
 
 
 def _cell(value: str | int | float) -> str | int | float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
@@ -21,6 +20,7 @@ from pisam.evaluation.report.results import Interaction
 from pisam.progress import progress
 
 DOTS_PER_INCH = 300
+MARGIN = 0.02  # inches
 DRAWN = 4  # images of a figure, where none are named
 CLICKED = 3  # images of the figure that has a row per model
 
@@ -109,8 +109,10 @@ def _save(figure: Figure, path: Path, *, alt: str, caption: str) -> Drawing:
     """Write a figure as PNG and as PDF."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # found once, it holds for both files
-    tight: dict[str, Any] = {"dpi": DOTS_PER_INCH, "bbox_inches": "tight", "pad_inches": 0.02}
-    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None}, **tight)
-    figure.savefig(path.with_suffix(".png"), **tight)
+    box = figure.get_tightbbox().padded(MARGIN)
+    figure.savefig(
+        path.with_suffix(".pdf"), dpi=DOTS_PER_INCH, bbox_inches=box, metadata={"CreationDate": None}
+    )
+    figure.savefig(path.with_suffix(".png"), dpi=DOTS_PER_INCH, bbox_inches=box)
     with Image.open(path.with_suffix(".png")) as picture:
         return Drawing(path.name, picture.size, alt, caption)
