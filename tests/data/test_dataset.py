@@ -12,7 +12,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from pisam.data.dataset import PairDataset, Sample, collate
-from pisam.data.sources import resolve_sources
+from pisam.data.pairs import Pair
+from pisam.data.sources import Source, resolve_sources
 from pisam.errors import PisamError
 from pisam.geometry import boxes_from_masks
 from pisam.seeding import derive_seed
@@ -106,6 +107,18 @@ def test_a_worker_names_the_file_it_fails_on(tmp_path: Path) -> None:
     alone = _first_failure(data, 0)
     assert str(tmp_path / "masks/p.png") in alone and "\n" not in alone
     assert _first_failure(data, 1).rstrip().endswith(alone)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mask_of_another_size_is_refused(tmp_path: Path, training: bool) -> None:
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "image.png")
+    Image.fromarray(np.full((30, 20), 255, np.uint8)).save(tmp_path / "mask.png")
+    data = PairDataset([], image_size=S, training=training)
+    data.items = [
+        (Source("turned", tmp_path, tmp_path), Pair("a", tmp_path / "image.png", tmp_path / "mask.png"))
+    ]
+    with pytest.raises(PisamError, match=r"mask\.png: the mask is 20x30 but its image .*image\.png is 30x20"):
+        data[0]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -129,7 +129,8 @@ def test_a_crop_never_loses_a_tiny_object() -> None:
         mask = np.zeros((600, 900), bool)
         mask[corner] = True
         for seed in range(15):
-            assert frame_for_training(image, mask, S, rng(seed), jitter=(4.0, 6.0)).mask.any()
+            # An empty crop would become object all over.
+            assert 1 <= frame_for_training(image, mask, S, rng(seed), jitter=(4.0, 6.0)).mask.sum() <= 4
 
 
 @pytest.mark.parametrize("width", [1, 2, 4])
