@@ -120,6 +120,16 @@ def test_folders_with_other_contents_are_refused_untouched(tmp_path: Path, root:
         write_quickstart(tmp_path / "broken", train=1, val=1)
 
 
+def test_sets_of_an_earlier_version_are_refused_untouched(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
+    with pytest.raises(PisamError, match=r"'version': .*remove it or give another data\.root"):
+        write_quickstart(root, train=2, val=12)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

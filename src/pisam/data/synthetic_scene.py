@@ -3,8 +3,9 @@
 What can be told apart by what:
 - the object and its distractors have the same colours, but the object's material has a fine weave, the
   distractors' a coarse grain: local texture decides;
-- plates are smooth and lighter than both, and the toss of a coin per image makes all of them part of the
-  object or none: nothing in the image decides, a click on one of them does.
+- plates are smooth and lighter than both. A random line through their middle parts them: those on one side
+  are part of the object, those on the other only lie on it. Nothing in the image tells the sides apart, nor
+  does the label of a click alone; a click on a plate does, for it and for its neighbours.
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ from pisam.data.synthetic_shapes import Drawing, draw_distractor
 # The knobs of difficulty. Lengths are in pixels of a 256-pixel network frame.
 STROKE = (6.0, 8.5)  # width of the object's strokes
 COLOUR_CONTRAST = 75.0  # distance between object and background colour, in grey levels
-WEAVE_CONTRAST = 34.0  # amplitude of material textures
+WEAVE_CONTRAST = 40.0  # amplitude of material textures
 WEAVE_PERIOD = 4.5  # of the object's weave
 GRAIN_PERIOD = 16.0  # of the distractors' grain
-DISTRACTOR_SHARE = 0.42  # distractor area within the box, relative to the object
+DISTRACTOR_SHARE = 0.36  # distractor area within the box, relative to strokes and plates
 PLATE_SHARE = 0.45  # area of all plates, relative to the strokes
 PLATE_RADIUS = (12.5, 16.5)
 PLATE_TINT = 60.0  # how much lighter than the object a plate is, in grey levels
-PLATES_IN_OBJECT = 0.5  # chance of the plates to be part of the object
 
 Draw = Callable[[Drawing, np.ndarray, float, np.random.Generator], None]
 
@@ -52,10 +52,8 @@ def make_scene(draw: Draw, image_size: int, rng: np.random.Generator) -> tuple[U
     structure = Drawing(height, width)
     draw(structure, _object_box(width, height, rng), unit * rng.uniform(*STROKE), rng)
     strokes = structure.coverage()
-    plates = _plates(structure, strokes, unit, rng)
-    plates_in = plates * (rng.random() < PLATES_IN_OBJECT)
-    object_ = np.maximum(strokes, plates_in)
-    distractors = _distractors(object_ >= 0.5, unit, rng)
+    plates, plates_of_object = _plates(structure, strokes, unit, rng)
+    distractors = _distractors(np.maximum(strokes, plates) >= 0.5, unit, rng)
 
     weave, grain = _weave(height, width, unit, rng), _noise(height, width, GRAIN_PERIOD * unit, rng)
     background, colour = _background(height, width, unit, rng)
@@ -69,7 +67,7 @@ def make_scene(draw: Draw, image_size: int, rng: np.random.Generator) -> tuple[U
         material = colour + texture[..., None]
         image = image + coverage[..., None] * (material - image)
     # A plate that is no part of the object hides the strokes under it.
-    mask = np.maximum(strokes * (1 - plates), plates_in) >= 0.5
+    mask = np.maximum(strokes * (1 - plates), plates_of_object) >= 0.5
     image = image + rng.normal(0, 4, image.shape)
     return np.clip(np.round(image), 0, 255).astype(np.uint8), mask
 
@@ -80,35 +78,50 @@ def _object_box(width: int, height: int, rng: np.random.Generator) -> np.ndarray
     return np.concatenate([corner, corner + size])
 
 
-def _plates(structure: Drawing, strokes: np.ndarray, unit: float, rng: np.random.Generator) -> np.ndarray:
-    """Coverage of the plates."""
-    drawing = Drawing(structure.height, structure.width)
+def _plates(
+    structure: Drawing, strokes: np.ndarray, unit: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage of all plates, and of those that are part of the object."""
     room = PLATE_SHARE * strokes.sum()
-    placed: list[np.ndarray] = []
+    centres: list[np.ndarray] = []
+    radii: list[float] = []
     for index in rng.permutation(len(structure.anchors)):
         centre, radius = structure.anchors[index], unit * rng.uniform(*PLATE_RADIUS)
-        if any(np.hypot(*(centre - other)) < 2.2 * unit * PLATE_RADIUS[1] for other in placed):
+        if any(np.hypot(*(centre - other)) < 2.2 * unit * PLATE_RADIUS[1] for other in centres):
             continue  # plates that touch are hard to tell from one larger thing
         room -= np.pi * radius**2
         if room < 0:
             break
-        drawing.disc(centre, radius)
-        placed.append(centre)
-    return drawing.coverage()
+        centres.append(centre)
+        radii.append(radius)
+    every, of_object = (Drawing(structure.height, structure.width) for _ in range(2))
+    for centre, radius, belongs in zip(centres, radii, _one_side(centres, rng), strict=True):
+        every.disc(centre, radius)
+        if belongs:
+            of_object.disc(centre, radius)
+    return every.coverage(), of_object.coverage()
 
 
-def _distractors(mask: BoolArray, unit: float, rng: np.random.Generator) -> np.ndarray:
-    """Coverage of distractors, as dense outside of the object's box as inside."""
-    height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+def _one_side(points: list[np.ndarray], rng: np.random.Generator) -> list[bool]:
+    """Which points (x, y) lie on one side of a line in a random direction, about a pixel from their mean."""
+    angle, offset = rng.uniform(0, 2 * np.pi), rng.normal()  # off it, so that a lone point has its chance
+    normal = np.array([np.cos(angle), np.sin(angle)])
+    middle = sum(points) / max(1, len(points))
+    return [bool((point - middle) @ normal > offset) for point in points]
+
+
+def _distractors(shape: BoolArray, unit: float, rng: np.random.Generator) -> np.ndarray:
+    """Coverage of distractors, as dense outside of the shape's box as inside."""
+    height, width = shape.shape
+    rows, columns = np.flatnonzero(shape.any(axis=1)), np.flatnonzero(shape.any(axis=0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    wanted = DISTRACTOR_SHARE * mask.sum()
+    wanted = DISTRACTOR_SHARE * shape.sum()
     drawing = Drawing(height, width)
     while True:
         for _ in range(5):
             draw_distractor(drawing, unit, rng)
         coverage = drawing.coverage()
-        if (coverage[box] * ~mask[box]).sum() >= min(wanted, 0.7 * (~mask[box]).sum()):
+        if (coverage[box] * ~shape[box]).sum() >= min(wanted, 0.7 * (~shape[box]).sum()):
             return coverage
 
 
