@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -21,8 +22,8 @@ class MemoryCheck(Callback):
     """Runs forward and backward over one worst batch: full size, every sample with all of its clicks.
 
     Nothing remains of it: gradients go to no parameter, random states are put back. Told are the peak of
-    everything and the activations, which the forward pass keeps for the backward pass. The optimiser's state,
-    two numbers per trained parameter, comes on top.
+    everything and, unless the network is compiled, the activations, which the forward pass keeps for the
+    backward pass. The optimiser's state, two numbers per trained parameter, comes on top.
 
     Args:
         batch_size: samples per rank.
@@ -56,7 +57,7 @@ class MemoryCheck(Callback):
             torch.cuda.reset_peak_memory_stats(device)
         try:
             with torch.random.fork_rng(devices=[device] if on_gpu else []):
-                activations = self._step(trainer, pl_module) / GIB
+                activations = self._step(trainer, pl_module)
         except torch.cuda.OutOfMemoryError as error:
             raise PisamError(
                 f"data.batch_size: {what} does not fit into the memory of {device}; lower data.batch_size "
@@ -69,19 +70,23 @@ class MemoryCheck(Callback):
             used = f"{what} takes {peak:.1f} of {total:.1f} GiB on the GPU"
         else:
             used = f"with {what} the process has taken {peak:.1f} GiB at most"
-        _say(trainer, f"memory: {used}; activations: {activations:.2f} GiB")
+        kept = "" if activations is None else f"; activations: {activations / GIB:.2f} GiB"
+        _say(trainer, f"memory: {used}{kept}")
 
-    def _step(self, trainer: Trainer, stage: Any) -> int:
-        """Forward and backward; the bytes of what was kept in between."""
+    def _step(self, trainer: Trainer, stage: Any) -> int | None:
+        """Forward and backward; the bytes of what was kept in between, None for a compiled network."""
         kept = Activations(stage)
+        # Code compiled under hooks might be compiled once more for training, which has none.
+        compiled = any(module._compiled_call_impl is not None for module in stage.modules())
+        hooks = nullcontext() if compiled else saved_tensors_hooks(kept.add, kept.give)
         batch = worst_batch(self.batch_size, self.image_size, self.clicks, stage.device)
-        with trainer.precision_plugin.train_step_context(), saved_tensors_hooks(kept.add, kept.give):
+        with trainer.precision_plugin.train_step_context(), hooks:
             if self.clicks:
                 batch.objects, batch.straight_forward = stage.straight_forward(batch.image, batch.box)
             loss = stage.losses(batch)["loss"]
         # Not `backward`: it would add to the parameters' gradients and wake DDP's reducer.
         torch.autograd.grad(loss, [p for p in stage.parameters() if p.requires_grad], allow_unused=True)
-        return kept.bytes
+        return None if compiled else kept.bytes
 
 
 class Activations:
