@@ -187,7 +187,7 @@ def test_a_mask_of_another_run_is_refused_by_name(copied: Config) -> None:
     with pytest.raises(PisamError, match=r"png: \d+ x \d+ pixels, its image here has"):
         report(copied)
     path.unlink()
-    with pytest.raises(PisamError, match="Pi-SAM/after/val"):
+    with pytest.raises(PisamError, match=r"Pi-SAM/after/val/.*png: not there any more; run `pisam interact"):
         report(copied)
     assert [entry.name for entry in Path(copied.run_dir).iterdir() if "report" in entry.name] == []
 
@@ -311,6 +311,11 @@ def test_a_model_can_be_chosen_and_a_name_leads_to_its_pictures(browser: Browser
 def test_the_slider_moves_between_before_and_after_by_mouse_and_by_key(browser: Browser) -> None:
     tile = "#image-1 figure:nth-child(4)"  # of Pi-SAM
     assert browser.texts(f"{tile} strong") == ["Pi-SAM"]
+    shown = browser.value(f"[...document.querySelectorAll('{tile} .over')].map(e => [e.className, e.src])")
+    assert [(place.split()[1], source.rpartition("/")[2]) for place, source in shown] == [
+        ("left-part", "2-before.png"),
+        ("right-part", "2-after.png"),
+    ]
 
     def cuts() -> list[str]:
         return [

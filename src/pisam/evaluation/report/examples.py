@@ -126,6 +126,8 @@ def read_example(files: Files) -> Example:
 
 
 def _read_answer(path: Path, true: KnownMask, mask: BoolArray, score: float) -> BoolArray:
+    if not path.is_file():
+        raise PisamError(f"{path}: not there any more; {AGAIN} again")
     answer: BoolArray = read_prediction(path) > 127
     if answer.shape != mask.shape:
         raise PisamError(

@@ -36,7 +36,7 @@ WIDTH = 7.2  # inches, two columns of text
 PANEL = 480  # pixels of a panel's longer side
 ZOOM = 5  # a zoomed window has this fraction of the image's sides
 FLATTEST, STEEPEST = 0.5, 1.2  # height / width of a panel; what is beyond is shown smaller
-LONGEST_NAME = 30  # characters
+LONGEST_NAME = 18  # characters
 SMALL = 6.5  # points
 RADIUS = 9  # of clicks, in pixels of a panel
 PROMPT = WINDOW = "#ffb000"
@@ -91,7 +91,9 @@ def clicks_figure(examples: Sequence[Example], models: Sequence[str]) -> Figure:
     """
     shapes = [example.mask.shape for example in examples for _ in models]
     figure, grid = _grid(shapes, 6)
-    for axes, title in zip(grid[0], ("image, mask", "before", "after", *["zoom"] * 3), strict=True):
+    for axes, title in zip(
+        grid[0], ("image, mask", "before", "after", "zoomed", "before", "after"), strict=True
+    ):
         _title(axes, title)
     rows = iter(grid)
     for example in examples:
@@ -195,8 +197,11 @@ def _title(axes: Axes, text: str) -> None:
 
 
 def _label(axes: Axes, text: str) -> None:
-    short = text if len(text) <= LONGEST_NAME else f"…{text[1 - LONGEST_NAME :]}"
-    axes.set_ylabel(short, fontsize=SMALL, labelpad=2, parse_math=False)
+    """Write a text, or set and image below each other, along a panel's left side."""
+    lines = [
+        part if len(part) <= LONGEST_NAME else f"…{part[1 - LONGEST_NAME :]}" for part in text.split("/")
+    ]
+    axes.set_ylabel("\n".join(lines), fontsize=SMALL, labelpad=2, parse_math=False)
 
 
 def _note(axes: Axes, text: str) -> None:

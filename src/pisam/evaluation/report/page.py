@@ -186,11 +186,13 @@ def _tile(model: str, index: int, row: Row) -> Tile:
 def _facts(interaction: Interaction, evaluations: Sequence[Evaluation]) -> Iterator[dict[str, Any]]:
     """Headings with names and values, everything that the numbers depend on."""
     summary = interaction.summary
-    benchmark = {key: value for key, value in summary["benchmark"].items() if key != "models"}
-    yield {"title": "Run and Pi-SAM", "entries": _flat(summary, nested=False)}
+    scores, benchmark = dict(summary["protocol"]), dict(summary["benchmark"])
+    weights = {"checkpoint_hash": scores.pop("checkpoint_hash")}
+    del benchmark["models"]  # their means are the tables
+    yield {"title": "Run and Pi-SAM", "entries": _flat(summary, nested=False) | weights}
     if summary.get("hq"):
         yield {"title": "HQ-SAM", "entries": _flat(summary["hq"])}
-    yield {"title": "Scores", "entries": _flat(summary["protocol"])}
+    yield {"title": "Scores", "entries": _flat(scores)}
     yield {"title": "Images and clicks", "entries": _flat(benchmark)}
     for evaluation in evaluations:
         entries = {"status": evaluation.summary["status"], **_flat(evaluation.summary.get("protocol", {}))}

@@ -22,7 +22,7 @@ from pisam.progress import progress
 DOTS_PER_INCH = 300
 MARGIN = 0.02  # inches
 DRAWN = 4  # images of a figure, where none are named
-CLICKED = 3  # images of the figure that has a row per model
+CLICKED = 2  # of them, in the figure that has a row per model
 
 
 def write_report(
@@ -73,7 +73,7 @@ def write_report(
             interaction,
             [read_example(one) for one in drawn],
             new,
-            how="chosen by hand" if chosen else "the largest common errors, sets in turn",
+            by_hand=bool(chosen),
         )
         bar.update()
         for name in BESIDE:
@@ -82,10 +82,11 @@ def write_report(
 
 
 def _save_figures(
-    interaction: Interaction, examples: Sequence[Example], folder: Path, *, how: str
+    interaction: Interaction, examples: Sequence[Example], folder: Path, *, by_hand: bool
 ) -> list[Drawing]:
     models = interaction.plain_models
-    clicked = examples if len(examples) < DRAWN else examples[:CLICKED]
+    clicked = examples if by_hand else examples[:CLICKED]
+    how = "chosen by hand" if by_hand else "the largest common errors, sets in turn"
     names = ", ".join(models)
     shown, also_clicked = (", ".join(example.name for example in part) for part in (examples, clicked))
     return [
