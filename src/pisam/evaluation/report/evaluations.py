@@ -37,7 +37,7 @@ class Evaluation:
     @property
     def complete(self) -> bool:
         """Whether all images were scored."""
-        return self.summary["status"] == "complete"
+        return self.summary.get("status") == "complete"
 
 
 def read_evaluations(folder: Path) -> list[Evaluation]:
@@ -99,7 +99,7 @@ def _other_weights(evaluation: Evaluation, interaction: Interaction) -> str | No
             here["protocol"]["checkpoint_hash"],
             there["hq"]["checkpoint_hash"],
         )
-    return next((f"{name} {a:.12} and {b:.12}" for name, (a, b) in hashes.items() if a != b), None)
+    return next((f"{name} {a!s:.12} and {b!s:.12}" for name, (a, b) in hashes.items() if a != b), None)
 
 
 def _other_scores(evaluation: Evaluation, clicked: Mapping[Key, float]) -> str | None:

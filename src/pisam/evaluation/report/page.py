@@ -195,7 +195,7 @@ def _facts(interaction: Interaction, evaluations: Sequence[Evaluation]) -> Itera
     yield {"title": "Scores", "entries": _flat(scores)}
     yield {"title": "Images and clicks", "entries": _flat(benchmark)}
     for evaluation in evaluations:
-        entries = {"status": evaluation.summary["status"], **_flat(evaluation.summary.get("protocol", {}))}
+        entries = {"complete": _text(evaluation.complete), **_flat(evaluation.summary.get("protocol", {}))}
         yield {"title": f"Evaluation of {evaluation.model}", "entries": entries}
 
 
