@@ -49,7 +49,7 @@ def run_dir(config: Config) -> Path:
 
 
 def keys(scores: list[str]) -> set[str]:
-    return {f"val/{prefix}{score}" for prefix in ("", "val/", "other/") for score in scores}
+    return {f"val/{prefix}{score}" for prefix in ("", "val/", "other/", "pooled/") for score in scores}
 
 
 def test_layout_of_a_run(complete: Config) -> None:
@@ -84,12 +84,12 @@ def test_metrics_of_every_step_and_validation(complete: Config) -> None:
         assert rates == pytest.approx([0.005 * (1 + math.cos(math.pi * step / 8)) for step in range(8)])
 
 
-def test_overall_scores_are_the_means_of_the_sets(complete: Config) -> None:
+def test_overall_scores_are_the_means_of_the_sets_and_of_all_images(complete: Config) -> None:
     best = summary(run_dir(complete), 2)["best"]
     for score in SCORES_2:
-        assert best[f"val/{score}"] == pytest.approx(
-            (best[f"val/val/{score}"] + best[f"val/other/{score}"]) / 2
-        )
+        three, two = best[f"val/val/{score}"], best[f"val/other/{score}"]
+        assert best[f"val/{score}"] == pytest.approx((three + two) / 2)
+        assert best[f"val/pooled/{score}"] == pytest.approx((3 * three + 2 * two) / 5)
     assert best["val/iou_gain"] == pytest.approx(best["val/iou_after"] - best["val/iou_before"], abs=1e-6)
     assert best["val/iou_before"] == pytest.approx(summary(run_dir(complete), 1)["best"]["val/iou"], abs=1e-6)
 
