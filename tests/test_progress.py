@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from tqdm import tqdm
 
 from pisam import progress as module
 from pisam.progress import progress
@@ -30,6 +31,15 @@ def test_a_log_has_whole_lines_of_what_is_done_and_what_is_left(monkeypatch: pyt
     assert "image 1 of 3: 33 %, 00:00 passed, 00:00 left" in lines
     assert lines[-1] == "image 3 of 3: 100 %, 00:00 passed, 00:00 left"
     assert all(line.strip() == line != "" for line in lines)
+
+
+def test_a_log_has_no_cursor_moves_where_another_bar_was_never_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0)
+    left_open = tqdm(total=1, file=io.StringIO())
+    assert "\x1b" not in count(io.StringIO(), monkeypatch)
+    left_open.close()
 
 
 def test_what_is_done_at_once_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ def progress(total: int, what: str, *, shown: bool = True) -> tqdm:
         desc=what,
         disable=not shown,
         file=_Lines(sys.stderr),
+        position=0,  # below a bar that was never closed, tqdm would move the cursor
         bar_format=LINE,
         delay=SECONDS,
         mininterval=SECONDS,
