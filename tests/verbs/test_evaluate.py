@@ -56,7 +56,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def three(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of SAM, HQ-SAM and Pi-SAM with their predictions, on one thread like ranks: two sum otherwise."""
+    """Results of SAM, HQ-SAM and Pi-SAM with their predictions, on one thread, as ranks have."""
     out = tmp_path_factory.mktemp("results") / "three"
     checkpoint = experiment.parent / "hq.ckpt"
     asked = ("models=[sam,hq,pi]", f"checkpoint={checkpoint}", "predictions=true", f"out={out}")
