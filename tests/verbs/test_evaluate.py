@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +55,22 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "summary.json").read_text())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As ranks have: sums of two threads round differently."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def three(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of SAM, HQ-SAM and Pi-SAM with their predictions, on one thread, as ranks have."""
+    """Results of SAM, HQ-SAM and Pi-SAM with their predictions."""
     out = tmp_path_factory.mktemp("results") / "three"
     checkpoint = experiment.parent / "hq.ckpt"
     asked = ("models=[sam,hq,pi]", f"checkpoint={checkpoint}", "predictions=true", f"out={out}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert evaluate(experiment, *asked) == 0
-    torch.set_num_threads(threads)
     return out
 
 
