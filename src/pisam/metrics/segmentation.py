@@ -52,8 +52,12 @@ class PerSetMean(Metric):
     @property
     def names(self) -> list[str]:
         """The keys of `compute`, the same on every rank."""
-        prefixes = [*(f"{name}/" for name in (*self.set_names, POOLED)), ""]
-        return [f"{prefix}{score}" for prefix in prefixes for score in self.scores]
+        return [f"{prefix}{score}" for prefix in self._prefixes for score in self.scores]
+
+    @property
+    def _prefixes(self) -> list[str]:
+        """Before the scores of each set, of all images, and over sets."""
+        return [*(f"{name}/" for name in (*self.set_names, POOLED)), ""]
 
     def _add(self, set_name: str, values: Mapping[str, Tensor]) -> None:
         if set_name not in self.set_names:

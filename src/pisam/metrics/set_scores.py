@@ -11,7 +11,6 @@ from torch import Tensor
 from pisam.metrics.image_scores import METRICS, ImageScores, known
 from pisam.metrics.joint_histogram import LEVELS
 from pisam.metrics.segmentation import PerSetMean
-from pisam.set_names import POOLED
 
 
 class SetScores(PerSetMean):
@@ -67,8 +66,7 @@ class SetScores(PerSetMean):
             if name in self.scores:
                 best = (sums / self.count.unsqueeze(1)).amax(dim=1)
                 pooled = (sums.sum(dim=0) / self.count.sum()).amax()
-                prefixes = [*(f"{set_name}/" for set_name in (*self.set_names, POOLED)), ""]
-                for prefix, value in zip(prefixes, [*best, pooled, best.nanmean()], strict=True):
+                for prefix, value in zip(self._prefixes, [*best, pooled, best.nanmean()], strict=True):
                     scores[f"{prefix}{name}_per_image"] = scores[f"{prefix}{name}"]
                     scores[f"{prefix}{name}"] = value
         return scores
