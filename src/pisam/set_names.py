@@ -1,10 +1,11 @@
-"""What a data set may be called: scores of `pooled` are those of all sets' images together."""
+"""What a data set may not be called: scores of all sets' images together stand under these names."""
 
 from __future__ import annotations
 
 from pisam.errors import PisamError
 
-POOLED = "pooled"
+POOLED = "pooled"  # among keys
+ALL_IMAGES = "all images"  # among the rows of a table
 
 
 def refuse_reserved(name: str, where: str) -> None:
@@ -15,7 +16,7 @@ def refuse_reserved(name: str, where: str) -> None:
         where: what gave it, for the error.
 
     Raises:
-        PisamError: it is `POOLED`.
+        PisamError: it is one of the above.
     """
-    if name == POOLED:
-        raise PisamError(f"{where}: {POOLED} means the images of all sets together; choose another name")
+    if name in (POOLED, ALL_IMAGES):
+        raise PisamError(f"{where}: {name} means the images of all sets together; choose another name")

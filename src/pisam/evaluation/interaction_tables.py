@@ -8,10 +8,9 @@ from typing import Any
 from pisam.evaluation.click_curves import TARGETS, Stopwatch
 from pisam.evaluation.common_error import ClickedImage
 from pisam.evaluation.interaction_benchmark import BenchmarkRows
-from pisam.evaluation.rows import Row, column_mean, rows_by_set, text_table
-from pisam.set_names import POOLED
+from pisam.evaluation.rows import TEXTS, Row, column_mean, rows_by_set, text_table
+from pisam.set_names import ALL_IMAGES, POOLED
 
-ALL_SETS = "all images"
 SHOWN = {
     "images": "images",
     "clicks": "clicks",
@@ -32,7 +31,6 @@ SHOWN = {
     **{f"NoF@{target}": f"nof_{target}" for target in TARGETS},
     "s/click": "seconds_per_click",
 }
-HEADINGS = ("model", "set", "image")
 
 
 def summarise_benchmark(measured: BenchmarkRows) -> dict[str, Any]:
@@ -54,7 +52,7 @@ def mean_curves(curves: Iterable[Row]) -> list[Row]:
     """A row per model, set, protocol and number of clicks, with means over images; first over all sets."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in curves:
-        for name in (ALL_SETS, row["set"]):
+        for name in (ALL_IMAGES, row["set"]):
             key = (row["model"], name, row["protocol"], row["clicks"])
             groups.setdefault(key, []).append(row)
     models = list(dict.fromkeys(model for model, *_ in groups))
@@ -67,7 +65,7 @@ def mean_curves(curves: Iterable[Row]) -> list[Row]:
         for model in models
         for key, rows in sorted(
             (item for item in groups.items() if item[0][0] == model),
-            key=lambda item: (item[0][1] != ALL_SETS, item[0][1], item[0][2], item[0][3]),
+            key=lambda item: (item[0][1] != ALL_IMAGES, item[0][1], item[0][2], item[0][3]),
         )
     ]
 
@@ -81,7 +79,7 @@ def benchmark_table(summary: Mapping[str, Any]) -> str:
 def curves_table(curves: Sequence[Row]) -> str:
     """IoU by the number of clicks over all sets, a line per model and protocol, of `mean_curves`."""
     lines: dict[tuple[Any, Any], list[Any]] = {}
-    pooled = [row for row in curves if row["set"] == ALL_SETS]
+    pooled = [row for row in curves if row["set"] == ALL_IMAGES]
     for row in pooled:
         lines.setdefault((row["model"], row["protocol"]), []).append(row["iou"])
     numbers = sorted({int(row["clicks"]) for row in pooled})
@@ -106,7 +104,7 @@ def _by_model(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def _means(rows: Sequence[Row]) -> dict[str, Any]:
-    columns = [column for column in rows[0] if column not in HEADINGS]
+    columns = [column for column in rows[0] if column not in TEXTS]
     means: dict[str, Any] = {"images": len(rows), **{column: column_mean(rows, column) for column in columns}}
     failed = [column for column in columns if column.startswith("nof_")]
     return means | {column: sum(int(row[column]) for row in rows) for column in failed}

@@ -13,7 +13,7 @@ from pisam.evaluation.rows import Row, text_table, write_csv
 from pisam.evaluation.tables import LABELS, latex_table, markdown_table
 from pisam.files import replacing, write_json
 from pisam.metrics.set_scores import SetScores
-from pisam.set_names import POOLED
+from pisam.set_names import ALL_IMAGES, POOLED
 
 SCORING = {
     "predictions": "8-bit levels round(255 sigmoid(logit)) at original size",
@@ -118,7 +118,7 @@ def printed_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
     """A line per model and set, and two per model: over all images, and the mean over sets."""
     lines: list[list[str | int | float | None]] = [["model", "set", "images", *LABELS.values()]]
     for model, summary in summaries.items():
-        blocks = {**summary["sets"], "all images": summary[POOLED], "mean over sets": summary}
+        blocks = {**summary["sets"], ALL_IMAGES: summary[POOLED], "mean over sets": summary}
         lines += [
             [model, name, block["images"], *(block.get(m) for m in LABELS)] for name, block in blocks.items()
         ]

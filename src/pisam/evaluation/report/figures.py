@@ -17,14 +17,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
+from pisam.data.reading import BoolArray, UInt8Array
 from pisam.drawing import (
     BACKGROUND_CLICK,
     FALSE,
     FOREGROUND_CLICK,
     MISSED,
-    BoolArray,
     Click,
-    UInt8Array,
     as_hex,
     draw_clicks,
     error_regions,

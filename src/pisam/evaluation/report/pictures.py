@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pisam.drawing import REGION_COLOURS, BoolArray, error_regions, fitted, shrunk_regions
+from pisam.data.reading import BoolArray
+from pisam.drawing import REGION_COLOURS, error_regions, fitted, shrunk_regions
 from pisam.evaluation.report.examples import TIMES, Files, read_example
 
 LONGEST = 1024  # pixels of the longer side; what is larger is shown smaller

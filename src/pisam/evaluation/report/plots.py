@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pisam.evaluation.interaction_tables import ALL_SETS
 from pisam.evaluation.rows import Row
+from pisam.set_names import ALL_IMAGES
 
 SCORES = {"iou": "IoU", "biou": "boundary IoU"}
 PROTOCOLS = {"iterative": "-", "single-shot": "--"}
@@ -48,7 +48,7 @@ def curves_figure(curves: Sequence[Row]) -> Figure:
     Args:
         curves: of `curves.csv`.
     """
-    pooled = [row for row in curves if row["set"] == ALL_SETS]
+    pooled = [row for row in curves if row["set"] == ALL_IMAGES]
     models = list(dict.fromkeys(str(row["model"]) for row in pooled))
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     panels = figure.subplots(1, len(SCORES), squeeze=False)[0]

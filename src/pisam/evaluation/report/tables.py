@@ -9,11 +9,10 @@ from typing import Any
 
 from pisam.evaluation import click_summary, interaction_tables
 from pisam.evaluation.click_curves import TARGETS
-from pisam.evaluation.interaction_tables import ALL_SETS
 from pisam.evaluation.report.evaluations import Evaluation
 from pisam.evaluation.report.results import Interaction
 from pisam.evaluation.tables import LABELS
-from pisam.set_names import POOLED
+from pisam.set_names import ALL_IMAGES, POOLED
 
 EFFORT = (*(f"{score}_{target}" for score in ("noc", "nof") for target in TARGETS), "seconds_per_click")
 CONTROLS = (
@@ -24,19 +23,11 @@ CONTROLS = (
     "clicked_flipped",
     "collateral",
 )
+# Of a single image these tell little.
+OF_MEANS = ("images", "iou_gain_flipped", "iou_gain_random", "iou_gain_noisy", *EFFORT)
 PER_IMAGE = {
     "common error": "common_area",
-    "clicks": "clicks",
-    "IoU before": "iou_before",
-    "after": "iou_after",
-    "gain": "iou_gain",
-    "boundary gain": "biou_gain",
-    "max F gain": "max_f_gain",
-    "MAE change": "mae_gain",
-    "HCE change": "hce_gain",
-    "away": "iou_gain_away",
-    "obeyed": "clicked_flipped",
-    "collateral": "collateral",
+    **{heading: column for heading, column in interaction_tables.SHOWN.items() if column not in OF_MEANS},
     "NoC@90": "noc_90",
 }
 
@@ -184,12 +175,12 @@ def _benchmark_rows(models: Mapping[str, Any]) -> Iterator[tuple[str, str, Mappi
 
 
 def _set_rows(model: str, means: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], bool]]:
-    yield model, ALL_SETS, means[POOLED], True
+    yield model, ALL_IMAGES, means[POOLED], True
     yield from ((model, name, of_set, False) for name, of_set in means["sets"].items())
 
 
 def _evaluation_rows(evaluation: Evaluation) -> Iterator[tuple[str, str, Mapping[str, Any], bool]]:
-    yield evaluation.model, ALL_SETS, evaluation.summary[POOLED], True
+    yield evaluation.model, ALL_IMAGES, evaluation.summary[POOLED], True
     yield evaluation.model, "mean over sets", evaluation.summary, True
     sets = evaluation.summary["sets"].items()
     yield from ((evaluation.model, name, of_set, False) for name, of_set in sets)
