@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 ROWS = [
     ["errors", "seeding", "config_checks", "preflight", "progress", "provenance", "types"],
     ["files", "sealing", "set_names"],
-    ["config", "drawing", "geometry", "run_id"],
+    ["config", "geometry", "run_id"],
     [
         "losses",
         "clicks",
@@ -36,7 +36,7 @@ ROWS = [
         "data.synthetic_shapes",
     ],
     ["modeling", "metrics", "data"],
-    ["modeling.pisam", "modeling.released", "data.datamodule"],
+    ["modeling.pisam", "modeling.released", "data.datamodule", "drawing"],
     ["predictor", "stages", "checkpoint_io"],
     ["evaluation"],
     ["callbacks"],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
+
+from pisam.data.reading import BoolArray, UInt8Array
 
 FOREGROUND_CLICK = (0, 200, 0)
 BACKGROUND_CLICK = (230, 0, 0)
@@ -17,8 +18,6 @@ FALSE = (0, 170, 228)
 REGION_COLOURS = ((0, 0, 0), (255, 255, 255), FALSE, MISSED)
 
 Click = tuple[float, float, int]
-UInt8Array = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
 
 
 def draw_clicks(
