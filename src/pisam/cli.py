@@ -140,16 +140,7 @@ def evaluate(arguments: list[str]) -> None:
 
 def interact(arguments: list[str]) -> None:
     """Measure what clicks change, beside the baselines; clicks=FILE replays the clicks of another run."""
-    given: dict[str, str] = {}
-    others = []
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key not in ("clicks", "checkpoint") or not _is_override(argument):
-            others.append(argument)
-        elif key in given or not value:
-            raise PisamError(f"interact: expected one {key}=..., got {' '.join(arguments)}")
-        else:
-            given[key] = value
+    given, others = _own_keys("interact", arguments, ("clicks", "checkpoint"))
     own: dict[str, Any] = {}
     if "clicks" in given:
         own["clicks"] = local_path(given["clicks"], "clicks")
@@ -164,11 +155,9 @@ def interact(arguments: list[str]) -> None:
 
 def report(arguments: list[str]) -> None:
     """Show what interact and evaluate measured: figures and a page to open in a browser."""
-    own = [argument for argument in arguments if argument.startswith("images=")]
-    if len(own) > 1:
-        raise PisamError("report: images is given twice; several go in one list, images=[one,another]")
-    images = [name for argument in own for name in as_list("images", argument.removeprefix("images="))]
-    config = load_config(*_experiment_and_overrides([each for each in arguments if each not in own]))
+    given, others = _own_keys("report", arguments, ("images",))
+    images = as_list("images", given["images"]) if given else []
+    config = load_config(*_experiment_and_overrides(others))
     from pisam.verbs.report import report
 
     print(report(config, images=images))
@@ -263,6 +252,21 @@ def _parser() -> argparse.ArgumentParser:
 def _is_override(argument: str) -> bool:
     """A path may hold "=" too, but never before its first slash."""
     return re.match(r"[^/\\=]*=", argument) is not None
+
+
+def _own_keys(verb: str, arguments: list[str], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The values of a verb's own keys, each given once at most, and the other arguments."""
+    given: dict[str, str] = {}
+    others = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in keys or not _is_override(argument):
+            others.append(argument)
+        elif key in given or not value:
+            raise PisamError(f"{verb}: expected one {key}=..., got {' '.join(arguments)}")
+        else:
+            given[key] = value
+    return given, others
 
 
 def _experiment_and_overrides(arguments: list[str]) -> tuple[str, list[str]]:
