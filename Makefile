@@ -15,7 +15,7 @@ python := .venv/bin/python
 environment := .venv/.installed
 endif
 pisam := $(python) -m pisam.cli
-as_root := $(if $(filter-out 0,$(shell id -u)),sudo --non-interactive) env DEBIAN_FRONTEND=noninteractive
+as_root = $(if $(filter-out 0,$(shell id -u)),sudo --non-interactive) env DEBIAN_FRONTEND=noninteractive
 
 .DEFAULT_GOAL := help
 .PHONY: help stage1 stage2 evaluate audit prepare interact report sweep test lint types test-fast browser test-slow bench format clean
