@@ -77,6 +77,7 @@ def test_row_with_a_known_name_alone_takes_its_layout(tmp_path: Path) -> None:
         ({"images": "x", "masks": "y"}, "name is None"),
         ({"name": "a/b", "images": "x", "masks": "y"}, "without '/'"),
         ({"name": "pooled", "images": "x", "masks": "y"}, "pooled means the images of all sets"),
+        ({"name": "all images", "images": "x", "masks": "y"}, "all images means the images of all sets"),
         ({"name": "a", "images": "x", "masks": "y"}, "images: no folder .*x"),
         ({"name": "a", "images": 3, "masks": "y"}, "images is 3"),
         ({"name": "a", "images": ".", "masks": ".", "names": 3}, "names is 3, expected a text file"),
