@@ -16,7 +16,8 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pisam.config import Config, load_config
+from pisam.config import Config
+from pisam.config_file import load_config
 from pisam.modeling.pisam import build_model
 from pisam.types import Batch
 

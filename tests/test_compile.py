@@ -20,10 +20,10 @@ def test_compiled_stages_train_and_their_checkpoints_are_the_ordinary_ones(tmp_p
     losses = {}
     for name in ("compiled", "plain"):
         options = [f"trainer.compile={name == 'compiled'}", f"run_dir={tmp_path / name}"]
-        config = small_config(tmp_path, root, *options, "stage1.max_steps=2", "stage2.max_steps=2")
+        # Validation takes single images: training on them too spares compiling each part a second time.
+        options += ["data.batch_size=1", "stage1.max_steps=2", "stage2.max_steps=2"]
+        config = small_config(tmp_path, root, *options)
         for number in (1, 2):
-            # Stage 1 validates single images: each part is compiled for a second size. Once is enough.
-            config.data.batch_size = 2 if number == 1 else 1
             train(config, number)
             rows = logged(tmp_path / name, number)
             losses[name, number] = [row["train/loss"] for row in rows if "train/loss" in row]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pisam.config import load_config
+from pisam.config_file import load_config
 from small_runs import HARD_TIMEOUT, command, steps, summary, wait_until, write_experiment, write_sets
 from small_sweeps import write_sweep
 from wandb_stub import own_place, wandb_stub

@@ -16,8 +16,9 @@ from typing import Any
 import yaml
 
 from pisam import __version__
-from pisam.config import Config, load_config
+from pisam.config import Config
 from pisam.config_checks import nearest
+from pisam.config_file import load_config
 from pisam.errors import PisamError
 from pisam.files import local_path
 from pisam.verbs.evaluate_options import (

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pisam.build.compared import compared_models, find_checkpoint, model_facts
-from pisam.config import Config, load_config
+from pisam.config import Config
+from pisam.config_file import load_config
 from pisam.errors import PisamError
 from pisam.evaluation.sam_baseline import NativeSam
 from pisam.evaluation.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, first_answers

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from two_ranks import TO_VALIDATE, validate
 
-from pisam.config import save_config
+from pisam.config_file import save_config
 from pisam.verbs.train import train
 from small_runs import HARD_TIMEOUT, command, logged, small_config, summary, write_experiment, write_sets
 

@@ -19,7 +19,8 @@ from pisam.callbacks.click_simulation import ClickSimulation
 from pisam.callbacks.interaction_iou import InteractionIoU
 from pisam.callbacks.segmentation_iou import SegmentationIoU
 from pisam.callbacks.trainability import TrainabilityGuard
-from pisam.config import Config, load_config
+from pisam.config import Config
+from pisam.config_file import load_config
 from pisam.stages.decoder_stage import DecoderStage
 from pisam.types import Batch
 from pisam.verbs.train import train

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pisam.config import Config, load_config
+from pisam.config import Config
+from pisam.config_file import load_config
 from pisam.data.synthetic import write_quickstart
 from pisam.verbs.train import train
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from pisam import cli
-from pisam.config import Config, load_config
+from pisam.config import Config
+from pisam.config_file import load_config
 from pisam.data.reading import read_mask
 from pisam.errors import PisamError
 from pisam.evaluation.compare import compare_runs

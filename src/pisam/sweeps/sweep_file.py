@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from pisam.config import Config, load_config
+from pisam.config import Config
 from pisam.config_checks import nearest
+from pisam.config_file import load_config
 from pisam.errors import PisamError
 from pisam.sweeps.parameters import Parameter, Values, read_parameter
 

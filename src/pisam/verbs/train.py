@@ -21,7 +21,8 @@ from pisam.callbacks.preemption import EXIT_CODE, Preemption, leave_soon, leavin
 from pisam.callbacks.ranks import leave_together
 from pisam.callbacks.wandb_logger import begin_logging, finish_logging
 from pisam.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
-from pisam.config import Config, save_config, to_plain
+from pisam.config import Config, to_plain
+from pisam.config_file import save_config
 from pisam.errors import PisamError
 from pisam.evaluation.rows import text_table
 from pisam.files import refuse_unwritable, sweep_temporaries
