@@ -6,6 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import pytest
@@ -57,36 +58,51 @@ def test_no_more_at_a_time_than_cores_and_than_memory_holds(
     assert not are_at_once(expected + 1, 0.3)
 
 
-def test_error_comes_where_its_item_stands_and_cancels_the_rest() -> None:
+@pytest.fixture
+def told_to_end(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once the pool takes no more items, before it waits for those under way."""
+    told = threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            told.set()
+            super().shutdown(wait=wait)
+
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", Pool)
+    return told
+
+
+def test_error_comes_where_its_item_stands_and_cancels_the_rest(told_to_end: threading.Event) -> None:
     begun: list[int] = []
 
     def fail_at_2(item: int) -> int:
         begun.append(item)
         if item == 2:
             raise ValueError("item 2")
-        if item > 2:  # a little work, so that most are still to begin
-            threading.Event().wait(0.1)
+        if item > 2:
+            assert told_to_end.wait(PATIENCE)
         return item
 
     results = in_threads(fail_at_2, range(200), "")
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="item 2"):
         next(results)
-    assert len(begun) < 200
+    assert len(begun) <= 3 + 4
     assert pool_threads() == []
 
 
-def test_who_stops_asking_stops_the_rest() -> None:
+def test_who_stops_asking_stops_the_rest(told_to_end: threading.Event) -> None:
     begun: list[int] = []
 
     def begin(item: int) -> None:
         begun.append(item)
-        threading.Event().wait(0.1 if item else 0)
+        assert item == 0 or told_to_end.wait(PATIENCE)
 
     results = in_threads(begin, range(200), "")
     next(results)
     results.close()  # type: ignore[attr-defined]
-    assert len(begun) < 200
+    assert len(begun) <= 1 + 4
     assert pool_threads() == []
 
 
