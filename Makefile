@@ -71,8 +71,9 @@ browser: ## install Debian's chromium, for the test of the report, where it is m
 		|| { $(as_root) apt-get update && $(as_root) apt-get install --yes --no-install-recommends chromium; } \
 		|| echo "chromium was not installed: only root, or a user with sudo, on Debian or Ubuntu can" >&2
 
+# Two files at a time: their processes start, wait and train on one thread. Timings are for `pytest` alone.
 test-slow: $(environment) ## the marked slow tests
-	$(python) -m pytest -m slow
+	$(python) -m pytest -m slow --numprocesses 2 --dist loadfile --durations 10
 
 bench: $(environment) ## the speed measurements
 	$(python) -m pytest -m bench
