@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from pisam import cli
-from small_runs import HARD_TIMEOUT, command, summary, write_experiment, write_sets
+from small_runs import HARD_TIMEOUT, command, summary, wait_until, write_experiment, write_sets
 from small_sweeps import write_sweep
 
 STEPS = ["stage1.max_steps=2"]
@@ -103,10 +102,12 @@ def test_killed_sweep_goes_on_in_the_middle_of_a_trial(workplace: Path) -> None:
         overrides=["stage1.max_steps=60", "data.batch_size=1"],
     )
     first = command("sweep", str(file), "local=true", cwd=workplace)
-    deadline = time.monotonic() + HARD_TIMEOUT
-    while not any(len(path.read_text().splitlines()) > 4 for path in workplace.glob("runs/**/metrics.jsonl")):
-        assert time.monotonic() < deadline and first.poll() is None
-        time.sleep(0.02)
+
+    def trains() -> bool:
+        logs = workplace.glob("runs/**/metrics.jsonl")
+        return any(len(path.read_text().splitlines()) > 4 for path in logs)
+
+    wait_until(first, trains)
     os.kill(first.pid, signal.SIGTERM)
     output, error = first.communicate(timeout=HARD_TIMEOUT)
     assert first.returncode == 143, error[-3000:]

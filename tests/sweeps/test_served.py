@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from small_runs import HARD_TIMEOUT, SOURCE, logged, summary, write_experiment, write_sets
+from small_runs import HARD_TIMEOUT, SOURCE, logged, summary, wait_until, write_experiment, write_sets
 from small_sweeps import write_sweep
 from wandb_stub import assert_no_key, own_place, wandb_stub
 
@@ -44,12 +43,7 @@ def test_sweep_and_agent_train_on_two_ranks_and_survive_the_server(
         server.announce(monkeypatch)
         sweep = make_sweep(file, tmp_path)
         second = tmp_path / "runs" / "sweeps" / "small" / "trial2" / "stage1" / "metrics.jsonl"
-        deadline = time.monotonic() + HARD_TIMEOUT
-        while not (second.exists() and len(second.read_text().splitlines()) > 3):
-            assert time.monotonic() < deadline, server.seen()
-            if sweep.poll() is not None:
-                raise AssertionError((sweep.communicate(), server.seen()))
-            time.sleep(0.05)
+        wait_until(sweep, lambda: second.exists() and len(second.read_text().splitlines()) > 3)
         seen = server.seen()
         server.kill()
         output, error = sweep.communicate(timeout=HARD_TIMEOUT)
