@@ -15,6 +15,7 @@ ROWS = [
     ["errors", "seeding", "config_checks", "preflight", "progress", "provenance", "types"],
     ["files", "sealing", "set_names"],
     ["config", "geometry", "run_id"],
+    ["loss_points"],
     [
         "config_file",
         "losses",
@@ -52,7 +53,10 @@ ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 WALLS = [
     ("modeling", ["pisam.clicks", "pisam.losses", "pisam.data", "pisam.config", "lightning"]),
     ("data", ["pisam.modeling"]),
-    *((part, ["pisam.config"]) for part in ("types", "geometry", "losses", "clicks", "metrics", "data")),
+    *(
+        (part, ["pisam.config"])
+        for part in ("types", "geometry", "loss_points", "losses", "clicks", "metrics", "data")
+    ),
     *((part, ["pisam.config"]) for part in ("predictor", "stages", "evaluation", "callbacks")),
 ]
 MAY_IMPORT_WANDB = ("build", "callbacks")

@@ -163,6 +163,7 @@ BAD_ARGUMENTS = [
     ("clicks.max_clicks=0", "clicks.max_clicks: got 0, expected a number >= 1"),
     ("clicks.min_area=0", "clicks.min_area: got 0, expected a number >= 1"),
     ("loss.bce=.inf", "loss.bce: got inf, expected a number >= 0"),
+    ("loss.near_clicks=1.5", "loss.near_clicks: got 1.5, expected a number from 0 to 1"),
     (
         "trainer.precision=fp16",
         "trainer.precision: got 'fp16', expected one of 32-true, bf16-mixed, 16-mixed",

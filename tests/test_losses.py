@@ -7,9 +7,12 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from pisam.losses import mask_loss, sample_points
+from pisam.loss_points import sample_near, sample_points
+from pisam.losses import mask_loss
 from pisam.seeding import derive_seed
+from pisam.types import Clicks
 
 SIDE = 32
 POINTS = 200
@@ -76,33 +79,6 @@ def test_a_thin_object_reaches_the_low_resolution_loss() -> None:
     assert losses[0] == pytest.approx(losses[1] + 8 / SIDE, rel=0.3)
 
 
-def test_the_chosen_points_are_the_most_certain_to_be_uncertain() -> None:
-    logits = torch.linspace(-10, 10, SIDE).expand(1, 1, SIDE, SIDE)
-    points = sample_points(logits, whole(1), SIDE, [1], num_points=4000)
-    assert len(points[0].unique(dim=0)) == 4000
-    near_zero = (points[0, :, 0] - 0.5).abs()
-    # 0.75 N of 3 N candidates: the quarter of the frame around the contour, beside which only fresh ones lie.
-    assert near_zero[:3000].max() < 0.14
-    assert near_zero[3000:].max() > 0.45
-    assert (near_zero < 0.125).float().mean() == pytest.approx(0.75 + 0.25 * 0.25, abs=0.03)
-
-
-def test_points_are_uniform_without_importance() -> None:
-    logits, _ = random_case(1)
-    points = sample_points(logits, whole(1), SIDE, [1], num_points=8000, importance=0.0)
-    counts = torch.histogramdd(points[0], bins=[4, 4], range=[0.0, 1.0, 0.0, 1.0]).hist
-    assert ((counts - 500) ** 2 / 500).sum() < 37.7  # chi-squared, 15 degrees of freedom, p = 0.001
-
-
-def test_points_stay_inside_the_image_content() -> None:
-    logits, _ = random_case(2)
-    extent = torch.tensor([[32.0, 7.5], [10.0, 32.0]])
-    points = sample_points(logits, extent, SIDE, [1, 2], num_points=POINTS)
-    assert points.shape == (2, POINTS, 2) and points.min() >= 0
-    assert (points.amax(dim=1) <= extent / SIDE).all()
-    assert (points.amax(dim=1) > 0.95 * extent / SIDE).all()
-
-
 @pytest.mark.parametrize("size", [SIDE, SIDE // 4])
 @pytest.mark.parametrize("fill", [50.0, -50.0, math.nan])
 def test_padding_has_no_effect_and_no_gradient(size: int, fill: float) -> None:
@@ -124,6 +100,34 @@ def test_padding_has_no_effect_and_no_gradient(size: int, fill: float) -> None:
     assert (other_logits.grad[padding] == 0).all()
     content = other_logits.grad[~padding]
     assert content.isfinite().all() and (content != 0).float().mean() > 0.9
+
+
+def test_points_near_clicks_take_the_place_of_others() -> None:
+    logits, mask = random_case(2)
+    clicks = Clicks(
+        points=torch.tensor([[[4.5, 20.5]], [[16.5, 8.5]]]),
+        labels=torch.ones(2, 1, dtype=torch.int64),
+        valid=torch.ones(2, 1, dtype=torch.bool),
+    )
+
+    def loss(share: float) -> Tensor:
+        return mask_loss(
+            logits, mask, whole(2), [1, 2], "high_res", num_points=POINTS, clicks=clicks, near_clicks=share
+        ).bce
+
+    assert torch.equal(
+        loss(0.0), mask_loss(logits, mask, whole(2), [1, 2], "high_res", num_points=POINTS).bce
+    )
+    seeds = [derive_seed(seed, "loss points near clicks", "high_res") for seed in (1, 2)]
+    near = sample_near(clicks, whole(2), SIDE, seeds, num_points=POINTS)
+    pixels = zip(logits[:, 0], mask[:, 0].float(), near, strict=True)
+    for own, (logit, label, points) in zip(loss(1.0), pixels, strict=True):
+        values = [
+            [bilinear(image, x * SIDE, y * SIDE) for x, y in points.tolist()] for image in (logit, label)
+        ]
+        expected = binary_cross_entropy_with_logits(*map(torch.tensor, values))
+        assert own.item() == pytest.approx(expected.item(), abs=1e-4)
+    assert not torch.equal(loss(0.5), loss(0.0)) and not torch.equal(loss(0.5), loss(1.0))
 
 
 def test_two_batches_of_two_equal_one_of_four() -> None:

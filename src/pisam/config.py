@@ -69,6 +69,7 @@ class LossConfig:
     high_res: float = 1.0
     bce: float = 1.0
     dice: float = 1.0
+    near_clicks: float = 0.0  # share of the points of stage 2's loss that is drawn around the clicks
 
 
 @dataclass

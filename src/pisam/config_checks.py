@@ -38,6 +38,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "loss.high_res": (0, math.inf),
     "loss.bce": (0, math.inf),
     "loss.dice": (0, math.inf),
+    "loss.near_clicks": (0, 1),
     "clicks.max_clicks": (1, math.inf),
     "clicks.min_area": (1, math.inf),
     "clicks.margin": (0, 1),

@@ -113,8 +113,9 @@ def test_stage_1_loss_is_the_weighted_sum_over_both_resolutions() -> None:
     torch.testing.assert_close(recorder.losses[0], expected.detach())
 
 
-def test_stage_2_loss_is_the_mean_over_the_clicked_samples() -> None:
-    stage = InteractorStage(small_model())
+@pytest.mark.parametrize("near", [0.0, 0.5])
+def test_stage_2_loss_is_the_mean_over_the_clicked_samples(near: float) -> None:
+    stage = InteractorStage(small_model(), near_clicks=near)
     batch = small_batch(count=3)
     batch.objects, batch.straight_forward = stage.straight_forward(batch.image, batch.box)
     batch.clicks = Clicks(
@@ -122,7 +123,10 @@ def test_stage_2_loss_is_the_mean_over_the_clicked_samples() -> None:
         labels=torch.ones(3, 1, dtype=torch.int64),
         valid=torch.tensor([[True], [False], [True]]),
     )
-    terms = mask_loss(stage.repaired(batch), batch.mask, batch.extent, batch.seeds, purpose="high_res")
+    where = (batch.mask, batch.extent, batch.seeds)
+    terms = mask_loss(
+        stage.repaired(batch), *where, purpose="high_res", clicks=batch.clicks, near_clicks=near
+    )
     own = (terms.bce + terms.dice)[[0, 2]].mean()
     trainer = quiet_trainer(prepared := Prepared(batch))
     trainer.fit(stage, loader(batch))

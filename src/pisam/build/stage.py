@@ -60,4 +60,11 @@ def build_stage(config: Config, number: int) -> Stage:
     contents = read_own_checkpoint(checkpoint)
     model = build_network(config)
     load_checkpoint(model, contents, checkpoint)
-    return InteractorStage(model, lr=config.stage2.lr, high_res=loss.high_res, bce=loss.bce, dice=loss.dice)
+    return InteractorStage(
+        model,
+        lr=config.stage2.lr,
+        high_res=loss.high_res,
+        bce=loss.bce,
+        dice=loss.dice,
+        near_clicks=loss.near_clicks,
+    )

@@ -22,15 +22,24 @@ class InteractorStage(Stage):
         high_res: weight of the loss of the full-resolution logits.
         bce: weight of the binary cross-entropy.
         dice: weight of the Dice loss.
+        near_clicks: share of the loss's points that is drawn around the clicks.
     """
 
     model: PiSam
 
     def __init__(
-        self, model: PiSam, *, lr: float = 1e-3, high_res: float = 1.0, bce: float = 1.0, dice: float = 1.0
+        self,
+        model: PiSam,
+        *,
+        lr: float = 1e-3,
+        high_res: float = 1.0,
+        bce: float = 1.0,
+        dice: float = 1.0,
+        near_clicks: float = 0.0,
     ) -> None:
         super().__init__(model, part="interactor", lr=lr, bce=bce, dice=dice)
         self.high_res = high_res
+        self.near_clicks = near_clicks
 
     @torch.no_grad()
     def straight_forward(
@@ -54,7 +63,16 @@ class InteractorStage(Stage):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         logits = self.repaired(batch)
         assert batch.clicks is not None
-        losses = self.combine(mask_loss(logits, batch.mask, batch.extent, batch.seeds, purpose="high_res"))
+        terms = mask_loss(
+            logits,
+            batch.mask,
+            batch.extent,
+            batch.seeds,
+            purpose="high_res",
+            clicks=batch.clicks,
+            near_clicks=self.near_clicks,
+        )
+        losses = self.combine(terms)
         clicked = batch.clicks.valid.any(dim=1).float()
         # The mean over clicked samples of all ranks: DDP averages the ranks' gradients, hence their number.
         everywhere = torch.as_tensor(self.all_gather(clicked.sum())).sum().clamp(min=1)
