@@ -45,6 +45,24 @@ def test_untrained_changes_nothing() -> None:
 
 
 @torch.no_grad()
+def test_before_training_a_click_acts_where_it_is() -> None:
+    clicks = Clicks(
+        points=torch.tensor([[20.0, 20.0], [108.0, 108.0]]).expand(2, -1, -1),
+        labels=torch.tensor([[0, 1], [1, 1]]),
+        valid=torch.ones(2, 2, dtype=torch.bool),
+    )
+    ratios = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        interactor = PreciseInteractor()
+        nn.init.dirac_(interactor.residual.weight)  # shows what the last convolution starts from
+        objects = ObjectFeatures(torch.zeros(2, 32, 32, 32), torch.randn(1, 32).expand(2, -1))
+        changed = interactor(objects, clicks).diff(dim=0).abs().mean(dim=(0, 1))
+        ratios.append((changed[:10, :10].mean() / changed[-10:, -10:].mean()).item())
+    assert sum(ratios) / len(ratios) > 1.5  # 1.0 with weights that know nothing of places
+
+
+@torch.no_grad()
 def test_padding_changes_nothing_wherever_it_lies(interactor: PreciseInteractor) -> None:
     objects, clicks = random_objects(2), random_clicks(2, 3)
     garbage = invalid(random_clicks(2, 4, seed=1))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class Attention(nn.Module):
     """SAM's attention layer (four linear layers with bias) with one head and a key mask.
+
+    Queries and keys start near the identity: before any training a query attends to the keys like it.
 
     Args:
         dim: width of queries, keys and values; the scale is 1 / sqrt(dim).
@@ -19,6 +22,9 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(dim, dim)
         self.v_proj = nn.Linear(dim, dim)
         self.out_proj = nn.Linear(dim, dim)
+        with torch.no_grad():
+            for projection in (self.q_proj, self.k_proj):
+                projection.weight.diagonal().add_(1)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, key_valid: Tensor | None = None) -> Tensor:
         """Attend from queries to keys.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pisam.geometry import pixels_to_unit, sample_at
@@ -24,9 +25,9 @@ class ClickEmbedding(nn.Module):
     def __init__(self, dim: int = 32, hidden: int = 256) -> None:
         super().__init__()
         self.flag = nn.Embedding(2, dim)  # index = click label: 0 background, 1 foreground
-        self.mix = nn.Sequential(
-            nn.LayerNorm(3 * dim), MLP(3 * dim, hidden, dim, num_layers=3), nn.LayerNorm(dim)
-        )
+        mlp = MLP(3 * dim, hidden, dim, num_layers=3)
+        self.mix = nn.Sequential(nn.LayerNorm(3 * dim), mlp, nn.LayerNorm(dim))
+        _start_with_position(*mlp.layers)
 
     def forward(self, enhanced: Tensor, points: Tensor, labels: Tensor, position: Tensor) -> Tensor:
         """Embed clicks.
@@ -41,6 +42,18 @@ class ClickEmbedding(nn.Module):
             tokens, float (B, M, dim).
         """
         return self.mix(torch.cat([sample_at(enhanced, points), self.flag(labels), position], dim=-1))
+
+
+@torch.no_grad()
+def _start_with_position(first: nn.Linear, middle: nn.Linear, last: nn.Linear) -> None:
+    """Initial weights with which a token holds where its click is, beside a mix of everything."""
+    dim = last.out_features
+    signs = torch.cat([torch.eye(dim), -torch.eye(dim)])  # through ReLU a number needs its negative too
+    first.weight[: 2 * dim] = F.pad(signs, (2 * dim, 0))
+    middle.weight[: 2 * dim] = torch.eye(2 * dim, middle.in_features)
+    last.weight[:, : 2 * dim] += signs.T
+    for layer in (first, middle):
+        layer.bias[: 2 * dim] = 0
 
 
 class InteractorBlock(nn.Module):
@@ -81,7 +94,8 @@ class InteractorBlock(nn.Module):
 class PreciseInteractor(nn.Module):
     """Adds to the enhanced feature what the clicks say is wrong with the mask.
 
-    The last convolution starts at zero, so an untrained interactor changes nothing.
+    The last convolution starts at zero, so an untrained interactor changes nothing. Tokens start with the
+    position of their click: pixels attend to the clicks near them and need not learn first what a place is.
 
     Args:
         dim: channels of the enhanced feature.
