@@ -27,7 +27,7 @@ class ClickEmbedding(nn.Module):
         self.flag = nn.Embedding(2, dim)  # index = click label: 0 background, 1 foreground
         mlp = MLP(3 * dim, hidden, dim, num_layers=3)
         self.mix = nn.Sequential(nn.LayerNorm(3 * dim), mlp, nn.LayerNorm(dim))
-        _start_with_position(*mlp.layers)
+        _start_as_the_click(*mlp.layers)
 
     def forward(self, enhanced: Tensor, points: Tensor, labels: Tensor, position: Tensor) -> Tensor:
         """Embed clicks.
@@ -45,15 +45,16 @@ class ClickEmbedding(nn.Module):
 
 
 @torch.no_grad()
-def _start_with_position(first: nn.Linear, middle: nn.Linear, last: nn.Linear) -> None:
-    """Initial weights with which a token holds where its click is, beside a mix of everything."""
+def _start_as_the_click(first: nn.Linear, middle: nn.Linear, last: nn.Linear) -> None:
+    """Initial weights with which a token holds what is at its click and where that is, beside a mix of all."""
     dim = last.out_features
     signs = torch.cat([torch.eye(dim), -torch.eye(dim)])  # through ReLU a number needs its negative too
-    first.weight[: 2 * dim] = F.pad(signs, (2 * dim, 0))
-    middle.weight[: 2 * dim] = torch.eye(2 * dim, middle.in_features)
-    last.weight[:, : 2 * dim] += signs.T
+    where, what = F.pad(signs, (2 * dim, 0)), F.pad(signs, (0, 2 * dim))
+    first.weight[: 4 * dim] = torch.cat([where, what])
+    middle.weight[: 4 * dim] = torch.eye(4 * dim, middle.in_features)
+    last.weight[:, : 4 * dim] += torch.cat([signs, signs]).T
     for layer in (first, middle):
-        layer.bias[: 2 * dim] = 0
+        layer.bias[: 4 * dim] = 0
 
 
 class InteractorBlock(nn.Module):
@@ -94,8 +95,8 @@ class InteractorBlock(nn.Module):
 class PreciseInteractor(nn.Module):
     """Adds to the enhanced feature what the clicks say is wrong with the mask.
 
-    The last convolution starts at zero, so an untrained interactor changes nothing. Tokens start with the
-    position of their click: pixels attend to the clicks near them and need not learn first what a place is.
+    The last convolution starts at zero, so an untrained interactor changes nothing. Tokens start as what is at
+    their click and where that is: pixels attend to clicks near and alike before they have learned anything.
 
     Args:
         dim: channels of the enhanced feature.
