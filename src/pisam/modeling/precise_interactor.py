@@ -46,7 +46,7 @@ class ClickEmbedding(nn.Module):
 
 @torch.no_grad()
 def _start_as_the_click(first: nn.Linear, middle: nn.Linear, last: nn.Linear) -> None:
-    """Initial weights with which a token holds what is at its click and where that is, beside a mix of all."""
+    """Initial weights with which a token holds what is at its click and where that is, beside a mix."""
     dim = last.out_features
     signs = torch.cat([torch.eye(dim), -torch.eye(dim)])  # through ReLU a number needs its negative too
     where, what = F.pad(signs, (2 * dim, 0)), F.pad(signs, (0, 2 * dim))
@@ -95,8 +95,8 @@ class InteractorBlock(nn.Module):
 class PreciseInteractor(nn.Module):
     """Adds to the enhanced feature what the clicks say is wrong with the mask.
 
-    The last convolution starts at zero, so an untrained interactor changes nothing. Tokens start as what is at
-    their click and where that is: pixels attend to clicks near and alike before they have learned anything.
+    The last convolution starts at zero, so an untrained interactor changes nothing. Tokens start as what is
+    at their click and where that is: pixels attend to clicks near and alike before anything is learned.
 
     Args:
         dim: channels of the enhanced feature.
