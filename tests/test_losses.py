@@ -118,7 +118,7 @@ def test_points_near_clicks_take_the_place_of_others() -> None:
     assert torch.equal(
         loss(0.0), mask_loss(logits, mask, whole(2), [1, 2], "high_res", num_points=POINTS).bce
     )
-    seeds = [derive_seed(seed, "loss points near clicks", "high_res") for seed in (1, 2)]
+    seeds = [derive_seed(seed, "loss points", "near clicks") for seed in (1, 2)]
     near = sample_near(clicks, whole(2), SIDE, seeds, num_points=POINTS)
     pixels = zip(logits[:, 0], mask[:, 0].float(), near, strict=True)
     for own, (logit, label, points) in zip(loss(1.0), pixels, strict=True):

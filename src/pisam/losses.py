@@ -67,7 +67,7 @@ def mask_loss(
         near = int(near_clicks * num_points) if clicks is not None else 0
         points = sample_points(logits, extent, side, own_seeds, num_points=num_points - near)
         if clicks is not None and near:
-            own_seeds = [derive_seed(seed, "loss points near clicks", purpose) for seed in seeds]
+            own_seeds = [derive_seed(seed, "loss points", "near clicks") for seed in seeds]
             around = sample_near(clicks, extent, side, own_seeds, num_points=near)
             points = torch.cat([points, around], dim=1)
         predicted = sample_content(logits, points, extent, side)
