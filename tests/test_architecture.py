@@ -51,7 +51,10 @@ ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 
 # Importers (a prefix, relative to pisam) and the top-level names or pisam parts they must not know.
 WALLS = [
-    ("modeling", ["pisam.clicks", "pisam.losses", "pisam.data", "pisam.config", "lightning"]),
+    (
+        "modeling",
+        ["pisam.clicks", "pisam.loss_points", "pisam.losses", "pisam.data", "pisam.config", "lightning"],
+    ),
     ("data", ["pisam.modeling"]),
     *(
         (part, ["pisam.config"])
