@@ -19,7 +19,7 @@ class ClickEmbedding(nn.Module):
 
     Args:
         dim: channels of the enhanced feature.
-        hidden: width inside the MLP.
+        hidden: width inside the MLP, at least 4 dim.
     """
 
     def __init__(self, dim: int = 32, hidden: int = 256) -> None:
