@@ -168,7 +168,7 @@ def test_a_prepared_copy_is_many_times_faster(megapixels, times_faster, folder, 
 
 
 MEMORY = """
-import json, sys, threading, time
+import json, sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_reading_bench import dataset
@@ -180,9 +180,8 @@ def resident():
 
 def watch():
     global peak
-    while watching:
+    while not done.wait(0.0005):
         peak = max(peak, resident())
-        time.sleep(0.0005)
 
 options = json.loads(sys.argv[3])
 data, small = (dataset(Path(sys.argv[2]), megapixels, **options) for megapixels in (24, 1))
@@ -192,12 +191,12 @@ def sample(data, epoch):
 
 sample(small, 0)  # libraries are loaded
 idle = peak = resident()
-watching = True
+done = threading.Event()
 thread = threading.Thread(target=watch)
 thread.start()
 for epoch in range(5):
     sample(data, epoch)
-watching = False
+done.set()
 thread.join()
 print(peak - idle)
 """
