@@ -128,6 +128,8 @@ def test_points_near_clicks_take_the_place_of_others() -> None:
         expected = binary_cross_entropy_with_logits(*map(torch.tensor, values))
         assert own.item() == pytest.approx(expected.item(), abs=1e-4)
     assert not torch.equal(loss(0.5), loss(0.0)) and not torch.equal(loss(0.5), loss(1.0))
+    with pytest.raises(ValueError, match="no clicks"):
+        mask_loss(logits, mask, whole(2), [1, 2], "high_res", near_clicks=0.5)
 
 
 def test_two_batches_of_two_equal_one_of_four() -> None:

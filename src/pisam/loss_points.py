@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pisam.geometry import sample_at
+from pisam.geometry import pixels_to_unit, sample_at
 from pisam.types import Clicks
 
 NUM_POINTS = 112 * 112
@@ -89,12 +89,13 @@ def sample_near(
     Returns:
         float32 (B, N, 2), (x, y) unit coordinates of the frame, on the device of `extent`.
     """
+    clicked = pixels_to_unit(clicks.points.cpu(), side, side)
     drawn = []
-    for points, valid, seed in zip(clicks.points.cpu(), clicks.valid.cpu(), seeds, strict=True):
+    for points, valid, seed in zip(clicked, clicks.valid.cpu(), seeds, strict=True):
         generator = torch.Generator().manual_seed(seed)
         centres = points[valid] if valid.any() else points.new_zeros(1, 2)
         chosen = torch.randint(len(centres), (num_points,), generator=generator)
-        drawn.append(centres[chosen] / side + SPREAD * torch.randn(num_points, 2, generator=generator))
+        drawn.append(centres[chosen] + SPREAD * torch.randn(num_points, 2, generator=generator))
     inside = (extent.float() / side).unsqueeze(1)
     return torch.minimum(torch.stack(drawn).to(extent.device).clamp(min=0), inside)
 

@@ -46,14 +46,15 @@ def mask_loss(
         logits: float (B, 1, h, h), a map of the whole S x S frame, positive = object.
         mask: bool (B, 1, S, S).
         extent: (B, 2), (width, height) in pixels of the image content in the S x S frame, above zero.
-        seeds: B integers; a mask's points depend on its own seed and `purpose` alone.
+        seeds: B integers; a mask's points depend on its own seed, `purpose` and clicks alone.
         purpose: name of the logit map ("low_res", "high_res"): each map gets points of its own.
         num_points: points per mask.
-        clicks: in pixels of the frame; needed for points near them alone.
+        clicks: in pixels of the frame; read only for points near them.
         near_clicks: share of the points that is drawn around `clicks`, in [0, 1].
 
     Raises:
-        ValueError: shapes or the number of seeds disagree, or the mask is not bool.
+        ValueError: shapes or the number of seeds disagree, the mask is not bool, or there are no clicks to be
+            near to.
     """
     batch_size, side = mask.shape[0], mask.shape[-1]
     if mask.dtype != torch.bool or mask.shape != (batch_size, 1, side, side):
@@ -64,9 +65,11 @@ def mask_loss(
     with torch.autocast(logits.device.type, enabled=False):
         logits = logits.float()
         own_seeds = [derive_seed(seed, "loss points", purpose) for seed in seeds]
-        near = int(near_clicks * num_points) if clicks is not None else 0
+        near = int(near_clicks * num_points)
         points = sample_points(logits, extent, side, own_seeds, num_points=num_points - near)
-        if clicks is not None and near:
+        if near:
+            if clicks is None:
+                raise ValueError(f"near_clicks: got {near_clicks}, but no clicks")
             own_seeds = [derive_seed(seed, "loss points", "near clicks") for seed in seeds]
             around = sample_near(clicks, extent, side, own_seeds, num_points=near)
             points = torch.cat([points, around], dim=1)
