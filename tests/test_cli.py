@@ -11,9 +11,9 @@ import pytest
 
 import pisam
 from pisam import cli
-from pisam.config import Config
-from pisam.errors import PisamError
-from pisam.verbs.evaluate_options import EvaluateOptions
+from pisam.commands.evaluate_options import EvaluateOptions
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
 
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = ["train", "evaluate", "interact", "report", "compare", "audit", "prepare", "sets", "import-released"]
@@ -94,7 +94,7 @@ def test_bad_input_exits_with_2_and_one_line(
 
 def test_train_passes_configuration_and_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Config, int]] = []
-    monkeypatch.setattr("pisam.verbs.train.train", lambda config, stage: calls.append((config, stage)))
+    monkeypatch.setattr("pisam.commands.train.train", lambda config, stage: calls.append((config, stage)))
     assert cli.main(["train", "stage=2", "seed=4"]) == 0
     assert cli.main(["train", "real_small", "data.workers=0", "stage=1"]) == 0
     (first, stage_a), (second, stage_b) = calls
@@ -104,14 +104,14 @@ def test_train_passes_configuration_and_stage(monkeypatch: pytest.MonkeyPatch) -
 
 def test_interact_passes_its_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Config] = []
-    monkeypatch.setattr("pisam.verbs.interact.interact", calls.append)
+    monkeypatch.setattr("pisam.commands.interact.interact", calls.append)
     assert cli.main(["interact", "experiments/quickstart.yaml", "seed=4"]) == 0
     assert [config.seed for config in calls] == [4]
 
 
 def test_interact_passes_its_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict] = []
-    monkeypatch.setattr("pisam.verbs.interact.interact", lambda config, **own: calls.append(own))
+    monkeypatch.setattr("pisam.commands.interact.interact", lambda config, **own: calls.append(own))
     arguments = ["clicks=a/clicks.json", "checkpoint=[runs/hq,b=c.ckpt]"]
     assert cli.main(["interact", "experiments/quickstart.yaml", *arguments]) == 0
     assert calls == [
@@ -124,7 +124,7 @@ def test_interact_passes_its_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_evaluate_passes_its_configuration_and_its_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Config, EvaluateOptions]] = []
-    monkeypatch.setattr("pisam.verbs.evaluate.evaluate", lambda *given: calls.append(given))
+    monkeypatch.setattr("pisam.commands.evaluate.evaluate", lambda *given: calls.append(given))
     arguments = ["models=[sam,pi]", "predictions=true", "seed=4", "checkpoint=runs/a"]
     assert cli.main(["evaluate", "experiments/quickstart.yaml", *arguments]) == 0
     (config, options) = calls[0]
@@ -139,7 +139,7 @@ def test_evaluate_takes_each_key_once(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_path_with_an_equals_sign_is_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Config] = []
-    monkeypatch.setattr("pisam.verbs.evaluate.evaluate", lambda config, options: calls.append(config))
+    monkeypatch.setattr("pisam.commands.evaluate.evaluate", lambda config, options: calls.append(config))
     file = tmp_path / "lr=1" / "config.yaml"
     file.parent.mkdir()
     file.write_text("seed: 9\n")
@@ -154,7 +154,8 @@ def test_import_released_passes_paths_and_prints_the_result(
     checkpoint.touch()
     calls: list[tuple[Path, Path | None]] = []
     monkeypatch.setattr(
-        "pisam.verbs.import_released.import_released", lambda *paths: calls.append(paths) or Path("ours.ckpt")
+        "pisam.commands.import_released.import_released",
+        lambda *paths: calls.append(paths) or Path("ours.ckpt"),
     )
     assert cli.main(["import-released", str(checkpoint), "out=x.ckpt"]) == 0
     assert cli.main(["import-released", str(checkpoint)]) == 0
@@ -168,7 +169,7 @@ def test_error_of_a_later_rank_is_kept_and_labelled(
     def fail(config: Config, options: EvaluateOptions) -> None:
         raise PisamError("image x.png:\nunreadable")
 
-    monkeypatch.setattr("pisam.verbs.evaluate.evaluate", fail)
+    monkeypatch.setattr("pisam.commands.evaluate.evaluate", fail)
     monkeypatch.setenv("RANK", "3")
     assert cli.main(["evaluate"]) == 2
     assert capsys.readouterr().err == "[rank 3] error: image x.png: unreadable\n"
@@ -178,7 +179,7 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(config: Config) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pisam.verbs.interact.interact", interrupt)
+    monkeypatch.setattr("pisam.commands.interact.interact", interrupt)
     assert cli.main(["interact"]) == 130
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from pisam.core.types import Clicks
 from pisam.data.transforms import frame_for_validation
 from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.pisam import PiSam, build_model
 from pisam.predictor import PiSamPredictor
-from pisam.types import Clicks
 
 HEIGHT, WIDTH, SIZE = 90, 160, 64
 BOX = (20.0, 15.0, 120.0, 80.0)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pisam.config_file import load_config
-from small_runs import HARD_TIMEOUT, command, steps, summary, wait_until, write_experiment, write_sets
-from small_sweeps import write_sweep
-from wandb_stub import own_place, wandb_stub
+from helpers.small_runs import HARD_TIMEOUT, command, steps, summary, wait_until, write_experiment, write_sets
+from helpers.small_sweeps import write_sweep
+from helpers.wandb_stub import own_place, wandb_stub
+from pisam.config.load import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "experiments" / "slurm"

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pisam.clicks import simulate_clicks
+    from pisam.core.types import Clicks
     from pisam.modeling.pisam import build_model, load_model
     from pisam.predictor import PiSamPredictor
-    from pisam.types import Clicks
 
 __version__ = "0.1.0"
 __all__ = ["Clicks", "PiSamPredictor", "__version__", "build_model", "load_model", "simulate_clicks"]
 
 _HOME = {
-    "Clicks": "pisam.types",
+    "Clicks": "pisam.core.types",
     "PiSamPredictor": "pisam.predictor",
     "build_model": "pisam.modeling.pisam",
     "load_model": "pisam.modeling.pisam",

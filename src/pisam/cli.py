@@ -16,18 +16,18 @@ from typing import Any
 import yaml
 
 from pisam import __version__
-from pisam.config import Config
-from pisam.config_checks import nearest
-from pisam.config_file import load_config
-from pisam.errors import PisamError
-from pisam.files import local_path
-from pisam.verbs.evaluate_options import (
+from pisam.commands.evaluate_options import (
     MODEL_KEYS,
     as_list,
     evaluate_options,
     folder_options,
     is_folder_evaluation,
 )
+from pisam.config.checks import nearest
+from pisam.config.load import load_config
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.core.files import local_path
 
 EVALUATE_USAGE = """[EXPERIMENT] [models=[sam,hq,pi,sam1024]] [checkpoint=FILE|[FILE,...]] [sets=val|test] \
 [predictions=true] [out=DIR] [key=value ...]
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(arguments: list[str]) -> None:
     """Train one stage of an experiment."""
     config, stage = _experiment_and_stage("train", _as_trial(arguments))
-    from pisam.verbs.train import train
+    from pisam.commands.train import train
 
     train(config, stage)
 
@@ -76,7 +76,7 @@ def submit(arguments: list[str]) -> None:
     if not own["minutes"].isdecimal() or int(own["minutes"]) < 1:
         raise PisamError(f"minutes: got {own['minutes']}, expected a positive whole number")
     slurm = {key.removeprefix("slurm."): yaml.safe_load(value) for key, value in own.items() if "." in key}
-    from pisam.verbs.submit import submit
+    from pisam.commands.submit import submit
 
     job = submit(config, training, cluster=own["cluster"], minutes=int(own["minutes"]), slurm=slurm)
     print(f"job {job}, logs in {Path(config.run_dir) / 'submitit'}")
@@ -101,15 +101,15 @@ def sweep(arguments: list[str]) -> int:
     for key, lowest in (("agents", 0), ("count", 1), ("draw_seed", 0)):
         if own[key] and (not own[key].isdecimal() or int(own[key]) < lowest):
             raise PisamError(f"{key}: got {own[key]}, expected a whole number >= {lowest}")
-    from pisam.sweeps.sweep_file import read_sweep
+    from pisam.commands.sweeps.sweep_file import read_sweep
 
     chosen = read_sweep(files[0], overrides, own["experiment"] or None)
     count = int(own["count"]) if own["count"] else None
     if own["local"] == "true":
-        from pisam.sweeps.local import run_locally
+        from pisam.commands.sweeps.local import run_locally
 
         return run_locally(chosen, count=count, seed=int(own["draw_seed"] or 0))
-    from pisam.sweeps import served
+    from pisam.commands.sweeps import served
 
     path = served.register(chosen)
     print(f"sweep {path}\nanother agent: python -m wandb agent --forward-signals {path}", flush=True)
@@ -128,13 +128,13 @@ def evaluate(arguments: list[str]) -> None:
         if experiments := [argument for argument in arguments if argument not in overrides]:
             raise PisamError(f"evaluate predictions=DIR: needs no experiment, got {experiments[0]}")
         folder = folder_options(given)
-        from pisam.verbs.evaluate import rescore
+        from pisam.commands.evaluate import rescore
 
         return rescore(folder)
     options = evaluate_options(given)
     rest = [argument for argument in arguments if argument.split("=", 1)[0] not in MODEL_KEYS]
     config = load_config(*_experiment_and_overrides(rest))
-    from pisam.verbs.evaluate import evaluate
+    from pisam.commands.evaluate import evaluate
 
     evaluate(config, options)
 
@@ -149,7 +149,7 @@ def interact(arguments: list[str]) -> None:
         paths = as_list("checkpoint", given["checkpoint"])
         own["checkpoints"] = [local_path(path, "checkpoint") for path in paths]
     config = load_config(*_experiment_and_overrides(others))
-    from pisam.verbs.interact import interact
+    from pisam.commands.interact import interact
 
     interact(config, **own)
 
@@ -159,7 +159,7 @@ def report(arguments: list[str]) -> None:
     given, others = _own_keys("report", arguments, ("images",))
     images = as_list("images", given["images"]) if given else []
     config = load_config(*_experiment_and_overrides(others))
-    from pisam.verbs.report import report
+    from pisam.commands.report import report
 
     print(report(config, images=images))
 
@@ -168,7 +168,7 @@ def compare(arguments: list[str]) -> None:
     """Test whether two runs differ by more than chance on the images that both scored."""
     if len(arguments) != 2 or any(_is_override(argument) for argument in arguments):
         raise PisamError(f"compare: expected two folders of results, got {' '.join(arguments) or 'none'}")
-    from pisam.verbs.compare import compare_results
+    from pisam.commands.compare import compare_results
 
     print(compare_results(*map(Path, arguments)))
 
@@ -176,7 +176,7 @@ def compare(arguments: list[str]) -> None:
 def audit(arguments: list[str]) -> int:
     """Look at every file of an experiment's data; exit code 1 if something must be mended."""
     config = load_config(*_experiment_and_overrides(arguments))
-    from pisam.verbs.audit import audit_data
+    from pisam.commands.audit import audit_data
 
     return audit_data(config)
 
@@ -184,7 +184,7 @@ def audit(arguments: list[str]) -> int:
 def prepare(arguments: list[str]) -> None:
     """Copy an experiment's training data to data.prepared, smaller and many times faster to read."""
     config = load_config(*_experiment_and_overrides(arguments))
-    from pisam.verbs.prepare import prepare_data
+    from pisam.commands.prepare import prepare_data
 
     prepare_data(config)
 
@@ -196,7 +196,7 @@ def sets(arguments: list[str]) -> None:
         root = load_config(*_experiment_and_overrides(arguments)).data.root
     elif arguments:
         root = arguments[-1].removeprefix("data.root=")
-    from pisam.verbs.sets import list_sets
+    from pisam.commands.sets import list_sets
 
     print(list_sets(Path(root) if root else None))
 
@@ -212,7 +212,7 @@ def import_released(arguments: list[str]) -> None:
     checkpoint = local_path(files[0], "import-released")
     if not checkpoint.is_file():
         raise PisamError(f"import-released: no file {checkpoint}")
-    from pisam.verbs.import_released import import_released
+    from pisam.commands.import_released import import_released
 
     print(import_released(checkpoint, Path(options["out"]) if "out" in options else None))
 
@@ -298,7 +298,7 @@ def _as_trial(arguments: list[str]) -> list[str]:
 
 def _one_line(error: PisamError) -> str:
     """The message; that of a loader's worker process is the end of a traceback."""
-    _, _, message = str(error).rpartition("pisam.errors.PisamError: ")
+    _, _, message = str(error).rpartition("pisam.core.errors.PisamError: ")
     return " ".join(message.split())
 
 

@@ -10,11 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pisam.data.reading import BoolArray, UInt8Array
+from pisam.core.types import BoolArray, Clicks, ObjectFeatures, UInt8Array
 from pisam.data.transforms import frame_for_validation
 from pisam.metrics.protocol import Protocol, logits_to_original
 from pisam.modeling.pisam import PiSam
-from pisam.types import Clicks, ObjectFeatures
 
 
 @dataclass

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audited_sets import picture
-from pisam.data.audit import audit
+from helpers.audited_sets import picture
+from pisam.data.audit.audit import audit
 from pisam.data.datamodule import PairDataModule
-from pisam.data.sources import resolve_sources
+from pisam.data.sources.rows import resolve_sources
 
 pytestmark = pytest.mark.bench
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from skimage.measure import label as label_components
 from skimage.morphology import erosion
-from timing import fastest
 from torch import Tensor
 
+from helpers.timing import fastest
 from pisam.clicks import simulate_clicks
 from pisam.clicks.error_map import error_maps
 

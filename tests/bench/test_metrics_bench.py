@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from timing import fastest
 
-from metric_pairs import Pair, blobs, wires
+from helpers.metric_pairs import Pair, blobs, wires
+from helpers.published_metrics import run
+from helpers.timing import fastest
 from pisam.metrics import all_scores
 from pisam.metrics.packed import erode_box, pack
-from published_metrics import run
 
 pytestmark = pytest.mark.bench
 

@@ -26,11 +26,12 @@ import skimage.io
 import torch
 from PIL import Image
 
+from pisam.data.audit.prepared import prepare_source
 from pisam.data.dataset import PairDataset, Sample
-from pisam.data.prepared import prepare_source
-from pisam.data.sources import resolve_sources
+from pisam.data.sources.rows import resolve_sources
 from pisam.data.worker import begin_worker
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.bench
 
 SIZE, JITTER = 1024, 1.2
@@ -212,7 +213,7 @@ def test_a_worker_needs_little_memory_for_24_megapixels(options, folder, report,
         Image.fromarray(array).save(folder / "1" / part / "a.png")
     arguments = [str(Path(__file__).parent), str(folder), json.dumps(options)]
     paths = os.pathsep.join(
-        filter(None, [str(Path(__file__).parents[2] / "src"), os.environ.get("PYTHONPATH")])
+        filter(None, [str(ROOT / "src"), str(ROOT / "tests"), os.environ.get("PYTHONPATH")])
     )
     output = subprocess.run(
         [sys.executable, "-c", MEMORY, *arguments],

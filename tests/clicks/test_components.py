@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from click_scenes import images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.click_scenes import images
+from helpers.reference import click_distances
 from pisam.clicks.components import component_depths, component_mask, depth_map, find_components
-from reference import click_distances
 
 
 @given(images(), st.sampled_from([4, 8]))

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from click_scenes import batch_of, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.click_scenes import batch_of, images
+from helpers.reference import click_components, click_count, click_distances
 from pisam.clicks import inspect_errors
-from reference import click_components, click_count, click_distances
 
 
 @given(images(), st.sampled_from([4, 8]), st.integers(1, 20))

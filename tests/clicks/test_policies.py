@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from click_scenes import batch_of, images, missed, repeated
 from hypothesis import given, settings
 from scipy.stats import chisquare
 
+from helpers.click_scenes import batch_of, images, missed, repeated
+from helpers.reference import click_components, click_distances, click_erosion
 from pisam.clicks import simulate_clicks
-from reference import click_components, click_distances, click_erosion
 
 
 def pixels(clicks, sample: int = 0) -> list[tuple[int, int]]:

@@ -4,15 +4,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from click_scenes import batch_of, images, missed, repeated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch.utils.data import DataLoader, Dataset
 
+from helpers.click_scenes import batch_of, images, missed, repeated
+from helpers.reference import click_components, click_count, click_interior
 from pisam.clicks import simulate_clicks
-from pisam.types import Clicks
-from reference import click_components, click_count, click_interior
+from pisam.core.types import Clicks
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 

@@ -17,12 +17,12 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from pisam.core.errors import PisamError
+from pisam.core.types import Batch
 from pisam.data.datamodule import PairDataModule
 from pisam.data.dataset import collate
 from pisam.data.prompts import PromptMix
 from pisam.data.sampler import TrainingSampler
-from pisam.errors import PisamError
-from pisam.types import Batch
 
 S = 64
 

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from pisam.core.errors import PisamError
+from pisam.core.geometry import boxes_from_masks
+from pisam.core.seeding import derive_seed
 from pisam.data.dataset import PairDataset, Sample, collate
-from pisam.data.pairs import Pair
-from pisam.data.sources import Source, resolve_sources
-from pisam.errors import PisamError
-from pisam.geometry import boxes_from_masks
-from pisam.seeding import derive_seed
+from pisam.data.sources.pairs import Pair
+from pisam.data.sources.rows import Source, resolve_sources
 
 S = 64
 

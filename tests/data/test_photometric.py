@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from pisam.core.errors import PisamError
 from pisam.data.dataset import PairDataset
 from pisam.data.photometric import Photometric
-from pisam.data.sources import resolve_sources
+from pisam.data.sources.rows import resolve_sources
 from pisam.data.transforms import PAD_VALUE
-from pisam.errors import PisamError
 
 STEPS: list[Any] = [{"RandomBrightnessContrast": {"p": 1.0}}, {"GaussNoise": {"p": 1.0}}]
 IMAGE = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)

@@ -11,7 +11,7 @@ import torch
 
 from pisam.data.dataset import PairDataset, collate
 from pisam.data.prompts import PromptMix, draw_prompt, jitter_box, noisy_mask, points_on
-from pisam.data.sources import resolve_sources
+from pisam.data.sources.rows import resolve_sources
 
 S = 256
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pisam.data.reading import read_reduced
-from pisam.data.reduction import reduce_mask
+from pisam.core.geometry import map_back
+from pisam.data.reading.reader import read_reduced
+from pisam.data.reading.reduction import reduce_mask
 from pisam.data.transforms import (
     PAD_VALUE,
     Framed,
@@ -21,7 +22,6 @@ from pisam.data.transforms import (
     frame_for_validation,
     frame_view,
 )
-from pisam.geometry import map_back
 
 S = 128
 

@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from two_ranks import TO_VALIDATE, validate
 
-from pisam.config_file import save_config
-from pisam.verbs.train import train
-from small_runs import HARD_TIMEOUT, command, logged, small_config, summary, write_experiment, write_sets
+from helpers.small_runs import (
+    HARD_TIMEOUT,
+    command,
+    logged,
+    small_config,
+    summary,
+    write_experiment,
+    write_sets,
+)
+from helpers.two_ranks import TO_VALIDATE, validate
+from pisam.commands.train import train
+from pisam.config.load import save_config
 
 TWO = ("trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2")
 STEPS = ("stage1.max_steps=4", "stage1.lr=0.001", "stage2.max_steps=4", "stage2.lr=0.001")
@@ -45,7 +53,7 @@ class Measured:
         self._end(stage1)
         both = small_config(folder, root, *STEPS, *TWO, trained, f"run_dir={self.two}")
         save_config(both, folder / "both.yaml")
-        script = Path(__file__).with_name("two_ranks.py")
+        script = Path(__file__).parents[1] / "helpers" / "two_ranks.py"
         self._end(command(str(folder / "both.yaml"), str(folder / "out.json"), program=[str(script)]))
         measured = json.loads((folder / "out.json").read_text())
         self.scores_of_two, self.clickless = measured["scores"], measured["clickless"]

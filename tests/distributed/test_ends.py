@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from small_runs import (
+from helpers.small_runs import (
     HARD_TIMEOUT,
     command,
     logged,
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2000)]
 
 # A rank that waited for another would do so until long after the hard timeout.
 TWO = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.timeout=60")
-SCRIPT = str(Path(__file__).with_name("spoiled_rank.py"))
+SCRIPT = str(Path(__file__).parents[1] / "helpers" / "spoiled_rank.py")
 
 
 @pytest.fixture(scope="module")

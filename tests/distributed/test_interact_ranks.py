@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pisam.verbs.train import train
-from small_runs import HARD_TIMEOUT, command, small_config, write_sets
+from helpers.small_runs import HARD_TIMEOUT, command, small_config, write_sets
+from pisam.commands.train import train
 
 FILES = ("own_errors.csv", "per_image.csv", "per_image_curves.csv", "curves.csv", "clicks.json")
 SETTINGS = ("interact.rounds=2", "interact.clicks=2", "interact.images=3")

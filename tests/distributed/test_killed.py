@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 import torch
+from test_resume import Die, Killed, assert_same, train_with
 
-from pisam.modeling.pisam import read_own_checkpoint
-from pisam.verbs.train import train
-from small_runs import (
+from helpers.small_runs import (
     HARD_TIMEOUT,
     SOURCE,
     command,
@@ -28,11 +27,12 @@ from small_runs import (
     write_experiment,
     write_sets,
 )
-from test_resume import Die, Killed, assert_same, train_with
+from pisam.commands.train import train
+from pisam.modeling.pisam import read_own_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
-SCRIPT = str(Path(__file__).with_name("killed_ranks.py"))
+SCRIPT = str(Path(__file__).parents[1] / "helpers" / "killed_ranks.py")
 TWO = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.timeout=60", "data.batch_size=1")
 
 

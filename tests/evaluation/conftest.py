@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pisam.config import Config
-from pisam.config_file import load_config
-from pisam.data.synthetic import write_quickstart
-from pisam.verbs.train import train
+from pisam.commands.train import train
+from pisam.config.load import load_config
+from pisam.config.schema import Config
+from pisam.data.generated.sets import write_quickstart
 
 EXPERIMENT = """
 model: {{backbone: nano, image_size: 128}}

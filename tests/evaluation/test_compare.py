@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pisam.errors import PisamError
+from pisam.core.errors import PisamError
+from pisam.core.files import write_json
 from pisam.evaluation.compare import (
     bootstrap_interval,
     compare_runs,
@@ -18,7 +19,6 @@ from pisam.evaluation.compare import (
     version_differences,
 )
 from pisam.evaluation.rows import Row, write_csv
-from pisam.files import write_json
 from pisam.metrics.protocol import Protocol
 
 IMAGES = [(set_name, f"{number:02}") for set_name in ("a", "b") for number in range(20)]

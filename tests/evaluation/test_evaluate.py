@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from pisam.config import Config
-from pisam.errors import PisamError
-from pisam.evaluation.evaluate import evaluate_segmenters, score_logits
-from pisam.evaluation.segmenters import PiSamSegmenter, SamSegmenter, State
+from helpers.small_runs import small_batch, small_model
+from pisam.commands.evaluate import evaluate
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.evaluation.evaluate import evaluate_segmenters
+from pisam.evaluation.models.segmenters import PiSamSegmenter, SamSegmenter, State
 from pisam.metrics.functional import binarise, boundary_iou, iou
-from pisam.metrics.image_scores import METRICS
+from pisam.metrics.image_scores import METRICS, score_logits
 from pisam.metrics.protocol import logits_to_original
-from pisam.verbs.evaluate import evaluate
-from small_runs import small_batch, small_model
 
 
 def results(config: Config) -> tuple[list[dict[str, str]], dict[str, Any]]:

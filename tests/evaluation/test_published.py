@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from pisam.data.known_sets import KNOWN_SETS
+from pisam.data.sources.known_sets import KNOWN_SETS
 from pisam.evaluation.published import published_figures
 from pisam.metrics.image_scores import METRICS
 

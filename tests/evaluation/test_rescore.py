@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pisam.errors import PisamError
-from pisam.evaluation.prediction_files import save_prediction
+from pisam.core.errors import PisamError
+from pisam.evaluation.predictions import save_prediction
 from pisam.evaluation.rescore import rescore_folder
 from pisam.metrics.image_scores import METRICS, all_scores
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pisam.errors import PisamError
+from pisam.core.errors import PisamError
 from pisam.evaluation.evaluate import ScoredImage
 from pisam.evaluation.results import (
     begin_results,

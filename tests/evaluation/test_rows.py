@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pisam.errors import PisamError
+from pisam.core.errors import PisamError
 from pisam.evaluation.rows import column_mean, read_csv, rows_by_set, text_table, write_csv
 
 

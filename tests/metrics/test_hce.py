@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from py_sod_metrics import HumanCorrectionEffortMeasure
 
-from metric_pairs import field
+from helpers.metric_pairs import field
 from pisam.metrics.hce import human_correction_effort
 from pisam.metrics.known_mask import KnownMask
 

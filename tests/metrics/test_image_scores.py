@@ -9,10 +9,10 @@ import pytest
 import torch
 from py_sod_metrics import FmeasureV2, IOUHandler
 
-from metric_pairs import PAIRS, Pair, four_k
+from helpers.metric_pairs import PAIRS, Pair, four_k
+from helpers.published_metrics import published_scores
 from pisam import metrics
 from pisam.metrics.functional import boundary_iou, iou
-from published_metrics import published_scores
 
 # Their S-measure is NaN where a quadrant has no pixels, as in these.
 UNDEFINED = {"row", "column"}

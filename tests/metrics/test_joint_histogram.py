@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metric_pairs import PAIRS
+from helpers.metric_pairs import PAIRS
 from pisam.metrics import joint_histogram as module
 from pisam.metrics.joint_histogram import joint_histogram
 

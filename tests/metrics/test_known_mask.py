@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metric_pairs import PAIRS, field
+from helpers.metric_pairs import PAIRS, field
 from pisam import metrics
 from pisam.metrics.functional import boundary_band
 from pisam.metrics.known_mask import KnownMask

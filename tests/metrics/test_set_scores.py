@@ -11,10 +11,10 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from metric_pairs import PAIRS, blobs
+from helpers.metric_pairs import PAIRS, blobs
+from helpers.published_metrics import published_scores
 from pisam.metrics import METRICS, all_scores, score_image
 from pisam.metrics.set_scores import SetScores
-from published_metrics import published_scores
 
 # Uneven sets; on two ranks below, B lies on rank 0 alone and C nowhere.
 IMAGES = [("A", 0), ("A", 1), ("B", 2), ("A", 3), ("B", 4)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.morphology import skeletonize
 
-from metric_pairs import blobs, wires
+from helpers.metric_pairs import blobs, wires
 from pisam.metrics.thinning import skeleton
 
 

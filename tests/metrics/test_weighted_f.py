@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from py_sod_metrics import WeightedFmeasure
 
-from metric_pairs import Pair, noise
+from helpers.metric_pairs import Pair, noise
 from pisam.metrics import all_scores
 
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import torch
-from model_inputs import normal, randomise
 from segment_anything.modeling.transformer import Attention as SamAttention
 
+from helpers.model_inputs import normal, randomise
 from pisam.modeling.attention import Attention
 
 

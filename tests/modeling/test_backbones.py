@@ -4,11 +4,11 @@ from functools import partial
 
 import pytest
 import torch
-from model_inputs import normal, randomise
 from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
+from helpers.model_inputs import normal, randomise
 from pisam.modeling.backbones import EarlyFeatureViT, build_sam_parts
 
 FIRST_GLOBAL_BLOCK = {"vit_b": 2, "vit_l": 5, "vit_h": 7}

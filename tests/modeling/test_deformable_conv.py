@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from model_inputs import normal, randomise
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from helpers.model_inputs import normal, randomise
 from pisam.modeling.deformable_conv import DeformableConv
 
 NOT_SQUARE = (2, 4, 11, 15)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_inputs import normal, random_features, randomise
 from torch import Tensor
 
-from pisam.errors import PisamError
+from helpers.model_inputs import normal, random_features, randomise
+from pisam.core.errors import PisamError
+from pisam.core.types import SamFeatures
 from pisam.modeling.backbones import build_mask_decoder, build_sam_parts
 from pisam.modeling.hq_sam import HQ_PARTS, HqMaskDecoder, HqSam, build_hq_sam, load_published_hq
 from pisam.modeling.pisam import build_model, checkpoint_of, load_checkpoint, load_model
 from pisam.modeling.sam_hq_package import MaskDecoderHQ
-from pisam.types import SamFeatures
 
 SIZE = 64
 BOX = torch.tensor([[5.0, 8, 50, 60], [0, 0, 20, 64], [9, 9, 40, 30]])

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import torch
-from model_inputs import normal
 
+from helpers.model_inputs import normal
 from pisam.modeling.hr_conv_head import HRConvHead
 
 

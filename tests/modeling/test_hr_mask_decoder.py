@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from model_inputs import normal, random_features
 
+from helpers.model_inputs import normal, random_features
 from pisam.modeling.backbones import build_mask_decoder
 from pisam.modeling.hr_mask_decoder import HighResolutionMaskDecoder
 

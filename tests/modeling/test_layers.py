@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import torch
-from model_inputs import normal, randomise
 from segment_anything.modeling.common import LayerNorm2d as SamLayerNorm2d
 
+from helpers.model_inputs import normal, randomise
 from pisam.modeling.layers import LayerNorm2d, conv3x3, upscale2x
 
 

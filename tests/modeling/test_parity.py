@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from pisam.core.types import Clicks, SamFeatures
 from pisam.modeling.backbones import build_mask_decoder
 from pisam.modeling.hr_mask_decoder import HighResolutionMaskDecoder
 from pisam.modeling.precise_interactor import PreciseInteractor
 from pisam.modeling.released import DERIVED, translate
-from pisam.types import Clicks, SamFeatures
 
 DEFAULT_DIR = Path(__file__).resolve().parents[3] / "shared" / "parity"
 PARITY_DIR = Path(os.environ.get("PISAM_PARITY_DIR", DEFAULT_DIR))

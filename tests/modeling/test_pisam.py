@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_inputs import random_clicks, randomise
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from pisam.errors import PisamError
+from helpers.model_inputs import random_clicks, randomise
+from pisam.core.errors import PisamError
+from pisam.core.types import Clicks
 from pisam.modeling.backbones import build_sam_parts
 from pisam.modeling.pisam import PiSam, build_model, checkpoint_of, load_checkpoint, load_model
-from pisam.types import Clicks
 
 SIZE = 64
 BOX = torch.tensor([[5.0, 8, 50, 60], [0, 0, 20, 64]])

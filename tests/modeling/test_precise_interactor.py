@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_inputs import random_clicks, random_objects, randomise
 from torch import Tensor, nn
 
+from helpers.model_inputs import random_clicks, random_objects, randomise
+from pisam.core.types import Clicks, ObjectFeatures
 from pisam.modeling.precise_interactor import PreciseInteractor
-from pisam.types import Clicks, ObjectFeatures
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_inputs import random_clicks
 from segment_anything.modeling import ImageEncoderViT, PromptEncoder
 from torch import Tensor, nn
 
-from pisam.errors import PisamError
+from helpers.model_inputs import random_clicks
+from pisam.core.errors import PisamError
 from pisam.modeling import released
 from pisam.modeling.backbones import build_mask_decoder, build_sam_parts
 from pisam.modeling.pisam import PiSam, load_model

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_inputs import normal, randomise
 from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor, nn
 
+from helpers.model_inputs import normal, randomise
+from pisam.core.types import Clicks, Prompts, SamFeatures
 from pisam.modeling.backbones import EarlyFeatureViT, build_mask_decoder, build_prompt_encoder
 from pisam.modeling.hq_sam import build_hq_sam
 from pisam.modeling.pisam import build_model
 from pisam.modeling.sam_encoder import SamEncoder
-from pisam.types import Clicks, Prompts, SamFeatures
 
 
 def low_res_logits_of_sam(sam: Sam, image: Tensor, box: Tensor) -> Tensor:

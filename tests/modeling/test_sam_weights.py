@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_inputs import normal
 from torch import Tensor
 
-from pisam.errors import PisamError
+from helpers.model_inputs import normal
+from pisam.core.errors import PisamError
 from pisam.modeling.backbones import SamParts, build_sam_parts
 from pisam.modeling.pisam import build_model
 from pisam.modeling.sam_weights import (

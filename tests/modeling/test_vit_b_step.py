@@ -13,16 +13,16 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
-from pisam.callbacks.click_simulation import ClickSimulation
-from pisam.callbacks.trainability import TrainabilityGuard
-from pisam.data.synthetic_scene import make_scene
-from pisam.data.synthetic_shapes import draw_wheel
+from pisam.core.types import Batch
+from pisam.data.generated.scene import make_scene
+from pisam.data.generated.shapes import draw_wheel
 from pisam.data.transforms import frame_for_validation
 from pisam.modeling.pisam import build_model
-from pisam.stages.decoder_stage import DecoderStage
-from pisam.stages.interactor_stage import InteractorStage
-from pisam.stages.stage import Stage
-from pisam.types import Batch
+from pisam.training.callbacks.click_simulation import ClickSimulation
+from pisam.training.callbacks.trainability import TrainabilityGuard
+from pisam.training.stages.decoder_stage import DecoderStage
+from pisam.training.stages.interactor_stage import InteractorStage
+from pisam.training.stages.stage import Stage
 
 SIZE = 1024
 

@@ -18,7 +18,7 @@ from pisam.clicks.checks import (
 )
 from pisam.clicks.error_map import error_maps
 from pisam.clicks.policies import centre_click, disturb, paper_clicks, released_clicks, uniform_clicks
-from pisam.types import Clicks
+from pisam.core.types import Clicks
 
 
 def simulate_clicks(

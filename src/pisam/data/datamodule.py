@@ -10,15 +10,15 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
-from pisam.data.audit import audit
+from pisam.core.errors import PisamError
+from pisam.data.audit.audit import audit
+from pisam.data.audit.duplicates import Part
 from pisam.data.dataset import PairDataset, collate
-from pisam.data.duplicates import Part
 from pisam.data.photometric import Step
 from pisam.data.prompts import PromptMix
 from pisam.data.sampler import TrainingSampler, ValidationSampler
-from pisam.data.sources import Entry, resolve_sources
+from pisam.data.sources.rows import Entry, resolve_sources
 from pisam.data.worker import begin_worker
-from pisam.errors import PisamError
 
 log = logging.getLogger(__name__)
 

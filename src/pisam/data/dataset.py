@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pisam.data.instances import split_pairs
-from pisam.data.pairs import Pair, list_pairs
+from pisam.core.errors import PisamError
+from pisam.core.seeding import derive_seed
+from pisam.core.types import Batch, Clicks, Prompts, Window
+from pisam.data.audit.prepared import MAX_SIDE, prepared_pairs
 from pisam.data.photometric import Photometric, Step
-from pisam.data.prepared import MAX_SIDE, prepared_pairs
 from pisam.data.prompts import Prompt, PromptMix, draw_prompt
-from pisam.data.reading import check_sizes, read_image, read_reduced
+from pisam.data.reading.reader import check_sizes, read_image, read_reduced
+from pisam.data.reading.targets import open_target, read_target
 from pisam.data.sampler import Key
-from pisam.data.sources import Source
-from pisam.data.targets import open_target, read_target
+from pisam.data.sources.instances import split_pairs
+from pisam.data.sources.pairs import Pair, list_pairs
+from pisam.data.sources.rows import Source
 from pisam.data.transforms import draw_view, frame_for_validation, frame_view
-from pisam.errors import PisamError
-from pisam.seeding import derive_seed
-from pisam.types import Batch, Clicks, Prompts, Window
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pisam.data.reading import UInt8Array
-from pisam.errors import PisamError
+from pisam.core.errors import PisamError
+from pisam.core.types import UInt8Array
 
 Step = str | Mapping[str, Any]
 

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pisam.data.reading import BoolArray
-from pisam.types import PromptKind
+from pisam.core.types import BoolArray, PromptKind
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -80,7 +79,8 @@ def draw_prompt(
     """
     shares = np.array([mix.box, mix.jittered_box, mix.points, mix.noisy_mask])
     side = len(mask) // 4
-    points, logits = np.zeros((0, 2), np.float32), np.zeros((side, side), np.float32)
+    points = np.zeros((0, 2), np.float32)
+    logits: npt.NDArray[np.float32] = np.zeros((side, side), np.float32)
     match int(rng.choice(4, p=shares / shares.sum())):
         case 1:
             return Prompt("box", jitter_box(box, extent, len(mask), mix.box_noise, rng), points, logits)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-from pisam.seeding import derive_seed
+from pisam.core.seeding import derive_seed
 
 Key = tuple[int, int]
 

@@ -27,10 +27,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pisam.data.image_files import BAND
-from pisam.data.reading import BoolArray, UInt8Array
-from pisam.data.reduction import ALL, reduce_mask
-from pisam.types import Window
+from pisam.core.types import BoolArray, UInt8Array, Window
+from pisam.data.reading.image_files import BAND
+from pisam.data.reading.reduction import ALL, reduce_mask
 
 PAD_VALUE = 128
 REDRAWS = 10

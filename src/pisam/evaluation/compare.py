@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from pisam.errors import PisamError
+from pisam.core.errors import PisamError
 from pisam.evaluation.rows import text_table
 
 RESAMPLES = 10_000

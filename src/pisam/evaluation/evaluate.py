@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pisam.core.types import Batch
 from pisam.evaluation.bounded_map import bounded_map
-from pisam.evaluation.sam_baseline import NativeSam
-from pisam.evaluation.segmenters import Segmenter, first_answers, refuse_nonsense
-from pisam.metrics.image_scores import METRICS, ImageScores, score_image
-from pisam.metrics.levels import logits_to_levels
-from pisam.metrics.protocol import logits_to_original
-from pisam.types import Batch
+from pisam.evaluation.models.sam_baseline import NativeSam
+from pisam.evaluation.models.segmenters import Segmenter, first_answers, refuse_nonsense
+from pisam.metrics.image_scores import ImageScores, score_image
+from pisam.metrics.levels import levels_at_original
 
 Levels = npt.NDArray[np.uint8]
 Keep = Callable[[str, str, str, Levels], None]
@@ -38,16 +37,6 @@ class ScoredImage:
     set: str
     image: str
     scores: ImageScores
-
-
-def levels_at_original(logits: Tensor, mask: Tensor) -> Levels:
-    """What is saved and scored of logits (1, S, S): levels (H, W) at the size of the original mask."""
-    return logits_to_levels(logits_to_original(logits[None], mask.shape))
-
-
-def score_logits(logits: Tensor, mask: Tensor, metrics: Collection[str] = METRICS) -> ImageScores:
-    """Scores of logits (1, S, S) against a mask bool (H, W): one function for validation and evaluation."""
-    return score_image(levels_at_original(logits, mask), mask.cpu().numpy(), metrics)
 
 
 def evaluate_segmenters(

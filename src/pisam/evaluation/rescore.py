@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pisam.data.reading import read_mask
+from pisam.core.progress import progress
+from pisam.data.reading.reader import read_mask
 from pisam.evaluation.bounded_map import bounded_map
 from pisam.evaluation.evaluate import ScoredImage
-from pisam.evaluation.prediction_files import check_prediction_size, match_predictions, read_prediction
+from pisam.evaluation.predictions import check_prediction_size, match_predictions, read_prediction
 from pisam.evaluation.results import (
     SCORING,
     begin_results,
@@ -18,7 +19,6 @@ from pisam.evaluation.results import (
 )
 from pisam.metrics.image_scores import score_image
 from pisam.metrics.protocol import versions
-from pisam.progress import progress
 
 
 def rescore_folder(

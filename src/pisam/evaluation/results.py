@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pisam.errors import PisamError
+from pisam.core.errors import PisamError
+from pisam.core.files import replacing, write_json
+from pisam.core.set_names import ALL_IMAGES, POOLED
 from pisam.evaluation.evaluate import ScoredImage
 from pisam.evaluation.rows import Row, text_table, write_csv
 from pisam.evaluation.tables import LABELS, latex_table, markdown_table
-from pisam.files import replacing, write_json
 from pisam.metrics.set_scores import SetScores
-from pisam.set_names import ALL_IMAGES, POOLED
 
 SCORING = {
     "predictions": "8-bit levels round(255 sigmoid(logit)) at original size",

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pisam.errors import PisamError
-from pisam.files import replacing
+from pisam.core.errors import PisamError
+from pisam.core.files import replacing
 
 Row = dict[str, str | int | float]
 DIGITS = 6

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from pisam.metrics.absolute_error import mean_absolute_error
 from pisam.metrics.enhanced_alignment import e_measure
@@ -13,7 +14,7 @@ from pisam.metrics.f_measure import f_measure
 from pisam.metrics.hce import human_correction_effort
 from pisam.metrics.joint_histogram import joint_histogram
 from pisam.metrics.known_mask import KnownMask
-from pisam.metrics.levels import OBJECT_ABOVE, probabilities_to_levels
+from pisam.metrics.levels import OBJECT_ABOVE, levels_at_original, probabilities_to_levels
 from pisam.metrics.region import region_scores
 from pisam.metrics.structure import s_measure
 from pisam.metrics.thresholds import at_adaptive_threshold, at_every_level
@@ -97,6 +98,11 @@ def score_image(
         if "hce" in wanted:
             values["hce"] = human_correction_effort((histogram.values > 0.5)[levels], known_mask)
     return ImageScores({name: values[name] for name in names}, f_curve, e_curve)
+
+
+def score_logits(logits: Tensor, mask: Tensor, metrics: Collection[str] = METRICS) -> ImageScores:
+    """Scores of logits (1, S, S) against a mask bool (H, W): one function for validation and evaluation."""
+    return score_image(levels_at_original(logits, mask), mask.cpu().numpy(), metrics)
 
 
 def known(metrics: Collection[str]) -> list[str]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pisam.metrics.functional import LOGIT_THRESHOLD
+from pisam.metrics.protocol import logits_to_original
 
 OBJECT_ABOVE = 127
 """A level above this is object, as a logit above 0 and a probability above 0.5 are."""
@@ -47,3 +48,8 @@ def probabilities_to_levels(probabilities: np.ndarray) -> np.ndarray:
         uint8 (H, W).
     """
     return np.ceil(probabilities * 255 - 0.5).astype(np.uint8)
+
+
+def levels_at_original(logits: Tensor, mask: Tensor) -> np.ndarray:
+    """What is saved and scored of logits (1, S, S): levels (H, W) at the size of the original mask."""
+    return logits_to_levels(logits_to_original(logits[None], mask.shape))

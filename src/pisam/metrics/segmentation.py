@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from pisam.core.set_names import POOLED
 from pisam.metrics.functional import binarise, boundary_iou, iou
-from pisam.set_names import POOLED
 
 
 class PerSetMean(Metric):

@@ -84,7 +84,7 @@ def _missed(histogram: JointHistogram, mask: np.ndarray) -> float:
     _spread(error, inside, image)
     mean = cv2.sepFilter2D(error, -1, _GAUSSIAN, _GAUSSIAN, borderType=cv2.BORDER_CONSTANT)
     np.minimum(mean, error, out=mean)
-    return cv2.mean(mean, mask=inside.view(np.uint8))[0] * np.count_nonzero(inside)
+    return float(np.ravel(cv2.mean(mean, mask=inside.view(np.uint8)))[0]) * np.count_nonzero(inside)
 
 
 def _spread(error: np.ndarray, inside: np.ndarray, image: np.ndarray) -> None:

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder
 from torch import Tensor, nn
 
-from pisam.errors import PisamError
+from pisam.core.errors import PisamError
+from pisam.core.types import Prediction, Prompts, SamFeatures
 from pisam.modeling.backbones import SamParts, build_sam_parts
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_transformer import run_sam_transformer
 from pisam.modeling.sam_weights import load_sam, load_sam_state, read_checkpoint
-from pisam.types import Prediction, Prompts, SamFeatures
 
 HQ_PARTS = ("hf_token", "hf_mlp", "compress_vit_feat", "embedding_encoder", "embedding_maskfeature")
 BACKBONE_OF_EARLY_DIM = {160: "vit_t", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}

@@ -7,15 +7,15 @@ from typing import Any
 
 from torch import Tensor
 
-from pisam.errors import PisamError
-from pisam.files import local_path
+from pisam.core.checksum import refuse_damaged
+from pisam.core.errors import PisamError
+from pisam.core.files import local_path
+from pisam.core.types import Clicks, ObjectFeatures, Prediction, Prompts
 from pisam.modeling.backbones import SamParts
 from pisam.modeling.hr_mask_decoder import HighResolutionMaskDecoder
 from pisam.modeling.precise_interactor import PreciseInteractor
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import load_sam, read_checkpoint
-from pisam.sealing import refuse_damaged
-from pisam.types import Clicks, ObjectFeatures, Prediction, Prompts
 
 CHECKPOINT_KEY = "pisam"  # where a checkpoint of ours says which model it belongs to
 

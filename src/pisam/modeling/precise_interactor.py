@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pisam.geometry import pixels_to_unit, sample_at
+from pisam.core.geometry import pixels_to_unit, sample_at
+from pisam.core.types import Clicks, ObjectFeatures
 from pisam.modeling.attention import Attention
 from pisam.modeling.layers import MLP, LayerNorm2d, PositionEmbeddingRandom, conv3x3
-from pisam.types import Clicks, ObjectFeatures
 
 FRAME_PER_FEATURE = 4  # S / F: clicks are in pixels of the frame, the enhanced feature is a quarter of it
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pisam.errors import PisamError
+from pisam.core.errors import PisamError
 from pisam.modeling.backbones import build_image_encoder, build_prompt_encoder
 from pisam.modeling.hr_conv_head import HRConvHead
 from pisam.modeling.pisam import PiSam, build_model, checkpoint_of

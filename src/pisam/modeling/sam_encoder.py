@@ -7,8 +7,8 @@ from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from pisam.geometry import sam_boxes
-from pisam.types import Prompts, SamFeatures
+from pisam.core.geometry import sam_boxes
+from pisam.core.types import Prompts, SamFeatures
 
 
 class SamEncoder(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from segment_anything.modeling import MaskDecoder
 from torch import Tensor
 
-from pisam.types import SamFeatures
+from pisam.core.types import SamFeatures
 
 
 def run_sam_transformer(sam: MaskDecoder, learned: Tensor, features: SamFeatures) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pisam.errors import PisamError
-from pisam.files import local_path
+from pisam.core.errors import PisamError
+from pisam.core.files import local_path
 from pisam.modeling.backbones import PATCH, SamParts, build_sam_parts
 
 FILE_PATTERNS = {

@@ -1,0 +1,122 @@
+"""`pisam audit`: every file of every source of an experiment, looked at before training does."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pisam.commands.generate import generate_data
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.core.files import replacing
+from pisam.data.audit.audit import Audit, Finding, Level, SourceReport, audit
+from pisam.data.audit.duplicates import Part
+from pisam.data.sources.rows import Source, longest_parts, resolve_sources
+from pisam.evaluation.rows import text_table
+
+COLUMNS = ("source", "image", "mask", "problem")
+SHOWN = 20
+
+
+def audit_data(config: Config) -> int:
+    """Audit the data of both stages, print a table and write `RUN_DIR/audit.csv`, a row per finding.
+
+    Returns:
+        1 if something must be mended: a row that is no note.
+
+    Raises:
+        PisamError: the configuration names no source at all.
+    """
+    generate_data(config)
+    sources, unresolved = _sources(config)
+    if not sources and not unresolved:
+        raise PisamError("data: no source to audit; name some in data.train, data.val or data.test")
+    result = audit(sources, unresolved)
+    file = Path(config.run_dir) / "audit.csv"
+    write_findings(result, file)
+    print(_report(result, file), flush=True)
+    return 1 if result.of("error", "suspect") else 0
+
+
+def write_findings(result: Audit, file: Path) -> None:
+    """A row per finding, worst first; the problem of a mere note begins with `note: `."""
+    with (
+        replacing(file) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as opened,
+    ):
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for finding in result.of("error") + result.of("suspect") + result.of("note"):
+            writer.writerow([finding.source, finding.image or "", finding.mask or "", _text(finding)])
+
+
+def _sources(config: Config) -> tuple[list[tuple[Part, Source]], list[Finding]]:
+    """The sources of all parts, each of a part once, and what cannot even be found."""
+    root = None if config.data.root is None else Path(config.data.root)
+    rows: list[tuple[Part, Any]] = [
+        *(("train", row) for row in config.data.train),
+        *(("train", row) for stage in (config.stage1, config.stage2) for row in stage.train or []),
+        *(("val", row) for row in config.data.val),
+        *(("test", row) for row in config.data.test),
+    ]
+    found: dict[Part, list[Source]] = {}
+    missing: dict[tuple[Part, str], Finding] = {}
+    for part, row in rows:
+        try:
+            (source,) = resolve_sources([row], root, training=part == "train")
+        except PisamError as error:
+            name = row if isinstance(row, str) else str(row.get("name"))
+            missing[part, name] = Finding("error", part, name, None, None, str(error))
+        else:
+            found.setdefault(part, []).append(source)
+    whole = [(part, source) for part, sources in found.items() for source in longest_parts(sources)]
+    return whole, list(missing.values())
+
+
+def _report(result: Audit, file: Path) -> str:
+    header: list[str | int | float | None] = [
+        "part",
+        "source",
+        "pairs",
+        "long side",
+        "object",
+        "errors",
+        "suspect",
+        "notes",
+    ]
+    lines = [header, *(_line(result, report) for report in result.sources)]
+    return "\n".join([text_table(lines), *_lists(result), f"findings: {len(result.findings)}, in {file}"])
+
+
+def _line(result: Audit, report: SourceReport) -> list[str | int | float | None]:
+    sides, share = report.long_sides, report.median_share
+    return [
+        report.part,
+        report.name,
+        report.pairs,
+        f"{min(sides)}-{max(sides)}" if sides else None,
+        None if share is None else f"{share:.0%}",
+        *(len(result.of(level, source=(report.part, report.name))) for level in ("error", "suspect", "note")),
+    ]
+
+
+def _lists(result: Audit) -> Iterator[str]:
+    titles: dict[Level, str] = {
+        "error": "to be mended before training",
+        "suspect": "to be mended",
+        "note": "worth knowing",
+    }
+    for level, title in titles.items():
+        found = result.of(level)
+        if found:
+            yield f"\n{title}:"
+            yield from (f"  {finding.part} {finding.source}: {finding.problem}" for finding in found[:SHOWN])
+            if len(found) > SHOWN:
+                yield f"  and {len(found) - SHOWN} more"
+    yield ""
+
+
+def _text(finding: Finding) -> str:
+    return f"note: {finding.problem}" if finding.level == "note" else finding.problem

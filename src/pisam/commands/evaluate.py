@@ -1,0 +1,144 @@
+"""`pisam evaluate`: trained models and baselines on whole data sets, on any number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pisam.commands.evaluate_options import EvaluateOptions, FolderOptions
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.core.files import write_json
+from pisam.core.progress import progress
+from pisam.core.types import Batch, UInt8Array
+from pisam.data.reading.reader import read_image
+from pisam.evaluation.evaluate import Levels, ScoredImage, evaluate_segmenters
+from pisam.evaluation.models.compared import compared_models, model_facts
+from pisam.evaluation.models.sam_baseline import NativeSam
+from pisam.evaluation.models.segmenters import Segmenter
+from pisam.evaluation.predictions import save_prediction
+from pisam.evaluation.ranks import gather, own_share
+from pisam.evaluation.rescore import rescore_folder
+from pisam.evaluation.results import (
+    SCORING,
+    begin_results,
+    printed_table,
+    refuse_foreign_folder,
+    write_results,
+    write_tables,
+)
+from pisam.training import assemble as build
+
+
+def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
+    """Score straight-forward masks of one or several models on whole data sets.
+
+    Writes `per_image.csv`, `table.md`, `table.tex` and `summary.json` to `RUN_DIR/evaluate`, replacing those
+    of an earlier evaluation; of several models the scores of each to a folder below it. Saved predictions are
+    `predictions/SET/IMAGE.png` beside the scores.
+
+    Raises:
+        PisamError: no checkpoint, or one of another model; no data; a damaged file, after the images scored
+            so far were written as partial.
+    """
+    options = options or EvaluateOptions()
+    entries = config.data.val if options.sets == "val" else config.data.test
+    if not entries:
+        raise PisamError(f"data.{options.sets}: no set to evaluate on; name at least one")
+    folder = options.out or Path(config.run_dir) / "evaluate"
+    refuse_foreign_folder(folder, key="out")
+    segmenters = compared_models(config, options.models, options.checkpoints)
+    data = build.build_data(replace(config, data=replace(config.data, val=entries)), 1)
+    data.setup("validate")
+    assert data.val_set is not None
+    files = {(source.name, pair.id): pair.image for source, pair in data.val_set.items}
+    names = list(files)
+
+    fabric = build.launch_ranks(config)
+    folders = {s.name: folder / kind if len(segmenters) > 1 else folder for kind, s in segmenters.items()}
+    entry_facts = {"data": [dict(e) if not isinstance(e, str) else e for e in entries]}
+    saved = {"predictions": "predictions" if options.predictions else None}
+    facts = {s.name: _facts(config, s) | entry_facts | saved for s in segmenters.values()}
+    if fabric.is_global_zero:
+        begin_results(folder, {}, len(names))
+        for name, where in folders.items():
+            begin_results(where, facts[name], len(names))
+    for segmenter in segmenters.values():
+        segmenter.model.to(fabric.device)
+
+    def original(set_name: str, image: str) -> UInt8Array:
+        return read_image(files[set_name, image])
+
+    def keep(model: str, set_name: str, image: str, levels: Levels) -> None:
+        save_prediction(levels, folders[model] / "predictions", set_name, image)
+
+    loader = data.val_dataloader_of(own_share(range(len(names)), fabric.global_rank, fabric.world_size))
+    with progress(len(loader), "evaluate", shown=fabric.is_global_zero) as bar, fabric.autocast():
+        own, failure = _until_error(
+            evaluate_segmenters(
+                list(segmenters.values()),
+                _told(map(fabric.to_device, loader), bar),
+                original=original,
+                workers=config.data.workers,
+                keep=keep if options.predictions else None,
+            )
+        )
+    images, failures = gather(own), [text for text in gather([failure]) if text]
+    if fabric.is_global_zero:
+        position = {name: index for index, name in enumerate(names)}
+        images.sort(key=lambda image: position[image.set, image.image])
+        summaries = {
+            name: write_results(
+                where, [i for i in images if i.model == name], facts[name], expected=len(names)
+            )
+            for name, where in folders.items()
+        }
+        if not failures:
+            write_tables(folder, summaries)
+            if len(summaries) > 1:
+                write_json(
+                    {"status": "complete", "images": len(names), "models": summaries}, folder / "summary.json"
+                )
+            print(printed_table(summaries), flush=True)
+    if failures:
+        raise PisamError(failures[0])
+
+
+def rescore(options: FolderOptions) -> None:
+    """Score a folder of predicted masks and print the means; see `rescore_folder`."""
+    summary = rescore_folder(
+        options.predictions,
+        options.masks,
+        options.out,
+        name=options.name,
+        set_name=options.set,
+        workers=options.workers,
+    )
+    print(printed_table({options.name: summary}), flush=True)
+
+
+def _told(batches: Iterable[Batch], bar: tqdm) -> Iterator[Batch]:
+    """The batches, each counted when the next one is asked for."""
+    for number, batch in enumerate(batches, start=1):
+        bar.set_description_str(f"evaluate, image {number} of {bar.total}", refresh=False)
+        yield batch
+        bar.update()
+
+
+def _until_error(scored: Iterable[ScoredImage]) -> tuple[list[ScoredImage], str | None]:
+    """What was scored, and the message of the error that ended it: other ranks wait for both."""
+    images: list[ScoredImage] = []
+    try:
+        images.extend(scored)
+    except PisamError as error:
+        return images, str(error)
+    return images, None
+
+
+def _facts(config: Config, segmenter: Segmenter | NativeSam) -> dict[str, Any]:
+    known = model_facts(config, segmenter)
+    return {"model": segmenter.name} | known | {"protocol": {**known["protocol"], **SCORING}}

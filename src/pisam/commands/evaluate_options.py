@@ -1,0 +1,124 @@
+"""The arguments of `pisam evaluate` that are no part of an experiment's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pisam.config.checks import nearest
+from pisam.core.errors import PisamError
+from pisam.core.set_names import refuse_reserved
+
+MODEL_KEYS = ("models", "checkpoint", "sets", "predictions", "out")
+FOLDER_KEYS = ("predictions", "masks", "out", "name", "set", "workers")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How trained models are evaluated.
+
+    Attributes:
+        models: out of sam, hq, pi and sam1024; empty for what the checkpoints hold, or else the run's own.
+        checkpoints: files or run folders; empty for the run's own.
+        sets: evaluate on data.val or data.test.
+        predictions: also save what was scored, as 8-bit PNG.
+        out: in place of RUN_DIR/evaluate.
+    """
+
+    models: Sequence[str] = ()
+    checkpoints: Sequence[Path] = ()
+    sets: str = "val"
+    predictions: bool = False
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """How a folder of predicted masks is scored.
+
+    Attributes:
+        predictions: folder of predictions.
+        masks: folder of true masks.
+        out: where results go.
+        name: of the model, in tables.
+        set: of the data set.
+        workers: processes.
+    """
+
+    predictions: Path
+    masks: Path
+    out: Path
+    name: str
+    set: str
+    workers: int
+
+
+def is_folder_evaluation(given: dict[str, str]) -> bool:
+    """Whether the keys ask for a folder of predictions to be scored, without a model."""
+    return "masks" in given or given.get("predictions", "true") not in ("true", "false")
+
+
+def folder_options(given: dict[str, str]) -> FolderOptions:
+    """The options of `pisam evaluate predictions=DIR masks=DIR out=DIR [name=...] [set=...] [workers=N]`.
+
+    Raises:
+        PisamError: an unknown or missing key, or a wrong value.
+    """
+    for key in given:
+        if key not in FOLDER_KEYS:
+            raise PisamError(
+                f"evaluate predictions=DIR: unknown key {key}; expected {', '.join(FOLDER_KEYS)}"
+                f"{nearest(key, FOLDER_KEYS)}"
+            )
+    for key in ("predictions", "masks", "out"):
+        if not given.get(key):
+            raise PisamError(f"evaluate: {key}=DIR is missing; expected predictions=DIR masks=DIR out=DIR")
+    predictions, masks = Path(given["predictions"]), Path(given["masks"])
+    workers = given.get("workers", "0")
+    if not workers.isdecimal():
+        raise PisamError(f"workers={workers}: expected a whole number of processes, 0 for none")
+    set_name = given.get("set") or masks.resolve().name
+    refuse_reserved(set_name, "evaluate: set")
+    return FolderOptions(
+        predictions=predictions,
+        masks=masks,
+        out=Path(given["out"]),
+        name=given.get("name") or predictions.resolve().name,
+        set=set_name,
+        workers=int(workers),
+    )
+
+
+def evaluate_options(given: dict[str, str]) -> EvaluateOptions:
+    """The options of an evaluation of models, out of keys of `MODEL_KEYS`.
+
+    Raises:
+        PisamError: a wrong value.
+    """
+    sets, predictions = given.get("sets", "val"), given.get("predictions", "false")
+    if sets not in ("val", "test"):
+        raise PisamError(f"sets={sets}: expected val or test{nearest(sets, ('val', 'test'))}")
+    return EvaluateOptions(
+        models=as_list("models", given.get("models", "[]")),
+        checkpoints=[Path(path) for path in as_list("checkpoint", given.get("checkpoint", "[]"))],
+        sets=sets,
+        predictions=predictions == "true",
+        out=Path(given["out"]) if given.get("out") else None,
+    )
+
+
+def as_list(key: str, value: str) -> list[str]:
+    """A text, or several as [one, another]."""
+    if not value.startswith("["):
+        return [value]
+    try:
+        items: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise PisamError(f"{key}={value}: expected one value, or several as [one,another]") from error
+    if not all(isinstance(item, str) for item in items):
+        raise PisamError(f"{key}={value}: expected names or paths, quote what YAML reads otherwise")
+    return items

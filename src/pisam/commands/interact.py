@@ -1,0 +1,294 @@
+"""`pisam interact`: what clicks change in Pi-SAM's own masks, and the benchmark against the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from lightning.fabric import Fabric
+from tqdm import tqdm
+
+from pisam.commands.interact_results import Search, begin_results, results_folder, some, write_results
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.core.progress import progress
+from pisam.core.types import Batch
+from pisam.data.datamodule import PairDataModule
+from pisam.evaluation.interaction.benchmark import BenchmarkRows, benchmark_image
+from pisam.evaluation.interaction.click_file import ClickFile, read_clicks, refuse_other_settings
+from pisam.evaluation.interaction.common_error import (
+    ClickedImage,
+    Selection,
+    click_common_error,
+    select_images,
+)
+from pisam.evaluation.interaction.first_answers import FirstAnswers
+from pisam.evaluation.interaction.masks import save_mask
+from pisam.evaluation.interaction.own_errors import click_effect
+from pisam.evaluation.interaction.tables import names_of
+from pisam.evaluation.interaction.trial import BenchmarkSettings
+from pisam.evaluation.models.compared import interacting_models
+from pisam.evaluation.models.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, Segmenter
+from pisam.evaluation.models.trained import checkpoint_facts, facts
+from pisam.evaluation.ranks import gather, in_order, own_share
+from pisam.evaluation.rows import Row
+from pisam.evaluation.threads import threads_beside
+from pisam.modeling.hq_sam import HqSam
+from pisam.modeling.pisam import PiSam
+from pisam.modeling.sam_network import SamNetwork
+from pisam.training import assemble as build
+
+MUST_EQUAL = ("interact.clicks", "interact.rounds", "clicks.connectivity")  # where clicks are replayed
+STEPS = 5  # of the bar: the benchmark of an image takes about so many times as long as searching one
+Result = TypeVar("Result")
+
+
+@dataclass
+class _Models:
+    """Who takes part.
+
+    Attributes:
+        pi: the network that is clicked on its own errors.
+        asked: SAM, HQ-SAM where there is one, and last Pi-SAM; their common error is clicked.
+        with_mask: those of them that may be told their previous mask, so told. Of a box they say the same, so
+            they add no error of their own.
+    """
+
+    pi: PiSam
+    asked: list[Segmenter]
+    with_mask: list[Segmenter]
+
+    @classmethod
+    def of(cls, networks: dict[str, SamNetwork]) -> _Models:
+        pi, hq = networks["pi"], networks.get("hq")
+        assert isinstance(pi, PiSam)
+        asked: list[Segmenter] = [SamSegmenter(pi)]
+        with_mask: list[Segmenter] = [SamSegmenter(pi, "SAM+mask", mask_input=True)]
+        if isinstance(hq, HqSam):
+            asked.append(HqSamSegmenter(hq))
+            with_mask.append(HqSamSegmenter(hq, "HQ-SAM+mask", mask_input=True))
+        return cls(pi, [*asked, PiSamSegmenter(pi)], with_mask)
+
+
+@dataclass
+class _Run:
+    """Where and on what this process works, and how far it is."""
+
+    config: Config
+    fabric: Fabric
+    data: PairDataModule
+    models: _Models
+    answers: FirstAnswers
+    bar: tqdm
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """(set, image) of each validation sample, in their order."""
+        return _names(self.data)
+
+    def batches(self, indices: Sequence[int], what: str) -> Iterator[Batch]:
+        """Validation samples one by one on this rank's device."""
+        for number, batch in enumerate(self.data.val_dataloader_of(indices), start=1):
+            self.bar.set_description_str(f"{what}, image {number} of {len(indices)}", refresh=False)
+            yield self.fabric.to_device(batch)
+
+    def share(self, items: Sequence[Result]) -> Sequence[Result]:
+        """This rank's part."""
+        return own_share(items, self.fabric.global_rank, self.fabric.world_size)
+
+
+def interact(config: Config, *, clicks: Path | None = None, checkpoints: Sequence[Path] = ()) -> None:
+    """Measure what clicks change on the validation sets, with the best stage 2, on any number of ranks.
+
+    First each straight-forward mask of Pi-SAM is clicked on its own errors (`click_effect`); then Pi-SAM and
+    the baselines get the same clicks on their common errors (`benchmark_image`). Writes below
+    `RUN_DIR/interact`: `own_errors.csv`, `per_image.csv`, `per_image_curves.csv`, `curves.csv`,
+    `clicks.json`, `summary.json`; the masks of the benchmark are `masks/MODEL/{before,after}/SET/IMAGE.png`.
+
+    Args:
+        config: of a run with a trained stage 2; `data.workers` threads score beside the network.
+        clicks: a `clicks.json`, whose images and clicks are used in place of new ones.
+        checkpoints: of an HQ-SAM, without which SAM and Pi-SAM alone are compared, and of a Pi-SAM in place
+            of this run's best stage 2, see `interacting_models`.
+
+    Raises:
+        PisamError: no trained stage 2 or HQ-SAM, or one of another model; no data; clicks that do not fit.
+    """
+    if not config.data.val:
+        raise PisamError("data.val: no set to evaluate on; name at least one")
+    settings = _settings(config)
+    replayed = None if clicks is None else read_clicks(clicks)
+    if replayed and clicks:
+        refuse_other_settings(replayed, settings, MUST_EQUAL, clicks)
+
+    networks = interacting_models(config, checkpoints)
+    data = build.build_data(config, 1)
+    data.setup("validate")
+    if replayed and clicks:
+        _refuse_missing_images(replayed, _names(data), clicks)
+    fabric = build.launch_ranks(config)
+    for network in networks.values():
+        network.to(fabric.device)
+    models = _Models.of(networks)
+    with progress(0, "interact", shown=fabric.is_global_zero) as bar, fabric.autocast():
+        run = _Run(config, fabric, data, models, FirstAnswers(models.asked), bar)
+        _expect(run, len(replayed.images) if replayed else config.interact.images)
+        search = _search(run, select=replayed is None)
+        if replayed:
+            file = replayed
+        else:
+            assert search.selection is not None
+            file = ClickFile(search.selection.chosen, config.seed, [s.name for s in models.asked], settings)
+            _expect(run, len(file.images))
+        if fabric.is_global_zero:
+            begin_results(results_folder(config))
+        measured = _measure(run, file)
+    if fabric.is_global_zero:
+        hq = networks.get("hq")
+        head = facts(config, models.pi) | {
+            "hq": None if hq is None else checkpoint_facts(hq),
+            "replayed_clicks": None if clicks is None else str(clicks),
+        }
+        write_results(config, head, search, file, measured)
+
+
+def _names(data: PairDataModule) -> list[tuple[str, str]]:
+    assert data.val_set is not None
+    return [(source.name, pair.id) for source, pair in data.val_set.items]
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """What clicks and curves depend on, under the keys of the configuration."""
+    chosen = {f"interact.{key}": value for key, value in asdict(config.interact).items()}
+    simulation = {f"clicks.{key}": value for key, value in _simulation(config).items()}
+    return {**chosen, **simulation, "policy": "paper"}
+
+
+def _simulation(config: Config) -> dict[str, Any]:
+    """How clicks are drawn from common errors; the policy is the supplement's, whatever training used."""
+    clicks = config.clicks
+    return {"min_area": clicks.min_area, "margin": clicks.margin, "connectivity": clicks.connectivity}
+
+
+def _refuse_missing_images(file: ClickFile, names: list[tuple[str, str]], path: Path) -> None:
+    known = set(names)
+    missing = [image for image in file.images if (image.set, image.image) not in known]
+    if missing:
+        raise PisamError(
+            f"clicks {path}: {len(missing)} of its {len(file.images)} images are not in data.val: "
+            f"{some(names_of(missing))}; give the sets that the clicks were made on"
+        )
+
+
+def _expect(run: _Run, clicked: int) -> None:
+    """Tell the bar how much there is to do."""
+    images = run.share(range(len(run.names)))
+    chosen = run.share(range(min(clicked, len(run.names))))
+    run.bar.total = len(images) + len(chosen) * STEPS
+
+
+def _search(run: _Run, *, select: bool) -> Search:
+    """Click each image on Pi-SAM's own errors and, to `select` images, on the common error of all models.
+
+    Raises:
+        PisamError: no image has a common error with a click.
+    """
+    config, interaction = run.config, run.config.interact
+
+    def own_part() -> tuple[list[Row], bool, list[ClickedImage]]:
+        rows, equal, clicked = [], True, []
+        for batch in run.batches(run.share(range(len(run.names))), "interact: own and common errors"):
+            states = run.answers.of(batch)
+            image_rows, image_equal = click_effect(
+                run.models.pi, states[-1], batch, seed=config.seed, simulation=asdict(config.clicks)
+            )
+            rows += image_rows
+            equal &= image_equal
+            if select:
+                most = max(interaction.clicks, interaction.rounds)
+                clicked.append(
+                    click_common_error(
+                        states, batch, seed=config.seed, max_clicks=most, simulation=_simulation(config)
+                    )
+                )
+            run.bar.update()
+        return rows, equal, clicked
+
+    parts = _on_all_ranks(own_part)
+    rows = in_order([row for part in parts for row in part[0]], run.names)
+    selection = _select(run, [image for part in parts for image in part[2]]) if select else None
+    return Search(len(run.names), rows, all(part[1] for part in parts), selection)
+
+
+def _select(run: _Run, clicked: list[ClickedImage]) -> Selection:
+    position = {name: index for index, name in enumerate(run.names)}
+    clicked.sort(key=lambda image: position[image.set, image.image])
+    selection = select_images(clicked, run.config.interact.images)
+    if not selection.chosen:
+        raise PisamError(
+            f"interact: none of the {len(clicked)} images of data.val has a common error of at least "
+            f"clicks.min_area={run.config.clicks.min_area} pixels; nothing can be compared"
+        )
+    return selection
+
+
+def _measure(run: _Run, file: ClickFile) -> BenchmarkRows:
+    """The benchmark on the images of a click file, over all ranks."""
+    config, models = run.config, run.models
+    own: Sequence[ClickedImage] = run.share(file.images)
+    position = {name: index for index, name in enumerate(run.names)}
+    settings = BenchmarkSettings(
+        clicks=config.interact.clicks,
+        rounds=config.interact.rounds,
+        connectivity=config.clicks.connectivity,
+        seed=file.seed,
+    )
+
+    def own_part() -> BenchmarkRows:
+        rows = BenchmarkRows()
+        indices = [position[image.set, image.image] for image in own]
+        with threads_beside(config.data.workers) as threads:
+            for batch, image in zip(run.batches(indices, "interact: clicks"), own, strict=True):
+                firsts = run.answers.of(batch)
+                rows.add(
+                    benchmark_image(
+                        [*models.asked, *models.with_mask],
+                        [*firsts, *firsts[: len(models.with_mask)]],
+                        batch,
+                        image,
+                        settings,
+                        threads,
+                        keep=partial(save_mask, results_folder(config) / "masks"),
+                    )
+                )
+                run.bar.update(STEPS)
+        return rows
+
+    everyone = BenchmarkRows()
+    for part in _on_all_ranks(own_part):
+        everyone.add(part)
+    order = [(image.set, image.image) for image in file.images]
+    return BenchmarkRows(in_order(everyone.images, order), in_order(everyone.curves, order), everyone.watches)
+
+
+def _on_all_ranks(own_part: Callable[[], Result]) -> list[Result]:
+    """What each rank's part gives, in the order of the ranks.
+
+    Raises:
+        PisamError: that of any rank, on all of them: the others would wait for it.
+    """
+    failure: str | None = None
+    parts: list[Result] = []
+    try:
+        with torch.inference_mode():
+            parts = [own_part()]
+    except PisamError as error:
+        failure = str(error)
+    everyone, failures = gather(parts), [text for text in gather([failure]) if text]
+    if failures:
+        raise PisamError(failures[0])
+    return everyone

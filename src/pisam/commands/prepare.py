@@ -1,0 +1,33 @@
+"""`pisam prepare`: a copy of the training data that decodes many times faster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pisam.commands.generate import generate_data
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.data.audit.prepared import prepare_source
+from pisam.data.sources.rows import longest_parts, resolve_sources
+from pisam.evaluation.rows import text_table
+
+
+def prepare_data(config: Config) -> None:
+    """Fill `data.prepared` with a copy of every training source of both stages and print what was done.
+
+    Raises:
+        PisamError: no folder or no source is named, or a pair cannot be read.
+    """
+    if config.data.prepared is None:
+        raise PisamError("prepare: data.prepared names no folder to write to; add data.prepared=DIR")
+    generate_data(config)
+    folder, root = Path(config.data.prepared), None if config.data.root is None else Path(config.data.root)
+    rows = (config.data.train, config.stage1.train or [], config.stage2.train or [])
+    sources = longest_parts(source for part in rows for source in resolve_sources(part, root, training=True))
+    if not sources:
+        raise PisamError("prepare: data.train names no source; name at least one")
+    lines: list[list[str | int | float | None]] = [["source", "made", "up to date"]]
+    for source in sources:
+        done = prepare_source(source, folder)
+        lines.append([source.name, done.made, done.kept])
+    print(f"{text_table(lines)}\nin {folder}; training with data.prepared={folder} reads it", flush=True)

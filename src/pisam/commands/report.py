@@ -1,0 +1,55 @@
+"""`pisam report`: what `pisam interact` and `pisam evaluate` measured, as figures and one static page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pisam.commands.interact_results import results_folder
+from pisam.config.checks import nearest
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.report.evaluations import read_evaluations, refuse_mixed
+from pisam.report.examples import Files, example_files
+from pisam.report.folder import refuse_foreign_folder
+from pisam.report.results import read_interaction
+from pisam.report.write import write_report
+from pisam.training import assemble as build
+
+
+def report(config: Config, *, images: Sequence[str] = ()) -> Path:
+    """Write `RUN_DIR/report`: `index.html` with its pictures, and `figure_3`, `figure_4` as PNG and PDF.
+
+    Args:
+        config: of a run with results of `pisam interact`, on the data that they were measured on; those of
+            `pisam evaluate` are shown too. `data.workers` processes draw.
+        images: SET/IMAGE of the figures' rows; none for the largest common errors, sets in turn.
+
+    Returns:
+        the page, to be opened in a browser.
+
+    Raises:
+        PisamError: no results, results of several runs, other data, a folder of other files, or `images` that
+            were not clicked.
+    """
+    folder = Path(config.run_dir) / "report"
+    refuse_foreign_folder(folder)
+    interaction = read_interaction(results_folder(config))
+    evaluations = read_evaluations(Path(config.run_dir) / "evaluate")
+    refuse_mixed(interaction, evaluations)
+    data = build.build_data(config, 1)
+    data.setup("validate")
+    assert data.val_set is not None
+    pairs = {(source.name, pair.id): pair for source, pair in data.val_set.items}
+    files = example_files(interaction, pairs)
+    chosen = _named(images, files)
+    write_report(interaction, evaluations, files, folder, chosen=chosen, workers=config.data.workers)
+    return folder / "index.html"
+
+
+def _named(chosen: Sequence[str], files: Sequence[Files]) -> list[Files]:
+    by_name = {f"{one.clicked.set}/{one.clicked.image}": one for one in files}
+    for name in chosen:
+        if name not in by_name:
+            raise PisamError(f"images: {name} was not clicked{nearest(name, list(by_name))}")
+    return [by_name[name] for name in chosen]

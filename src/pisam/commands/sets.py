@@ -1,0 +1,48 @@
+"""`pisam sets`: where the published sets are to be had, and what of them is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pisam.core.errors import PisamError
+from pisam.data.sources.known_sets import HQSEG_44K, KNOWN_SETS, KnownSet, Layout
+from pisam.data.sources.pairs import match_files
+from pisam.data.sources.rows import find_known, published_pairs
+
+CONTINUED = "\n" + " " * 43  # below "expected"
+
+
+def list_sets(root: Path | None) -> str:
+    """What is there of each set, and a paragraph per publication.
+
+    Args:
+        root: the data root, None where none is set.
+    """
+    publications = dict.fromkeys([*(known.publication for known in KNOWN_SETS.values()), HQSEG_44K])
+    where = "no data root is set: data.root=DIR or PISAM_DATA_ROOT" if root is None else f"below {root}:"
+    lines = [where, *(_line(name, known, root) for name, known in KNOWN_SETS.items())]
+    for publication in publications:
+        lines += ["", publication.title, f"  from   {publication.page}", f"  terms  {publication.terms}"]
+    return "\n".join(lines)
+
+
+def _folders(layout: Layout) -> str:
+    return " + ".join(filter(None, (layout.images, layout.masks, layout.names)))
+
+
+def _line(name: str, known: KnownSet, root: Path | None) -> str:
+    return f"  {name:<16} {known.role:<6} {_state(name, known, root)}"
+
+
+def _state(name: str, known: KnownSet, root: Path | None) -> str:
+    source = find_known(name, root) if root is not None else None
+    if source is None:
+        places = [f"{at.pairs} pairs in {_folders(at)}" for at in known.layouts]
+        return f"absent; expected {f'{CONTINUED}or '.join(places)}"
+    try:
+        matched = match_files(source)
+    except PisamError as error:
+        return f"present, but {error}"
+    gaps = f", {len(matched.gaps)} gaps (see pisam audit)" if matched.gaps else ""
+    expected = published_pairs(source)
+    return f"present: {len(matched.pairs)} of {expected} pairs in {source.images}{gaps}"

@@ -1,0 +1,97 @@
+"""Training as a cluster job through submitit, which knows how jobs are queued, warned and queued again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+
+SECONDS_OF_WARNING = 120
+MOST_REQUEUES = 100  # submitit gives up after three by itself
+
+
+class Training:
+    """What each task of the job runs: the command that a user would type.
+
+    Args:
+        arguments: those of `pisam train`.
+    """
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.arguments = arguments
+        self._process: subprocess.Popen | None = None
+
+    def __call__(self) -> None:
+        """Train; raises RuntimeError where the command fails."""
+        command = [sys.executable, "-m", "pisam.cli", "train", *self.arguments]
+        self._process = subprocess.Popen(command)
+        _wait(self._process)
+        if code := self._process.wait():
+            raise RuntimeError(f"{' '.join(command)}: exit code {code}")
+
+    def checkpoint(self) -> Any:
+        """Called by submitit when the job must go: the training saves and ends; what it returns runs next."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._process is not None:
+            with suppress(ChildProcessError):  # it had ended already
+                self._process.send_signal(signal.SIGTERM)
+                _wait(self._process)
+        return DelayedSubmission(Training(self.arguments))
+
+
+def submit(config: Config, arguments: list[str], *, cluster: str, minutes: int, slurm: dict[str, Any]) -> str:
+    """Queue one stage; its logs go to `RUN_DIR/submitit`.
+
+    Args:
+        config: what the arguments say, for the number of nodes and devices.
+        arguments: those of `pisam train`.
+        cluster: "slurm", or "local" for a process on this machine.
+        minutes: time limit of one turn; an unfinished job is queued again.
+        slurm: further parameters of submitit's `SlurmExecutor`, such as `partition`.
+
+    Returns:
+        the job's id.
+
+    Raises:
+        PisamError: submitit is not installed, there is no SLURM, or a parameter is wrong.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise PisamError("submit needs submitit: pip install 'pisam[submitit]'") from error
+
+    devices = config.trainer.devices
+    tasks = len(devices) if isinstance(devices, list) else devices
+    if cluster == "slurm" and (not isinstance(tasks, int) or tasks < 1):
+        raise PisamError(f"trainer.devices: got {devices}; for a SLURM job give their number on each node")
+    folder = Path(config.run_dir) / "submitit"
+    try:
+        executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=MOST_REQUEUES)
+        executor.update_parameters(name=f"pisam-{config.name}", timeout_min=minutes)
+        if cluster == "slurm":
+            defaults = {
+                "nodes": config.trainer.num_nodes,
+                "ntasks_per_node": tasks,
+                "gpus_per_node": None if config.trainer.accelerator == "cpu" else tasks,
+                "cpus_per_task": config.data.workers + 1,
+                "signal_delay_s": SECONDS_OF_WARNING,
+                "srun_args": ["--kill-on-bad-exit=1"],
+            }
+            chosen = {name: value for name, value in (defaults | slurm).items() if value is not None}
+            executor.update_parameters(**{f"slurm_{name}": value for name, value in chosen.items()})
+        return str(executor.submit(Training(arguments)).job_id)
+    except (RuntimeError, ValueError, NameError, AssertionError) as error:
+        raise PisamError(f"submit: {' '.join(str(error).split())}") from error
+
+
+def _wait(process: subprocess.Popen) -> None:
+    """Until the process has ended; unlike `Popen.wait` also in a handler that interrupts this very wait."""
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

@@ -1,0 +1,151 @@
+"""A sweep without a server: its trials one after the other, each a `pisam train` of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pisam.commands.sweeps.parameters import Values, draws, grid
+from pisam.commands.sweeps.processes import TOLD_TO_GO, run_together
+from pisam.commands.sweeps.sweep_file import Sweep, as_arguments
+from pisam.commands.train import essence
+from pisam.config.schema import to_plain
+from pisam.core.errors import PisamError
+from pisam.evaluation.rows import Row, text_table, write_csv
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination; its folder is named after all that decides its numbers, so it is found again."""
+
+    values: Values
+    run_dir: Path
+
+
+def run_locally(sweep: Sweep, *, count: int | None = None, seed: int = 0) -> int:
+    """Run all trials, those that are complete excepted; write `runs/sweeps/NAME/results.csv`, print it.
+
+    A trial that was interrupted goes on where it was. One that fails is named, and the others still run.
+
+    Args:
+        count: of random trials; default: the file's run_cap.
+        seed: of the random values.
+
+    Returns:
+        The exit code: 0, 1 if a trial is not complete, 143 after a signal to go.
+
+    Raises:
+        PisamError: the file asks for what only the server can do, or a combination is no valid experiment.
+    """
+    trials = list(_trials(sweep, count, seed))
+    table = Path("runs") / "sweeps" / sweep.name / "results.csv"
+    if "early_terminate" in sweep.content:
+        _say("early_terminate is for W&B's server: here each trial runs to its end")
+    if len(trials) > 1:
+        _say(f"{len(trials)} trials of {sweep.name}, results in {table}")
+    states: dict[Path, str] = {}
+    for number, trial in enumerate(trials, 1):
+        if _score(sweep, trial) is None:
+            _say(f"\n[{number}/{len(trials)}] {trial.run_dir}: {' '.join(as_arguments(trial.values))}")
+            (code,), told = run_together([_command(sweep, trial)])
+            if told:
+                _say(f"told to go during {trial.run_dir}; the same command continues")
+                return TOLD_TO_GO
+            states[trial.run_dir] = "unfinished" if code == 0 else f"failed with exit code {code}"
+        _write(sweep, trials, states, table)
+    _say(f"\n{_table(sweep, trials, states)}\n{table}")
+    incomplete = [trial for trial in trials if _score(sweep, trial) is None]
+    for trial in incomplete:
+        print(f"{trial.run_dir}: {_state(sweep, trial, states)}", file=sys.stderr)
+    return 1 if incomplete else 0
+
+
+def _trials(sweep: Sweep, count: int | None, seed: int) -> Iterator[Trial]:
+    """Distinct combinations in the order in which they are to run, each a valid experiment."""
+    match sweep.method:
+        case "grid":
+            combinations = grid(sweep.parameters)
+        case "random" if count or sweep.cap:
+            combinations = draws(sweep.parameters, count or sweep.cap or 0, seed)
+        case "random":
+            raise PisamError(f"{sweep.file}: how many random trials? give count=N, or run_cap in the file")
+        case method:
+            raise PisamError(
+                f"{sweep.file}: method {method} needs W&B's server; without it there are grid and random"
+            )
+    seen = set()
+    for number, values in enumerate(combinations):
+        if sweep.method == "grid" and number == (count or sweep.cap):
+            return
+        config = sweep.config(values)
+        decisive = json.dumps(essence(to_plain(config), sweep.stage), sort_keys=True)
+        name = hashlib.sha256(decisive.encode()).hexdigest()[:10]
+        if name not in seen:
+            seen.add(name)
+            yield Trial(values, Path("runs") / "sweeps" / sweep.name / name)
+
+
+def _command(sweep: Sweep, trial: Trial) -> list[str]:
+    mode = "disabled" if "logging.mode=disabled" in sweep.overrides else "offline"
+    return [
+        *(sys.executable, "-m", "pisam.cli", "train", sweep.experiment, f"stage={sweep.stage}"),
+        *(*sweep.overrides, *as_arguments(trial.values)),
+        *(f"logging.mode={mode}", f"run_dir={trial.run_dir}"),
+    ]
+
+
+def _score(sweep: Sweep, trial: Trial) -> float | None:
+    """The metric at the best validation of a complete trial.
+
+    Raises:
+        PisamError: the trial has no such metric.
+    """
+    path = trial.run_dir / f"stage{sweep.stage}" / "summary.json"
+    if not path.is_file():
+        return None
+    best: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["best"]
+    if sweep.metric not in best:
+        raise PisamError(f"{sweep.file}: metric: {path} has no {sweep.metric}, only {', '.join(best)}")
+    return best[sweep.metric]
+
+
+def _state(sweep: Sweep, trial: Trial, states: dict[Path, str]) -> str:
+    return "complete" if _score(sweep, trial) is not None else states.get(trial.run_dir, "to do")
+
+
+def _ranked(sweep: Sweep, trials: list[Trial]) -> list[tuple[Trial, float | None]]:
+    """The best first, those without a score last."""
+    sign = -1 if sweep.goal == "maximize" else 1
+    scored = [(trial, _score(sweep, trial)) for trial in trials]
+    return sorted(scored, key=lambda pair: math.inf if pair[1] is None else sign * pair[1])
+
+
+def _write(sweep: Sweep, trials: list[Trial], states: dict[Path, str], path: Path) -> None:
+    rows: list[Row] = [
+        {
+            "trial": trial.run_dir.name,
+            **{key: str(value) for key, value in trial.values.items()},
+            sweep.metric: math.nan if score is None else score,
+            "state": _state(sweep, trial, states),
+        }
+        for trial, score in _ranked(sweep, trials)
+    ]
+    write_csv(rows, path)
+
+
+def _table(sweep: Sweep, trials: list[Trial], states: dict[Path, str]) -> str:
+    lines: list[list[Any]] = [["trial", *sweep.parameters, sweep.metric, "state"]]
+    for trial, score in _ranked(sweep, trials):
+        values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in trial.values.values()]
+        lines.append([trial.run_dir.name, *values, score, _state(sweep, trial, states)])
+    return text_table(lines)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,172 @@
+"""A W&B sweep file whose trials are `pisam train`, read and checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pisam.commands.sweeps.parameters import Parameter, Values, read_parameter
+from pisam.config.checks import nearest
+from pisam.config.load import load_config
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+
+METHODS = ("grid", "random", "bayes")
+# What an agent starts; ${interpreter} is the first python on the PATH.
+BEGINNING = ("${env}", "${interpreter}", "-m", "${program}", "train")
+END = "${args_no_hyphens}"
+PROGRAM = "pisam.cli"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep tries and how a trial is started.
+
+    Attributes:
+        content: the file as it was read.
+        name: the folder of its trials below `runs/sweeps`.
+        experiment: name or path, as `pisam train` takes it.
+        stage: 1 or 2.
+        overrides: `key=value` that all trials share.
+        goal: minimize or maximize `metric`.
+        cap: number of trials that the file allows, if it says so.
+    """
+
+    file: Path
+    content: dict[str, Any]
+    name: str
+    experiment: str
+    stage: int
+    overrides: tuple[str, ...]
+    parameters: dict[str, Parameter]
+    method: str
+    metric: str
+    goal: str
+    cap: int | None
+
+    def config(self, values: Values, *more: str) -> Config:
+        """The configuration of a trial.
+
+        Raises:
+            PisamError: an unknown key or a wrong value; names the sweep file.
+        """
+        try:
+            return load_config(self.experiment, [*self.overrides, *as_arguments(values), *more])
+        except PisamError as error:
+            raise PisamError(f"{self.file}: {error}") from error
+
+    def as_file(self) -> dict[str, Any]:
+        """The file's content with the experiment and the overrides of this sweep in its command."""
+        fixed = [self.experiment, f"stage={self.stage}", f"sweep={self.name}", *self.overrides]
+        return {**self.content, "command": [*BEGINNING, *fixed, END]}
+
+
+def as_arguments(values: Values) -> list[str]:
+    """`key=value` in the form in which W&B's agent writes them."""
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def read_sweep(file: str | Path, overrides: Sequence[str] = (), experiment: str | None = None) -> Sweep:
+    """Read a sweep file and check each value that it names against the configuration's schema.
+
+    Args:
+        file: a path, or a name in `experiments/sweeps`.
+        overrides: `key=value` for all trials, stronger than those in the file.
+        experiment: in place of the file's.
+
+    Raises:
+        PisamError: no such file, something in it that is not understood, an unknown key or a wrong value.
+    """
+    path = _find(str(file))
+    content = _read(path)
+    if content.get("program") != PROGRAM:
+        raise PisamError(f"{path}: program: expected {PROGRAM}, got {content.get('program')}")
+    name, stage, own_experiment, fixed = _read_command(path, content.get("command"))
+    metric, goal = _read_metric(path, content.get("metric"))
+    parameters = content.get("parameters")
+    if not isinstance(parameters, dict) or not parameters:
+        raise PisamError(f"{path}: parameters: expected a key per parameter, got {parameters!r}")
+    if (method := content.get("method")) not in METHODS:
+        raise PisamError(f"{path}: method: got {method}, expected one of {', '.join(METHODS)}")
+    cap = content.get("run_cap")
+    if cap is not None and (not isinstance(cap, int) or cap < 1):
+        raise PisamError(f"{path}: run_cap: got {cap!r}, expected a positive whole number")
+    overridden = {argument.partition("=")[0] for argument in overrides}
+    kept = [argument for argument in fixed if argument.partition("=")[0] not in overridden]
+    sweep = Sweep(
+        file=path,
+        content=content,
+        name=name,
+        experiment=experiment or own_experiment,
+        stage=stage,
+        overrides=(*kept, *overrides),
+        parameters={
+            str(key): read_parameter(f"{path}: parameters.{key}", spec) for key, spec in parameters.items()
+        },
+        method=method,
+        metric=metric,
+        goal=goal,
+        cap=cap,
+    )
+    _check_values(sweep)
+    return sweep
+
+
+def _find(file: str) -> Path:
+    known = Path("experiments") / "sweeps"
+    path = Path(file) if Path(file).suffix in (".yaml", ".yml") else known / f"{file}.yaml"
+    if not path.is_file():
+        names = sorted(choice.stem for choice in known.glob("*.yaml"))
+        hint = f"; there are {', '.join(names)}{nearest(file, names)}" if names else ""
+        raise PisamError(f"sweep {file}: found no file {path}{hint}")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise PisamError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise PisamError(f"{path}: expected a W&B sweep file, got {type(content).__name__}")
+    return content
+
+
+def _read_command(path: Path, command: Any) -> tuple[str, int, str, list[str]]:
+    expected = f"expected [{', '.join(BEGINNING)}, EXPERIMENT, stage=1|2, sweep=NAME, key=value ..., {END}]"
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    if tuple(words[: len(BEGINNING)]) != BEGINNING or words[-1] != END:
+        raise PisamError(f"{path}: command: {expected}, got {command}")
+    arguments = words[len(BEGINNING) : -1]
+    named = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    experiments = [argument for argument in arguments if "=" not in argument]
+    if len(experiments) != 1 or named.get("stage") not in ("1", "2") or not named.get("sweep"):
+        raise PisamError(f"{path}: command: {expected}, got {' '.join(arguments)}")
+    fixed = [f"{key}={value}" for key, value in named.items() if key not in ("stage", "sweep")]
+    return named["sweep"], int(named["stage"]), experiments[0], fixed
+
+
+def _read_metric(path: Path, metric: Any) -> tuple[str, str]:
+    name, goal = (metric.get("name"), metric.get("goal")) if isinstance(metric, dict) else (None, None)
+    if not isinstance(name, str) or goal not in ("maximize", "minimize"):
+        raise PisamError(
+            f"{path}: metric: expected a name such as val/iou and goal: maximize or minimize, got {metric!r}"
+        )
+    return name, goal
+
+
+def _check_values(sweep: Sweep) -> None:
+    for key in ("run_dir", *(argument.partition("=")[0] for argument in sweep.overrides)):
+        if key in sweep.parameters:
+            reason = "each trial gets its own" if key == "run_dir" else "it has a fixed value too"
+            raise PisamError(f"{sweep.file}: parameters.{key}: cannot be varied, {reason}")
+    if any(argument.startswith("run_dir=") for argument in sweep.overrides):
+        raise PisamError(f"{sweep.file}: run_dir: each trial gets its own, runs/sweeps/{sweep.name}/TRIAL")
+    first = {key: parameter.candidates()[0] for key, parameter in sweep.parameters.items()}
+    for key, parameter in sweep.parameters.items():
+        for value in parameter.candidates():
+            sweep.config({**first, key: value})

@@ -1,0 +1,199 @@
+"""`pisam train`: one stage, from its first step or from where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import seed_everything
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from pisam.commands.generate import generate_data
+from pisam.config.load import save_config
+from pisam.config.schema import Config, to_plain
+from pisam.core.errors import PisamError
+from pisam.core.files import refuse_unwritable, sweep_temporaries
+from pisam.evaluation.rows import text_table
+from pisam.training import assemble as build
+from pisam.training.logging.run_id import new_run_id
+from pisam.training.logging.wandb_logger import begin_logging, finish_logging
+from pisam.training.preflight import checking
+from pisam.training.resume.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
+from pisam.training.resume.preemption import EXIT_CODE, Preemption, leave_soon, leaving_when_told
+from pisam.training.resume.ranks import leave_together
+
+# Keys that may change between the parts of one run: they say where, how fast and how it is measured,
+# not what.
+FREE_KEYS = ("trainer", "logging", "interact", "data.root", "data.workers", "model.weights", "run_dir")
+OF_THE_OTHER_STAGE = {1: ("stage2", "clicks"), 2: ("stage1",)}
+
+
+@leaving_when_told()
+def train(config: Config, number: int) -> None:
+    """Train a stage, resume it where it was interrupted, or say that it is complete.
+
+    Raises:
+        PisamError: bad input, found before the first step.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    _quiet_libraries()
+    build.check_stage(config, number)
+    folder = build.stage_dir(config, number)
+    if number == 2 and not config.stage2.from_:
+        _refuse_unfinished_stage_1(config)
+    summary, checkpoints = folder / "summary.json", folder / "checkpoints"
+    if summary.is_file() or any((checkpoints / name).is_file() for name in (LAST, PREVIOUS)):
+        _refuse_another_run(config, number, folder / "config.yaml")
+    if summary.is_file():
+        _say(f"stage {number} of {config.run_dir} is complete")
+        print_table(config)
+        return
+
+    generate_data(config)
+    seed_everything(config.seed, workers=False)
+    if not config.data.val:
+        raise PisamError("data.val: no set to validate on; name at least one")
+    data = build.build_data(config, number)
+    with checking("data: looking for images and masks"):
+        data.setup("fit")
+    with checking("network: loading and hashing SAM's weights") as found:
+        stage = build.build_stage(config, number)
+        found.append(f"{config.model.backbone}, frozen part {stage.model.frozen_hash()[:12]}")
+    with checking("data: reading files that no audit knows yet"):
+        rank_zero_only(data.check_files)()
+    resume = _point_to_resume(checkpoints)
+    if config.trainer.compile:
+        build.compile_network(stage.model)
+    if resume:
+        _say(f"resuming stage {number} from {resume}")
+    else:
+        _start_afresh(config, folder)
+    callbacks = build.build_callbacks(config, number, stage, data.counts)
+    facts = {**stage.model.identity(), **build.git_revision(), "samples": data.counts}
+    loggers = build.build_loggers(config, number, facts)
+    if config.logging.mode != "disabled":
+        with checking(f"W&B: beginning a run, {config.logging.mode}"):
+            begin_logging(loggers)
+    trainer = build.build_trainer(config, number, callbacks, loggers)
+    try:
+        trainer.fit(stage, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
+    except SIGTERMException:  # told to go before the first step
+        leave_together(trainer, EXIT_CODE)
+    except SystemExit as exit_:
+        if exit_.code == EXIT_CODE:
+            leave_soon()
+        if trainer.interrupted and exit_.code == 1:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from exit_
+        raise
+    finish_logging(loggers)
+    if trainer.is_global_zero and summary.is_file():
+        print_table(config)
+    else:
+        _say(f"stage {number} stopped at trainer.max_time; the same command continues it")
+    if any(callback.agreed for callback in callbacks if isinstance(callback, Preemption)):
+        leave_together(trainer, EXIT_CODE)
+
+
+def print_table(config: Config) -> None:
+    """The scores of the stages that are complete, and where their pictures are."""
+    lines: list[list[str | int | float | None]] = [
+        ["stage", "IoU", "boundary IoU", "before", "after", "gain", "boundary gain"]
+    ]
+    pictures = []
+    for number in (1, 2):
+        path = build.stage_dir(config, number) / "summary.json"
+        if not path.is_file():
+            continue
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        names = ["iou", "biou"] if number == 1 else ["iou_after", "biou_after"]
+        names += ["iou_before", "iou_after", "iou_gain", "biou_gain"]
+        lines.append([number, *(summary["best"].get(f"val/{name}") for name in names)])
+        pictures.append(summary["pictures"])
+    _say(f"\n{text_table(lines)}\npictures: {', '.join(filter(None, pictures)) or 'none'}")
+
+
+@rank_zero_only
+def _start_afresh(config: Config, folder: Path) -> None:
+    """The first thing that a run writes; what an attempt without any checkpoint left behind gives way."""
+    save_config(config, folder / "config.yaml")
+    (folder / "metrics.jsonl").unlink(missing_ok=True)
+    (folder / "wandb_id").unlink(missing_ok=True)
+    if config.logging.mode != "disabled":
+        new_run_id(folder)
+
+
+def _point_to_resume(checkpoints: Path) -> Path | None:
+    """The checkpoint to continue from, if any; a damaged `last.ckpt` is named, and set aside."""
+    path, damages = newest_good(checkpoints)
+    if path is not None:
+        _tidy(checkpoints, [f"WARNING: {damage}; continuing from {path}" for damage in damages])
+    return path
+
+
+@rank_zero_only
+def _tidy(checkpoints: Path, warnings_: list[str]) -> None:
+    refuse_unwritable(checkpoints)
+    sweep_temporaries(checkpoints.parent)
+    sweep_temporaries(checkpoints)
+    for warning in warnings_:
+        print(warning, file=sys.stderr, flush=True)
+        set_aside(checkpoints / LAST)
+
+
+def _refuse_unfinished_stage_1(config: Config) -> None:
+    folder = build.stage_dir(config, 1)
+    begun = (folder / "checkpoints" / LAST).is_file()
+    if begun and not (folder / "summary.json").is_file():
+        raise PisamError(
+            f"stage 1 in {folder} was begun and is not complete: run stage=1 again, which continues it, or "
+            "name a checkpoint with stage2.from=..."
+        )
+
+
+def _refuse_another_run(config: Config, number: int, saved: Path) -> None:
+    try:
+        before = essence(OmegaConf.to_container(OmegaConf.load(saved)), number)
+    except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise PisamError(f"{saved}: not readable as the configuration of this run: {reason}") from error
+    now = essence(to_plain(config), number)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            raise PisamError(
+                f"{saved}: this run was started with {key}={before.get(key)}, now it is {now.get(key)}; "
+                "choose another run_dir, or remove the old one"
+            )
+
+
+def essence(plain: Any, number: int) -> dict[str, Any]:
+    """What decides the numbers of a stage, under dotted keys."""
+    flat = {}
+    for section, value in plain.items():
+        for key, item in value.items() if isinstance(value, dict) else [("", value)]:
+            dotted = f"{section}.{key}".rstrip(".")
+            if section not in (*FREE_KEYS, *OF_THE_OTHER_STAGE[number]) and dotted not in FREE_KEYS:
+                flat[dotted] = item
+    return flat
+
+
+@rank_zero_only
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _quiet_libraries() -> None:
+    """Advice of libraries that does not concern the user of this package."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # the scores are reduced already
+    # The loader takes its place from the trainer's counters.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")

@@ -1,0 +1,1 @@
+"""The configuration: its fields, what they may hold, and how it is read and saved."""

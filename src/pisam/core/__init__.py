@@ -1,0 +1,1 @@
+"""What everything stands on: types, geometry, seeds, errors, files, progress."""

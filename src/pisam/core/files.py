@@ -1,0 +1,95 @@
+"""Files that are either whole or not there, and the ones that are refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pisam.core.errors import PisamError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write beside `path`; the file takes its place, on the disk too, when the block ends well.
+
+    Raises:
+        PisamError: see `writing`; what was there before is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tell in one line why `path` cannot be written.
+
+    Raises:
+        PisamError: the disk is full, a folder may not be written to, ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise PisamError(
+            f"{path}: not written: {error.strerror or error}; make room or the folder writable, and run the "
+            "same command again: what was saved before is kept"
+        ) from error
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raises PisamError where nothing can be written to a folder; makes it."""
+    with replacing(folder / "probe") as temporary:
+        temporary.touch()
+    (folder / "probe").unlink()
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what a killed process left behind in `replacing`."""
+    for temporary in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Plain values as indented JSON."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def local_path(location: str | Path, what: str) -> Path:
+    """`location` as a path.
+
+    Args:
+        what: begins the error message: the key or the kind of file.
+
+    Raises:
+        PisamError: it is a URL, from which nothing is ever loaded.
+    """
+    # `Path` turns "https://" into "https:/"; a single letter would be a drive.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(location)):
+        raise PisamError(
+            f"{what} {location}: expected a local file, got a URL; download it and give the file's path"
+        )
+    return Path(location)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,225 @@
+"""The values that travel between the parts: one dataclass each, one shape per field.
+
+Letters: B samples, S side of the square network frame in pixels, E = S / 16, F = S / 4, M clicks.
+A coordinate is (x, y) in pixels of a stated frame, with pixel centres at +0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+UInt8Array = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.integer]
+
+
+@dataclass  # not frozen: Lightning writes to the copy it moves to a device
+class Window:
+    """Which part of an image its frame shows, and how large: the exact map between the two.
+
+    Attributes:
+        left, top, width, height: the part, in pixels of the original image. It may end a few pixels beyond
+            the right and lower edge, where an image was reduced by blocks.
+        out_width, out_height: its size in the frame, from the upper left corner on.
+        mirrored: left and right are exchanged.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    out_width: int
+    out_height: int
+    mirrored: bool = False
+
+    def to_frame(self, points: Tensor) -> Tensor:
+        """Points (..., 2) in pixels of the original image, in pixels of the frame."""
+        x = (points[..., 0] - self.left) * self.out_width / self.width
+        y = (points[..., 1] - self.top) * self.out_height / self.height
+        return torch.stack([self.out_width - x if self.mirrored else x, y], dim=-1)
+
+    def to_original(self, points: Tensor) -> Tensor:
+        """Points (..., 2) in pixels of the frame, in pixels of the original image."""
+        x, y = points.unbind(dim=-1)
+        x = self.out_width - x if self.mirrored else x
+        x, y = x * self.width / self.out_width + self.left, y * self.height / self.out_height + self.top
+        return torch.stack([x, y], dim=-1)
+
+
+@dataclass
+class Clicks:
+    """User clicks on a batch of masks, padded to the same number per sample.
+
+    Attributes:
+        points: float (B, M, 2), (x, y) in pixels of the frame of the mask that was clicked.
+        labels: int64 (B, M), 1 = foreground (object was missed), 0 = background (object was invented).
+        valid: bool (B, M), False where a row is padding.
+    """
+
+    points: Tensor
+    labels: Tensor
+    valid: Tensor
+
+    @classmethod
+    def none(cls, batch_size: int, device: torch.device | str = "cpu") -> Clicks:
+        """No click for any of `batch_size` samples (M = 0)."""
+        return cls(
+            points=torch.zeros(batch_size, 0, 2, device=device),
+            labels=torch.zeros(batch_size, 0, dtype=torch.int64, device=device),
+            valid=torch.zeros(batch_size, 0, dtype=torch.bool, device=device),
+        )
+
+    def to(self, device: torch.device | str) -> Clicks:
+        """The same clicks on `device`."""
+        return Clicks(self.points.to(device), self.labels.to(device), self.valid.to(device))
+
+
+PromptKind = Literal["box", "points", "mask"]
+
+
+@dataclass
+class Prompts:
+    """What tells SAM which object is meant, where that is not the box alone; one kind per sample.
+
+    Attributes:
+        kinds: B kinds; the others' fields are not read for a sample.
+        points: on the object or beside it, in pixels of the S x S frame, as SAM's own point prompts.
+        mask: float (B, 1, F, F), logits of a rough mask.
+    """
+
+    kinds: Sequence[PromptKind]
+    points: Clicks
+    mask: Tensor
+
+    def select(self, rows: Sequence[int]) -> Prompts:
+        """The prompts of some of the samples."""
+        clicks = self.points
+        points = Clicks(clicks.points[rows], clicks.labels[rows], clicks.valid[rows])
+        return Prompts([self.kinds[row] for row in rows], points, self.mask[rows])
+
+
+@dataclass
+class SamFeatures:
+    """What frozen SAM says of an image and its prompt.
+
+    Attributes:
+        image_embedding: float (B, 256, E, E).
+        early: float (B, D, E, E), the output of an early encoder block; D depends on the backbone.
+        sparse_prompt: float (B, N, 256), the tokens of the prompt: two corners of a box, or points.
+        dense_prompt: float (B, 256, E, E).
+        position: float (1, 256, E, E), SAM's position code of the embedding's pixels.
+        prompt_lengths: how many of its N tokens each sample has, the rest being padding; None = all have N.
+    """
+
+    image_embedding: Tensor
+    early: Tensor
+    sparse_prompt: Tensor
+    dense_prompt: Tensor
+    position: Tensor
+    prompt_lengths: Sequence[int] | None = None
+
+    def by_prompt_length(self) -> list[tuple[list[int], SamFeatures]]:
+        """Rows of the batch and their features, in groups of one number of tokens, without padding.
+
+        SAM's transformer knows no padding, so samples with different prompts go through it in groups.
+        """
+        lengths = self.prompt_lengths
+        if lengths is None:
+            return [(list(range(len(self.sparse_prompt))), self)]
+        groups = []
+        for length in sorted(set(lengths)):
+            rows = [row for row, own in enumerate(lengths) if own == length]
+            group = SamFeatures(
+                image_embedding=self.image_embedding[rows],
+                early=self.early[rows],
+                sparse_prompt=self.sparse_prompt[rows, :length],
+                dense_prompt=self.dense_prompt[rows],
+                position=self.position,
+            )
+            groups.append((rows, group))
+        return groups
+
+
+@dataclass
+class ObjectFeatures:
+    """What the High-Resolution Mask Decoder knows of the prompted object, before its head.
+
+    Attributes:
+        enhanced: float (B, 32, F, F), the enhanced feature O of the Object Embedder.
+        token: float (B, 32), the output token T after its MLP.
+    """
+
+    enhanced: Tensor
+    token: Tensor
+
+
+@dataclass
+class Prediction:
+    """Mask logits, positive = object.
+
+    Attributes:
+        low_res: float (B, 1, F, F).
+        high_res: float (B, 1, S, S).
+    """
+
+    low_res: Tensor
+    high_res: Tensor
+
+
+@dataclass
+class Batch:
+    """Samples as the data module delivers them; callbacks fill the last fields in place.
+
+    Attributes:
+        image: uint8 (B, 3, S, S) RGB.
+        mask: bool (B, 1, S, S), True = object.
+        box: float (B, 4), the prompt as xyxy edges in pixels of the S x S frame
+            (a mask of the single pixel (3, 5) has the box 3, 5, 4, 6).
+        extent: float (B, 2), (width, height) in pixels of the image content inside the S x S frame;
+            what lies right of and below it is padding and takes part in no loss and no click.
+        ids: B sample names, unique within their data set.
+        sets: B data set names.
+        seeds: B integers, a function of (seed, epoch, sample id) alone.
+        views: B integers: which augmented view of its image a sample is, where views repeat; else 0.
+        original_masks: in validation, B bool tensors (H, W) at original size; empty in training.
+        prompts: what SAM is prompted with; None = every box, as always in validation.
+        windows: B windows: what part of its image each frame shows; see `geometry.map_back`.
+        clicks: filled by the click simulator.
+        objects: filled with the frozen decoder's object features where they were computed already.
+        straight_forward: filled with the prediction before any click where it was computed already.
+    """
+
+    image: Tensor
+    mask: Tensor
+    box: Tensor
+    extent: Tensor
+    ids: Sequence[str]
+    sets: Sequence[str]
+    seeds: Sequence[int]
+    views: Sequence[int] = ()
+    original_masks: Sequence[Tensor] = field(default_factory=list)
+    prompts: Prompts | None = None
+    windows: Sequence[Window] = ()
+    clicks: Clicks | None = None
+    objects: ObjectFeatures | None = None
+    straight_forward: Prediction | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def pin_memory(self) -> Batch:
+        """Called by the DataLoader: the same batch in page-locked memory."""
+        return replace(
+            self,
+            image=self.image.pin_memory(),
+            mask=self.mask.pin_memory(),
+            box=self.box.pin_memory(),
+            extent=self.extent.pin_memory(),
+        )

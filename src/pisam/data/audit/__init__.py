@@ -1,0 +1,1 @@
+"""Before training: every file looked at once, and smaller copies."""

@@ -1,0 +1,113 @@
+"""What was found out about pairs, remembered between runs in the user's cache folder.
+
+Data folders are never written to. One file per kind of finding and source. A pair is looked at again when
+the size or modification time of its image or mask changed, and all are when the rules did. A damaged file
+counts as none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pisam.core.errors import PisamError
+from pisam.core.files import replacing
+from pisam.data.audit.fingerprints import content_hash
+from pisam.data.sources.pairs import Pair
+from pisam.data.sources.rows import Source
+from pisam.data.threads import in_threads
+
+log = logging.getLogger(__name__)
+
+# (modification time in ns, bytes) of the image, then of the mask; what was found, as JSON has it.
+Known = dict[str, tuple[list[int], Any]]
+
+
+def remembered(
+    kind: str,
+    source: Source,
+    pairs: Sequence[Pair],
+    find: Callable[[Pair], Any],
+    *,
+    rules: str,
+    keep: Callable[[Any], bool] = lambda found: True,
+) -> list[Any]:
+    """What `find` says of each pair, in their order; only new and changed pairs are asked about.
+
+    An interrupted search keeps what it has found.
+
+    Args:
+        kind: of finding, names its files and the progress bar.
+        find: gives plain values, as JSON keeps them.
+        rules: other rules forget all.
+        keep: whether a finding may be remembered.
+    """
+    file = cache_folder() / kind / f"{content_hash(source.key)}.json"
+    known = _load(file, rules)
+    stamps = {pair: stamp_of(pair) for pair in pairs}
+    values = {
+        pair: known[key][1]
+        for pair, stamp in stamps.items()
+        if (key := _key(pair)) in known and known[key][0] == stamp
+    }
+    new = [pair for pair in pairs if pair not in values]
+    found = in_threads(find, new, f"{kind} of {source.name}")
+    try:
+        for pair, value in zip(new, found, strict=True):
+            values[pair] = value
+    finally:
+        fresh = {
+            _key(pair): (stamp, values[pair])
+            for pair in new
+            if pair in values and keep(values[pair]) and (stamp := stamps[pair]) is not None
+        }
+        if fresh:
+            _save(known | fresh, file, rules)
+    return [values[pair] for pair in pairs]
+
+
+def cache_folder() -> Path:
+    """`$PISAM_CACHE`, else `pisam` in the user's cache folder (XDG)."""
+    if own := os.environ.get("PISAM_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pisam"
+
+
+def stamp_of(pair: Pair) -> list[int] | None:
+    """Modification time in ns and bytes of the image, then of the mask; None if one is not there."""
+    try:
+        stats = [os.stat(file) for file in (pair.image, pair.mask)]
+    except OSError:
+        return None
+    return [number for stat in stats for number in (stat.st_mtime_ns, stat.st_size)]
+
+
+def _key(pair: Pair) -> str:
+    return f"{pair.image.name}/{pair.mask.name}"
+
+
+def _load(file: Path, rules: str) -> Known:
+    try:
+        digest, _, text = file.read_text(encoding="utf-8").partition("\n")
+    except (OSError, ValueError):
+        return {}
+    known: Known = json.loads(text) if digest == _digest(rules, text) else {}
+    return known
+
+
+def _save(known: Known, file: Path, rules: str) -> None:
+    # Names that are no UTF-8 come back as they were: JSON escapes their bytes.
+    text = json.dumps(known)
+    try:
+        with replacing(file) as temporary:
+            temporary.write_text(f"{_digest(rules, text)}\n{text}", encoding="utf-8")
+    except PisamError as error:
+        log.warning("findings cannot be remembered (%s); set PISAM_CACHE", error)
+
+
+def _digest(rules: str, text: str) -> str:
+    return content_hash(f"{rules}\n{text}".encode())

@@ -1,0 +1,1 @@
+"""The generated sets of the quick start."""

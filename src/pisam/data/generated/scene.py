@@ -1,0 +1,157 @@
+"""One generated image and mask: a thin object among look-alikes, where colour alone does not decide.
+
+What can be told apart by what:
+- the object and its distractors have the same colours, but the object's material has a fine weave, the
+  distractors' a coarse grain: local texture decides;
+- plates are smooth and lighter than both. A random line through their middle parts them: those on one side
+  are part of the object, those on the other only lie on it. Nothing in the image tells the sides apart, nor
+  does the label of a click alone; a click on a plate does, for it and for its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from pisam.core.types import BoolArray, UInt8Array
+from pisam.data.generated.shapes import Drawing, draw_distractor
+
+# The knobs of difficulty. Lengths are in pixels of a 256-pixel network frame.
+STROKE = (6.0, 8.5)  # width of the object's strokes
+COLOUR_CONTRAST = 75.0  # distance between object and background colour, in grey levels
+WEAVE_CONTRAST = 40.0  # amplitude of material textures
+WEAVE_PERIOD = 4.5  # of the object's weave
+GRAIN_PERIOD = 16.0  # of the distractors' grain
+DISTRACTOR_SHARE = 0.36  # distractor area within the box, relative to strokes and plates
+PLATE_SHARE = 0.45  # area of all plates, relative to the strokes
+PLATE_RADIUS = (12.5, 16.5)
+PLATE_TINT = 60.0  # how much lighter than the object a plate is, in grey levels
+
+Draw = Callable[[Drawing, np.ndarray, float, np.random.Generator], None]
+
+
+def make_scene(draw: Draw, image_size: int, rng: np.random.Generator) -> tuple[UInt8Array, BoolArray]:
+    """An image and its mask, somewhat larger than the network frame and rarely square.
+
+    Args:
+        draw: one of the structures of `synthetic_shapes`.
+        image_size: side of the network frame that the images are made for.
+        rng: all randomness.
+
+    Returns:
+        uint8 (H, W, 3) RGB and bool (H, W).
+    """
+    long_side = image_size * rng.uniform(1.25, 1.55)
+    short_side = long_side * rng.uniform(0.68, 1.0)
+    sides = (long_side, short_side) if rng.random() < 0.5 else (short_side, long_side)
+    width, height = (round(side) for side in sides)
+    unit = (width * height) ** 0.5 / 256
+
+    structure = Drawing(height, width)
+    draw(structure, _object_box(width, height, rng), unit * rng.uniform(*STROKE), rng)
+    strokes = structure.coverage()
+    plates, plates_of_object = _plates(structure, strokes, unit, rng)
+    distractors = _distractors(np.maximum(strokes, plates) >= 0.5, unit, rng)
+
+    weave, grain = _weave(height, width, unit, rng), _noise(height, width, GRAIN_PERIOD * unit, rng)
+    background, colour = _background(height, width, unit, rng)
+    image = background
+    materials = (
+        (distractors, WEAVE_CONTRAST * grain),
+        (strokes, WEAVE_CONTRAST * weave),
+        (plates, PLATE_TINT + 0.3 * WEAVE_CONTRAST * grain),
+    )
+    for coverage, texture in materials:
+        material = colour + texture[..., None]
+        image = image + coverage[..., None] * (material - image)
+    # A plate that is no part of the object hides the strokes under it.
+    mask = np.maximum(strokes * (1 - plates), plates_of_object) >= 0.5
+    image = image + rng.normal(0, 4, image.shape)
+    return np.clip(np.round(image), 0, 255).astype(np.uint8), mask
+
+
+def _object_box(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
+    size = np.array([width, height]) * rng.uniform(0.62, 0.85, 2)
+    corner = rng.uniform(0.02, 0.98, 2) * (np.array([width, height]) - size)
+    return np.concatenate([corner, corner + size])
+
+
+def _plates(
+    structure: Drawing, strokes: np.ndarray, unit: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage of all plates, and of those that are part of the object."""
+    room = PLATE_SHARE * strokes.sum()
+    centres: list[np.ndarray] = []
+    radii: list[float] = []
+    for index in rng.permutation(len(structure.anchors)):
+        centre, radius = structure.anchors[index], unit * rng.uniform(*PLATE_RADIUS)
+        if any(np.hypot(*(centre - other)) < 2.2 * unit * PLATE_RADIUS[1] for other in centres):
+            continue  # plates that touch are hard to tell from one larger thing
+        room -= np.pi * radius**2
+        if room < 0:
+            break
+        centres.append(centre)
+        radii.append(radius)
+    every, of_object = (Drawing(structure.height, structure.width) for _ in range(2))
+    for centre, radius, belongs in zip(centres, radii, _one_side(centres, rng), strict=True):
+        every.disc(centre, radius)
+        if belongs:
+            of_object.disc(centre, radius)
+    return every.coverage(), of_object.coverage()
+
+
+def _one_side(points: list[np.ndarray], rng: np.random.Generator) -> list[bool]:
+    """Which points (x, y) lie on one side of a line in a random direction, about a pixel from their mean."""
+    angle, offset = rng.uniform(0, 2 * np.pi), rng.normal()  # off it, so that a lone point has its chance
+    normal = np.array([np.cos(angle), np.sin(angle)])
+    middle = sum(points) / max(1, len(points))
+    return [bool((point - middle) @ normal > offset) for point in points]
+
+
+def _distractors(shape: BoolArray, unit: float, rng: np.random.Generator) -> np.ndarray:
+    """Coverage of distractors, as dense outside of the shape's box as inside."""
+    height, width = shape.shape
+    rows, columns = np.flatnonzero(shape.any(axis=1)), np.flatnonzero(shape.any(axis=0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    wanted = DISTRACTOR_SHARE * shape.sum()
+    drawing = Drawing(height, width)
+    while True:
+        for _ in range(5):
+            draw_distractor(drawing, unit, rng)
+        coverage = drawing.coverage()
+        if (coverage[box] * ~shape[box]).sum() >= min(wanted, 0.7 * (~shape[box]).sum()):
+            return coverage
+
+
+def _background(
+    height: int, width: int, unit: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A mottled background float (H, W, 3) and a material colour (3,) that stands out from it."""
+    direction = rng.normal(size=3)
+    direction /= np.linalg.norm(direction)
+    middle = rng.uniform(100, 155, 3)
+    base, colour = middle - COLOUR_CONTRAST / 2 * direction, middle + COLOUR_CONTRAST / 2 * direction
+    tint = rng.normal(0, 14, 3)
+    image = base + _noise(height, width, 50 * unit, rng)[..., None] * tint
+    image = image + 10 * _noise(height, width, 12 * unit, rng)[..., None]
+    return image + 7 * _noise(height, width, 3 * unit, rng)[..., None], colour
+
+
+def _noise(height: int, width: int, period: float, rng: np.random.Generator) -> np.ndarray:
+    """Smooth noise (H, W) of unit variance."""
+    grid = rng.normal(size=(int(height / period) + 3, int(width / period) + 3)).astype(np.float32)
+    noise = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    result: np.ndarray = (noise - noise.mean()) / noise.std()
+    return result
+
+
+def _weave(height: int, width: int, unit: float, rng: np.random.Generator) -> np.ndarray:
+    """Crossed waves (H, W) of unit variance; the same when mirrored, for training flips images."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    phase = rng.uniform(0, 2 * np.pi, 2)
+    waves = np.cos(2 * np.pi * x / (WEAVE_PERIOD * unit) + phase[0])
+    waves = waves + np.cos(2 * np.pi * y / (WEAVE_PERIOD * unit) + phase[1])
+    result: np.ndarray = waves.astype(np.float32)
+    return result

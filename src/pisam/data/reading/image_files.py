@@ -1,0 +1,200 @@
+"""Opening picture files: whole, upright, of a sane size, or an error that names the file.
+
+The content of a file decides what it is, not its suffix: BMP, JPEG, PNG, TIFF or WebP, one picture each. EXIF
+orientation is applied; an unreadable one counts as upright.
+
+Refused are missing, damaged and truncated files, files without their end (a download filled up with zeros),
+several pages, floating-point pixels, and headers that claim more than `MAX_PIXELS`. What no format allows to
+notice: bits that changed inside a JPEG or WebP, zeros at the end of a BMP, TIFF or WebP.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from pisam.core.errors import PisamError
+
+# Larger than any camera of today; a file that claims more is damaged or hostile.
+MAX_PIXELS = 160_000_000
+
+BAND = 256  # rows handed over at a time
+
+# Pillow knows more, and runs other programs for some of them.
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+
+SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def load_upright(path: Path) -> Image.Image:
+    """The upright picture of a file that was looked at from its header to its end, in its own mode.
+
+    Raises:
+        PisamError: for everything above; names the file, what was expected and what to do.
+    """
+    return load_reduced(path, 1)[0]
+
+
+def load_reduced(path: Path, reduction: int) -> tuple[Image.Image, tuple[int, int]]:
+    """As `load_upright`, but a JPEG may come at a fraction of its size, which its decoder reaches faster.
+
+    Args:
+        path: the file.
+        reduction: 1, 2, 4 or 8.
+
+    Returns:
+        the picture, its sides divided by `reduction` and rounded up if it is a JPEG that allows it, else
+        whole; and the (width, height) of the whole picture, upright.
+
+    Raises:
+        PisamError: as `load_upright`.
+    """
+    try:
+        if not path.is_file():
+            what = "not a file" if path.exists() else "no such file"
+            raise PisamError(f"{path}: {what}; expected an image; put one there")
+        with warnings.catch_warnings(), path.open("rb") as file:
+            # Pillow warns of large pictures and of odd metadata; the rules here are ours. Threads may leave
+            # this filter behind, so it names Pillow alone.
+            warnings.filterwarnings("ignore", module="PIL")
+            with Image.open(file, formats=FORMATS) as image:
+                _check_header(image, path)
+                _check_end(_whole(file), image.format)
+                whole = _upright_size(image)
+                _draft(image, reduction)
+                image.load()
+                return _upright(image), whole
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except PermissionError as error:
+        raise PisamError(f"{path}: may not be read; expected permission for this user; grant it") from error
+    except UnidentifiedImageError as error:
+        raise PisamError(
+            f"{path}: not an image that can be read; expected one of {', '.join(FORMATS)}; replace it"
+        ) from error
+    # Pillow's decoders raise all of these on damaged files.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
+        raise PisamError(f"{path}: damaged or truncated ({error}); expected all of it; replace it") from error
+
+
+def as_array(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The pixels of an 8-bit picture, (H, W) or (H, W, C)."""
+    channels = len(image.getbands())
+    pixels = np.empty((image.height, image.width, channels)[: 2 if channels == 1 else 3], np.uint8)
+    for top, band in bands(image):
+        pixels[top : top + band.height] = np.asarray(band)
+    return pixels
+
+
+def bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """A picture from the top, as (first row, some rows).
+
+    Pillow hands all of a large picture over at once, through one more copy that is larger than any cache.
+    """
+    for top in range(0, image.height, BAND):
+        yield top, image.crop((0, top, image.width, min(image.height, top + BAND)))
+
+
+def _draft(image: Image.Image, reduction: int) -> None:
+    """Ask a JPEG's decoder for a smaller picture, if its blocks are then those of the upright picture.
+
+    Blocks start at the first stored pixel: a picture that must be turned has to consist of whole ones.
+    """
+    width, height = image.size
+    partial = width % reduction or height % reduction
+    if (
+        image.format == "JPEG"
+        and min(image.size) >= reduction > 1
+        and not (partial and _orientation(image) > 1)
+    ):
+        image.draft(None, (width // reduction, height // reduction))
+
+
+def _whole(file: BinaryIO) -> bytes:
+    """All bytes of a file that Pillow goes on reading from where it stands."""
+    position = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(position)
+    return data
+
+
+def _check_header(image: Image.Image, path: Path) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(path)
+    pages = getattr(image, "n_frames", 1)
+    # A phone's MPO holds the photograph first, then depth maps and the like.
+    if pages > 1 and image.format != "MPO":
+        raise PisamError(f"{path}: holds {pages} pages or frames; expected one; save the right one alone")
+    if image.mode not in (*_COLOUR_MODES, *SIXTEEN_BIT_MODES):
+        raise PisamError(f"{path}: pixels of kind {image.mode}; expected 8 or 16 bits a channel; convert it")
+
+
+def _too_large(path: Path) -> PisamError:
+    most = f"{MAX_PIXELS // 10**6} megapixels"
+    return PisamError(f"{path}: its header claims more pixels than expected, {most} at most; resize it")
+
+
+def _check_end(data: bytes, format_: str | None) -> None:
+    """Refuse what Pillow passes over: a missing end and wrong checksums, as broken downloads have.
+
+    Raises:
+        ValueError: the end marker of a JPEG or PNG is missing, or a PNG's checksum is wrong.
+    """
+    if format_ in ("JPEG", "MPO"):
+        start = 2
+        # Segments up to the start of the scan: a thumbnail in one of them has an end marker of its own.
+        while data[start : start + 1] == b"\xff" and data[start + 1] != 0xDA:
+            start += 1 if data[start + 1] == 0xFF else 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+        if data.rfind(b"\xff\xd9", start) < 0:
+            raise ValueError("the end of the JPEG is missing")
+    elif format_ == "PNG":
+        start, kind, view = 8, b"", memoryview(data)
+        while kind != b"IEND":
+            end = start + 8 + int.from_bytes(view[start : start + 4], "big")
+            if end + 4 > len(view):
+                raise ValueError("the end of the PNG is missing")
+            kind = bytes(view[start + 4 : start + 8])
+            # An upper-case initial marks what the picture cannot be drawn without.
+            critical = kind[:1].isupper()
+            if critical and zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+                raise ValueError(f"wrong checksum of {kind.decode('latin-1')}")
+            start = end + 4
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 for upright, or a key of `_TURNS`."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except (SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if _orientation(image) >= 5 else (width, height)

@@ -1,0 +1,234 @@
+"""Where data sets lie: a source is a row of names and folders."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pisam.core.errors import PisamError
+from pisam.core.set_names import refuse_reserved
+from pisam.data.sources.known_sets import KNOWN_SETS, Role
+
+log = logging.getLogger(__name__)
+
+Entry = str | Mapping[str, Any]
+
+ROW_KEYS = ("name", "images", "masks", "annotations", "ids", "names", "limit", "weight", "force")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set.
+
+    Attributes:
+        name: how the set is called in metrics and sample seeds.
+        images: folder of images.
+        masks: folder of masks, each with its image's stem; or a COCO annotation file.
+        role: `train` and `test` for the parts of published sets, `own` for a row of the user's.
+        limit: keep only the first so many pairs.
+        weight: how often an image is drawn in training, relative to one of weight 1.
+        names: a text file with one file name or stem a line: only these belong to the set.
+        force: train on it although it is a published test part.
+        ids: values of the masks are ids of objects, 0 = background.
+        annotated: `masks` is an annotation file.
+    """
+
+    name: str
+    images: Path
+    masks: Path
+    role: Role = "own"
+    limit: int | None = None
+    weight: float = 1.0
+    names: Path | None = None
+    force: bool = False
+    ids: bool = False
+    annotated: bool = False
+
+    @property
+    def key(self) -> bytes:
+        """Equal for sources whose files are the same and mean the same, whatever part of them is taken."""
+        folders = "\0".join(os.path.abspath(folder) for folder in (self.images, self.masks))
+        return os.fsencode(f"{folders}\0ids" if self.ids else folders)
+
+
+def resolve_source(entry: Entry, root: Path | None) -> Source:
+    """The source that a configuration entry means.
+
+    Args:
+        entry: a name in `KNOWN_SETS`, or a row with `name` and, unless it is a known one, `images` and
+            `masks` (a folder) or `annotations` (a COCO file); optionally `ids`, `names`, `limit`, `weight`
+            and `force`.
+        root: folder that layouts and relative folders start from.
+
+    Raises:
+        PisamError: unknown set or row key, root or folder missing, a value out of range.
+    """
+    row: dict[str, Any] = {"name": entry} if isinstance(entry, str) else dict(entry)
+    for key in row:
+        if key not in ROW_KEYS:
+            keys = ", ".join(ROW_KEYS)
+            raise PisamError(f"data row {row}: unknown key {key}, expected {keys}{_hint(key, ROW_KEYS)}")
+    name = row.get("name")
+    if not isinstance(name, str) or not name or "/" in name:
+        raise PisamError(f"data row {row}: name is {name!r}, expected a text without '/'")
+    refuse_reserved(name, f"data row {row}")
+    if ("images" in row) != ("masks" in row or "annotations" in row) or {
+        "masks",
+        "annotations",
+    } <= row.keys():
+        raise PisamError(
+            f"data row {name}: give both images and masks (or annotations), or neither for a known set"
+        )
+    if "names" in row and "images" not in row:
+        raise PisamError(f"data row {name}: names needs images and masks beside it")
+    limit, weight = row.get("limit"), row.get("weight", 1.0)
+    flags = {key: row.get(key, False) for key in ("force", "ids")}
+    source = _own_folders(name, row, root) if "images" in row else _known_folders(name, root)
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise PisamError(f"data row {name}: limit is {limit!r}, expected a whole number of at least 1")
+    if type(weight) not in (int, float) or not 0 < float(weight) < float("inf"):
+        raise PisamError(f"data row {name}: weight is {weight!r}, expected a positive number")
+    for key, flag in flags.items():
+        if type(flag) is not bool:
+            raise PisamError(f"data row {name}: {key} is {flag!r}, expected true or false")
+    if flags["ids"] and "masks" not in row:
+        raise PisamError(f"data row {name}: ids says what the values of masks mean; give images and masks")
+    return replace(source, limit=limit, weight=float(weight), **flags)
+
+
+def resolve_sources(entries: Iterable[Entry], root: Path | None, *, training: bool) -> list[Source]:
+    """The sources of a whole list of entries, in its order.
+
+    Raises:
+        PisamError: as `resolve_source`; two entries of one name; a known test set where `training`, unless
+            its row says `force: true`.
+    """
+    sources = [resolve_source(entry, root) for entry in entries]
+    seen: set[str] = set()
+    for source in sources:
+        if source.name in seen:
+            raise PisamError(f"data row {source.name}: two entries have this name; merge or rename one")
+        seen.add(source.name)
+        if training and source.role == "test":
+            if not source.force:
+                raise PisamError(
+                    f"data row {source.name}: {source.images} holds a published test or validation part, "
+                    "it must not be trained on; move it to data.val or data.test, or insist with "
+                    f"{{name: {source.name}, force: true}}"
+                )
+            log.warning("training on %s, a published test or validation part, as forced", source.name)
+    return sources
+
+
+def longest_parts(sources: Iterable[Source]) -> list[Source]:
+    """Each source once; of those that differ in `limit` alone, the longest part."""
+    longest: dict[Source, Source] = {}
+    for source in sources:
+        whole = replace(source, limit=None, weight=1.0, force=False)
+        other = longest.setdefault(whole, source)
+        if other.limit and (source.limit is None or source.limit > other.limit):
+            longest[whole] = source
+    return list(longest.values())
+
+
+def _known_folders(name: str, root: Path | None) -> Source:
+    if name not in KNOWN_SETS:
+        raise PisamError(
+            f"unknown data set {name}{_hint(name, KNOWN_SETS)}; known are {', '.join(KNOWN_SETS)}, "
+            "and any row {name, images, masks}"
+        )
+    start = _existing_root(root, name)
+    found = find_known(name, start)
+    if found is None:
+        looked = " or ".join(f"{at.images} with {at.masks}" for at in KNOWN_SETS[name].layouts)
+        raise PisamError(f"data set {name}: in {start} expected {looked}, found none complete; put it there")
+    return found
+
+
+def find_known(name: str, root: Path) -> Source | None:
+    """A published set in the first of its layouts that is below `root`, or None."""
+    known = KNOWN_SETS[name]
+    for layout in known.layouts:
+        images, masks = root / layout.images, root / layout.masks
+        names = None if layout.names is None else root / layout.names
+        if images.is_dir() and masks.is_dir() and (names is None or names.is_file()):
+            return Source(name, images, masks, known.role, names=names)
+    return None
+
+
+def published_pairs(source: Source) -> int | None:
+    """How many pairs the distribution of a published set holds in this source's folder; None for others."""
+    if source.name not in KNOWN_SETS:
+        return None
+    layouts = KNOWN_SETS[source.name].layouts
+    return next((at.pairs for at in layouts if _ends_with(source.images, at.images)), None)
+
+
+def _own_folders(name: str, row: Mapping[str, Any], root: Path | None) -> Source:
+    paths: dict[str, Path] = {}
+    for key in ("images", "masks", "annotations", "names"):
+        if key not in row:
+            continue
+        value = row[key]
+        if not isinstance(value, str | os.PathLike):
+            kind = {"names": "a text file", "annotations": "a COCO file"}.get(key, "a folder")
+            raise PisamError(f"data row {name}: {key} is {value!r}, expected {kind}")
+        path = Path(value)
+        if not path.is_absolute():
+            path = _existing_root(root, name) / path
+        is_file = key in ("names", "annotations")
+        if is_file and not path.is_file():
+            raise PisamError(f"data row {name}: {key}: no file {path}")
+        if not is_file and not path.is_dir():
+            raise PisamError(f"data row {name}: {key}: no folder {path}")
+        paths[key] = path
+    names = paths.get("names")
+    annotated = "annotations" in paths
+    masks = paths["annotations" if annotated else "masks"]
+    role = _role(name, paths["images"], names)
+    return Source(name, paths["images"], masks, role, names=names, annotated=annotated)
+
+
+def _role(name: str, images: Path, names: Path | None) -> Role:
+    """A row that gives a published set's name or folder keeps its role: renaming must not hide a test set."""
+    if name in KNOWN_SETS:
+        return KNOWN_SETS[name].role
+    roles = {
+        known.role
+        for known in KNOWN_SETS.values()
+        for layout in known.layouts
+        if _ends_with(images, layout.images)
+        # Without the list of one part, a folder of several counts as all of them.
+        and not (layout.names and names and _is_other_list(names, layout.names))
+    }
+    return "test" if "test" in roles else "train" if "train" in roles else "own"
+
+
+def _is_other_list(names: Path, expected: str) -> bool:
+    """`names` is the published list of another part."""
+    lists = {layout.names for known in KNOWN_SETS.values() for layout in known.layouts if layout.names}
+    return not _ends_with(names, expected) and any(_ends_with(names, other) for other in lists)
+
+
+def _ends_with(path: Path, end: str) -> bool:
+    parts = Path(end).parts
+    return path.resolve().parts[-len(parts) :] == parts
+
+
+def _existing_root(root: Path | None, name: str) -> Path:
+    if root is None:
+        raise PisamError(f"data set {name}: no root folder; set data.root or PISAM_DATA_ROOT")
+    if not root.is_dir():
+        raise PisamError(f"data set {name}: no root folder {root}; set data.root or PISAM_DATA_ROOT")
+    return root
+
+
+def _hint(wrong: str, valid: Iterable[str]) -> str:
+    folded = {name.lower(): name for name in valid}
+    match = difflib.get_close_matches(str(wrong).lower(), folded, n=1)
+    return f"; did you mean {folded[match[0]]}?" if match else ""

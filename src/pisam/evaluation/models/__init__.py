@@ -1,0 +1,1 @@
+"""The models of a comparison, trained and loaded, behind one interface."""

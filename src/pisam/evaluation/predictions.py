@@ -1,0 +1,118 @@
+"""Soft predictions as 8-bit PNG: written beside the scores, read from any other model's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pisam.core.errors import PisamError
+from pisam.core.files import replacing
+from pisam.data.reading.image_files import load_upright
+from pisam.data.sources.pairs import SUFFIXES
+
+SHOWN = 3  # names in an error message
+
+
+def save_prediction(levels: npt.NDArray[np.uint8], folder: Path, set_name: str, image: str) -> Path:
+    """Write levels (H, W) as FOLDER/SET/IMAGE.png, whole or not at all; the stem keeps its dots and '#'."""
+    path = folder / set_name / f"{image}.png"
+    with replacing(path) as temporary:
+        Image.fromarray(levels).save(temporary, format="PNG", compress_level=3)
+    return path
+
+
+def read_prediction(path: Path) -> npt.NDArray[np.uint8]:
+    """A predicted mask as 8-bit levels (H, W), taken as they are.
+
+    Raises:
+        PisamError: unreadable, or no 8-bit grey picture; names the file.
+    """
+    picture = load_upright(path)
+    if picture.mode == "1":
+        picture = picture.convert("L")
+    if picture.mode == "P":
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    levels = np.array(picture)
+    if picture.mode in ("LA", "RGBA") and (levels[..., -1] == 255).all():
+        levels = levels[..., :-1]
+    if levels.ndim == 3 and levels.shape[2] in (1, 3) and (levels == levels[..., :1]).all():
+        levels = levels[..., 0]
+    if levels.dtype != np.uint8 or levels.ndim != 2:
+        raise PisamError(
+            f"{path}: a prediction of mode {picture.mode}; expected 8-bit grey, 255 = object; convert it"
+        )
+    return levels
+
+
+def match_predictions(predictions: Path, masks: Path) -> list[tuple[str, Path, Path]]:
+    """(stem, prediction, mask) of every mask, sorted by stem.
+
+    Raises:
+        PisamError: no folder, no mask, masks without prediction, predictions without mask, a stem twice, or
+            other sizes.
+    """
+    predicted, true = _by_stem(predictions, "predictions"), _by_stem(masks, "masks")
+    problems = [
+        f"{len(stems)} {what} ({', '.join(sorted(stems)[:SHOWN])}{', ...' if len(stems) > SHOWN else ''})"
+        for what, stems in (
+            ("masks without prediction", true.keys() - predicted.keys()),
+            ("predictions without mask", predicted.keys() - true.keys()),
+        )
+        if stems
+    ]
+    if problems:
+        raise PisamError(
+            f"predictions {predictions} and masks {masks}: {'; '.join(problems)}; expected one file "
+            "of the same stem for each, so that no number is of fewer images than it seems"
+        )
+    matched = [(stem, predicted[stem], true[stem]) for stem in sorted(true)]
+    # From the headers alone, so that nothing is scored in vain; a rotated file shows when it is read.
+    unlike = [stem for stem, one, other in matched if _sides(one) != _sides(other)]
+    if unlike:
+        raise PisamError(
+            f"predictions {predictions} and masks {masks}: {len(unlike)} of other sizes "
+            f"({', '.join(unlike[:SHOWN])}{', ...' if len(unlike) > SHOWN else ''}); expected predictions at "
+            "the original size; save them so"
+        )
+    return matched
+
+
+def check_prediction_size(prediction: npt.NDArray[np.uint8], path: Path, mask: np.ndarray, of: Path) -> None:
+    """Refuse a prediction of another size than its mask.
+
+    Raises:
+        PisamError: names both files.
+    """
+    if prediction.shape != mask.shape:
+        height, width = mask.shape
+        raise PisamError(
+            f"{path}: the prediction is {prediction.shape[1]}x{prediction.shape[0]} but its mask {of} is "
+            f"{width}x{height}; expected the original size; save it unresized"
+        )
+
+
+def _sides(path: Path) -> list[int]:
+    """Width and height by the header, the smaller first; what cannot be opened fails when it is read."""
+    try:
+        with Image.open(path) as picture:
+            return sorted(picture.size)
+    except OSError:
+        return []
+
+
+def _by_stem(folder: Path, key: str) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise PisamError(f"{key}: no folder {folder}")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise PisamError(f"{key}: {found[path.stem]} and {path} have the same stem; remove one")
+        found[path.stem] = path
+    if not found:
+        raise PisamError(f"{key}: no picture in {folder}; expected files of {', '.join(SUFFIXES)}")
+    return found

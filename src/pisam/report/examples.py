@@ -1,0 +1,153 @@
+"""One image of a benchmark with everything that is shown of it: photograph, true mask, answers, clicks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from pisam.core.drawing import Click
+from pisam.core.errors import PisamError
+from pisam.core.types import BoolArray, UInt8Array
+from pisam.data.reading.reader import check_sizes, read_image
+from pisam.data.reading.targets import read_target
+from pisam.data.sources.pairs import Pair
+from pisam.evaluation.interaction.common_error import ClickedImage
+from pisam.evaluation.interaction.masks import When, mask_path
+from pisam.evaluation.predictions import read_prediction
+from pisam.metrics.known_mask import KnownMask
+from pisam.metrics.region import region_scores
+from pisam.report.results import AGAIN, ROUNDING, Interaction
+
+TIMES: tuple[When, When] = ("before", "after")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said of an image.
+
+    Attributes:
+        before: bool (H, W), its mask of the box.
+        after: bool (H, W), its mask after the clicks.
+        iou_before: of the former.
+        iou_after: of the latter.
+    """
+
+    before: BoolArray
+    after: BoolArray
+    iou_before: float
+    iou_after: float
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the parts of an example lie, and what its masks must score.
+
+    Attributes:
+        pair: image and true mask.
+        masks: folder of the benchmark's masks.
+        clicked: the image's entry in the click file.
+        given: how many of its clicks lie between before and after.
+        scores: model -> IoU before and after.
+    """
+
+    pair: Pair
+    masks: Path
+    clicked: ClickedImage
+    given: int
+    scores: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image at its original size.
+
+    Attributes:
+        name: SET/IMAGE.
+        photo: uint8 (H, W, 3) RGB.
+        mask: bool (H, W), the true one.
+        clicks: those that were given, in pixels of the image.
+        answers: by model.
+    """
+
+    name: str
+    photo: UInt8Array
+    mask: BoolArray
+    clicks: tuple[Click, ...]
+    answers: Mapping[str, Answer]
+
+
+def example_files(results: Interaction, pairs: Mapping[tuple[str, str], Pair]) -> list[Files]:
+    """The files of every image of a benchmark, in the order of its click file.
+
+    Args:
+        results: of the benchmark.
+        pairs: of the validation sets, by (set, image).
+
+    Raises:
+        PisamError: an image is in none of the sets; names it.
+    """
+    scores: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
+    for row in results.rows:
+        of_image = scores.setdefault((str(row["set"]), str(row["image"])), {})
+        of_image[str(row["model"])] = float(row["iou_before"]), float(row["iou_after"])
+    files = []
+    for image in results.clicks.images:
+        key = image.set, image.image
+        if key not in pairs:
+            raise PisamError(
+                f"report: {'/'.join(key)} was clicked and is not in data.val; give the sets that "
+                f"{results.folder} was measured on"
+            )
+        ordered = {model: scores[key][model] for model in results.models}
+        files.append(Files(pairs[key], results.folder / "masks", image, results.given, ordered))
+    return files
+
+
+def read_example(files: Files) -> Example:
+    """Read an image, its true mask and all answers.
+
+    Raises:
+        PisamError: a file is missing or damaged, has another size, or a mask is not the one that was scored.
+    """
+    pair, clicked = files.pair, files.clicked
+    photo, mask = read_image(pair.image), read_target(pair)
+    check_sizes(pair.image, photo.shape, pair.mask, mask.shape)
+    true = KnownMask(mask)
+    answers = {}
+    for model, scores in files.scores.items():
+        before, after = (
+            _read_answer(mask_path(files.masks, model, when, clicked.set, clicked.image), true, mask, score)
+            for when, score in zip(TIMES, scores, strict=True)
+        )
+        answers[model] = Answer(before, after, *scores)
+    name = f"{clicked.set}/{clicked.image}"
+    return Example(name, photo, mask, clicked.clicks[: files.given], answers)
+
+
+def _read_answer(path: Path, true: KnownMask, mask: BoolArray, score: float) -> BoolArray:
+    if not path.is_file():
+        raise PisamError(f"{path}: not there any more; {AGAIN} again")
+    answer: BoolArray = read_prediction(path) > 127
+    if answer.shape != mask.shape:
+        raise PisamError(
+            f"{path}: {answer.shape[1]} x {answer.shape[0]} pixels, its image here has "
+            f"{mask.shape[1]} x {mask.shape[0]}; give the data that was measured, or {AGAIN} again"
+        )
+    iou = region_scores(answer, true, boundary=False)["iou"]
+    if abs(iou - score) > ROUNDING:
+        raise PisamError(
+            f"{path}: its IoU is {iou:.4f} here and {score:.4f} in per_image.csv: the mask or the data are "
+            f"of another run; {AGAIN} again"
+        )
+    return answer
+
+
+def sets_in_turn(files: Sequence[Files], number: int) -> list[Files]:
+    """At most `number` of them: the first of every set, then the second of every set, and so on."""
+    by_set: dict[str, list[Files]] = {}
+    for one in files:
+        by_set.setdefault(one.clicked.set, []).append(one)
+    in_turn = [one for round_ in zip_longest(*by_set.values()) for one in round_ if one is not None]
+    return in_turn[:number]

@@ -1,0 +1,124 @@
+"""What `pisam interact` left in a run, read back and refused where its files are of several runs.
+
+A page that mixes two runs looks like any other, so everything that can tell them apart is compared: the
+clicks with their hash, the images and models of every table, and later each mask with its score.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pisam.core.errors import PisamError
+from pisam.core.set_names import POOLED
+from pisam.evaluation.interaction.click_file import ClickFile, clicks_hash, read_clicks
+from pisam.evaluation.rows import Row, column_mean, read_csv
+
+AGAIN = "run `pisam interact EXPERIMENT`"
+ROUNDING = 1e-5  # of scores in a table
+MASK_INPUT = "+mask"  # ends the name of a model that is also given its previous mask
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """The results of a benchmark.
+
+    Attributes:
+        folder: where they lie.
+        summary: of `summary.json`.
+        rows: of `per_image.csv`.
+        curves: of `curves.csv`.
+        clicks: the images, largest common error first, and their clicks.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    rows: list[Row]
+    curves: list[Row]
+    clicks: ClickFile
+
+    @property
+    def models(self) -> list[str]:
+        """In the order of the tables."""
+        return list(self.summary["benchmark"]["models"])
+
+    @property
+    def plain_models(self) -> list[str]:
+        """Those that are given clicks alone: SAM, HQ-SAM where there is one, Pi-SAM."""
+        return [model for model in self.models if not model.endswith(MASK_INPUT)]
+
+    @property
+    def given(self) -> int:
+        """How many of an image's clicks lie between before and after."""
+        return int(self.summary["benchmark"]["settings"]["interact.clicks"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has as many images as were asked for."""
+        return bool(self.summary["benchmark"]["complete"])
+
+
+def read_interaction(folder: Path) -> Interaction:
+    """The results below RUN_DIR/interact.
+
+    Raises:
+        PisamError: none there, unfinished, unreadable, or files of several runs.
+    """
+    path = folder / "summary.json"
+    if not path.is_file():
+        raise PisamError(f"report: no results in {folder}; {AGAIN} first")
+    summary = read_summary(path)
+    if summary.get("status") != "complete":
+        raise PisamError(f"report: the results in {folder} are unfinished; {AGAIN} to its end first")
+    clicks = read_clicks(folder / "clicks.json")
+    rows, curves = (read_csv(folder / name) for name in ("per_image.csv", "curves.csv"))
+    results = Interaction(folder, summary, rows, curves, clicks)
+    try:
+        _refuse_unlike_files(results)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise PisamError(
+            f"report: {folder} holds no results of this version ({error!r}); {AGAIN} again"
+        ) from error
+    return results
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """A `summary.json`.
+
+    Raises:
+        PisamError: not readable as one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PisamError(f"report: {path}: not readable as JSON: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise PisamError(f"report: {path} is no summary")
+    return content
+
+
+def _refuse_unlike_files(results: Interaction) -> None:
+    """Raises PisamError where files are of different runs, KeyError or the like where a part is missing."""
+    models, images = results.models, results.clicks.images
+    rows = sorted((row["set"], row["image"], row["model"]) for row in results.rows)
+    expected = sorted((image.set, image.image, model) for image in images for model in models)
+    checks = {
+        "clicks.json": clicks_hash(results.clicks) == results.summary["protocol"]["clicks_hash"],
+        "per_image.csv": rows == expected and all(_has_told_means(results, model) for model in models),
+        "curves.csv": {row["model"] for row in results.curves} == {*models},
+    }
+    for name, fits in checks.items():
+        if not fits:
+            raise PisamError(
+                f"report: {results.folder} mixes results of several runs: {name} is not of the run that "
+                f"summary.json tells of; {AGAIN} again"
+            )
+
+
+def _has_told_means(results: Interaction, model: str) -> bool:
+    rows = [row for row in results.rows if row["model"] == model]
+    told = results.summary["benchmark"]["models"][model][POOLED]
+    means = {column: column_mean(rows, column) for column in ("iou_before", "iou_after")}
+    return all(mean is not None and abs(mean - told[column]) < ROUNDING for column, mean in means.items())

@@ -1,0 +1,187 @@
+"""The tables of a page: numbers as they are read, and as they are sorted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pisam.core.set_names import ALL_IMAGES, POOLED
+from pisam.evaluation.interaction import own_errors_table as click_summary
+from pisam.evaluation.interaction import tables as interaction_tables
+from pisam.evaluation.interaction.curves import TARGETS
+from pisam.evaluation.tables import LABELS
+from pisam.report.evaluations import Evaluation
+from pisam.report.results import Interaction
+
+EFFORT = (*(f"{score}_{target}" for score in ("noc", "nof") for target in TARGETS), "seconds_per_click")
+CONTROLS = (
+    "iou_gain_flipped",
+    "iou_gain_random",
+    "iou_gain_noisy",
+    "iou_gain_away",
+    "clicked_flipped",
+    "collateral",
+)
+# Of a single image these tell little.
+OF_MEANS = ("images", "iou_gain_flipped", "iou_gain_random", "iou_gain_noisy", *EFFORT)
+PER_IMAGE = {
+    "common error": "common_area",
+    **{heading: column for heading, column in interaction_tables.SHOWN.items() if column not in OF_MEANS},
+    "NoC@90": "noc_90",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: its text, and the number that it is sorted by, None where there is none."""
+
+    text: str
+    number: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row.
+
+    Attributes:
+        cells: from left to right.
+        strong: for means over all sets.
+        number: of the image that it is about, from 1; 0 for means.
+    """
+
+    cells: list[Cell]
+    strong: bool = False
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a page: its heading, what its columns mean, their names, its rows."""
+
+    title: str
+    note: str
+    head: list[str]
+    rows: list[Line]
+
+
+def number_cell(column: str, value: float | None) -> Cell:
+    """A number as its column shows it: changes with their sign, counts without needless digits."""
+    if value is None or math.isnan(value):
+        return Cell("–")
+    if column in ("images", "common_area", "clicks") or column.startswith(("noc_", "nof_")):
+        text = f"{value:.0f}" if value == int(value) else f"{value:.1f}"
+    else:
+        digits = 1 if column.startswith("hce") else 2 if column == "seconds_per_click" else 3
+        rounded = round(value, digits) + 0.0  # a small loss is no "-0.000"
+        text = f"{rounded:{'+' if 'gain' in column else ''}.{digits}f}"
+    return Cell(text.replace("-", "−"), float(value))
+
+
+def summary_tables(interaction: Interaction, evaluations: Sequence[Evaluation]) -> list[Table]:
+    """Per model and set: the benchmark, its controls, clicks on own errors, and whole sets without clicks."""
+    models = interaction.summary["benchmark"]["models"]
+    tables = [
+        _table(
+            "The same clicks for every model",
+            f"Means over images, before and after {interaction.given} clicks on the common error. Of MAE and "
+            "HCE less is better.",
+            {h: c for h, c in interaction_tables.SHOWN.items() if c not in (*EFFORT, *CONTROLS)},
+            _benchmark_rows(models),
+        ),
+        _table(
+            "What the gain is made of",
+            "Gain in IoU with the labels exchanged (flipped), with the same labels at random places, with a "
+            "fifth of the clicks spoilt (noisy), without the pixels near a click (away). Shares of the "
+            "clicked pixels that got their label (obeyed), and of the right pixels far from clicks that "
+            "turned wrong (collateral).",
+            {"gain": "iou_gain", **{h: c for h, c in interaction_tables.SHOWN.items() if c in CONTROLS}},
+            _benchmark_rows(models),
+        ),
+        _table(
+            "How many clicks it takes",
+            "Clicks one by one on the model's own largest error. NoC@90: mean number until IoU .90; NoF@90: "
+            "images that never reach it.",
+            {h: c for h, c in interaction_tables.SHOWN.items() if c in ("images", *EFFORT)},
+            _benchmark_rows(models),
+        ),
+        _table(
+            "Clicks on Pi-SAM's own errors",
+            "All validation images, clicks drawn anew from each straight-forward mask. Improved: share of "
+            "the images with a gain.",
+            click_summary.SHOWN,
+            _set_rows("Pi-SAM", interaction.summary),
+        ),
+    ]
+    scored = [evaluation for evaluation in evaluations if evaluation.complete]
+    if scored:
+        columns = {"images": "images", **{label: column for column, label in LABELS.items()}}
+        tables.append(
+            _table(
+                "Whole sets, no clicks",
+                "Scores of pisam evaluate, means over images; in bold over all images, and the mean of the "
+                "sets.",
+                columns,
+                (row for one in scored for row in _evaluation_rows(one)),
+            )
+        )
+    return tables
+
+
+def per_image_table(interaction: Interaction) -> Table:
+    """A row per image and model: SET/IMAGE, model, then the columns of `PER_IMAGE`."""
+    numbers = {
+        (image.set, image.image): number for number, image in enumerate(interaction.clicks.images, start=1)
+    }
+    return Table(
+        "Every image",
+        "",
+        ["image", "model", *PER_IMAGE],
+        [
+            Line(
+                [
+                    Cell(f"{row['set']}/{row['image']}"),
+                    Cell(str(row["model"])),
+                    *(number_cell(column, float(row[column])) for column in PER_IMAGE.values()),
+                ],
+                number=numbers[str(row["set"]), str(row["image"])],
+            )
+            for row in interaction.rows
+        ],
+    )
+
+
+def _table(
+    title: str,
+    note: str,
+    columns: Mapping[str, str],
+    rows: Iterator[tuple[str, str, Mapping[str, Any], bool]],
+) -> Table:
+    """Args: heading -> column of the means; rows of model, set, means and whether they are of all sets."""
+    return Table(
+        title,
+        note,
+        ["model", "set", *columns],
+        [
+            Line([Cell(model), Cell(name), *(number_cell(c, means.get(c)) for c in columns.values())], strong)
+            for model, name, means, strong in rows
+        ],
+    )
+
+
+def _benchmark_rows(models: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], bool]]:
+    for model, means in models.items():
+        yield from _set_rows(model, means)
+
+
+def _set_rows(model: str, means: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], bool]]:
+    yield model, ALL_IMAGES, means[POOLED], True
+    yield from ((model, name, of_set, False) for name, of_set in means["sets"].items())
+
+
+def _evaluation_rows(evaluation: Evaluation) -> Iterator[tuple[str, str, Mapping[str, Any], bool]]:
+    yield evaluation.model, ALL_IMAGES, evaluation.summary[POOLED], True
+    yield evaluation.model, "mean over sets", evaluation.summary, True
+    sets = evaluation.summary["sets"].items()
+    yield from ((evaluation.model, name, of_set, False) for name, of_set in sets)

@@ -1,0 +1,119 @@
+"""Write a report: its pictures, figures and page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pisam.core.progress import progress
+from pisam.evaluation.bounded_map import bounded_map
+from pisam.report.evaluations import Evaluation
+from pisam.report.examples import Example, Files, read_example, sets_in_turn
+from pisam.report.figures import clicks_figure, models_figure
+from pisam.report.folder import replacing_folder
+from pisam.report.page import BESIDE, Drawing, asset, page, picture_folder
+from pisam.report.pictures import write_pictures
+from pisam.report.plots import curves_figure, distributions_figure
+from pisam.report.results import Interaction
+
+DOTS_PER_INCH = 300
+MARGIN = 0.02  # inches
+DRAWN = 4  # images of a figure, where none are named
+CLICKED = 2  # of them, in the figure that has a row per model
+
+
+def write_report(
+    interaction: Interaction,
+    evaluations: Sequence[Evaluation],
+    files: Sequence[Files],
+    folder: Path,
+    *,
+    chosen: Sequence[Files] = (),
+    workers: int = 0,
+) -> None:
+    """Write a report to `folder`, in place of an earlier one.
+
+    Args:
+        interaction: the benchmark.
+        evaluations: of its models on whole sets.
+        files: of all its images, in the order of its click file.
+        folder: of the report.
+        chosen: the images of the figures; none for the largest common errors, sets in turn.
+        workers: processes that draw pictures, 0 = this one.
+
+    Raises:
+        PisamError: see `read_example` and `replacing_folder`.
+    """
+    drawn = chosen or sets_in_turn(files, DRAWN)
+    with replacing_folder(folder) as new, progress(len(files) + 1, "report") as bar:
+        jobs = ((one, new / "images" / picture_folder(number)) for number, one in enumerate(files, start=1))
+        for _ in bounded_map(write_pictures, jobs, workers):
+            bar.update()
+        plots = [
+            _save(
+                distributions_figure(interaction.rows),
+                new / "distributions",
+                alt="IoU and boundary IoU of every image before and after the clicks, joined by lines, and "
+                "boxes of their quartiles, for every model.",
+                caption="Every image before (left) and after (right) the clicks; its line is blue where it "
+                "gained and orange where it lost. Boxes: quartiles and median.",
+            ),
+            _save(
+                curves_figure(interaction.curves),
+                new / "curves",
+                alt="Mean IoU and boundary IoU of every model by the number of clicks.",
+                caption="More clicks: one by one on the model's own largest error (iterative), or the first "
+                "of the common clicks at once (single-shot).",
+            ),
+        ]
+        figures = _save_figures(
+            interaction,
+            [read_example(one) for one in drawn],
+            new,
+            by_hand=bool(chosen),
+        )
+        bar.update()
+        for name in BESIDE:
+            (new / name).write_text(asset(name), encoding="utf-8")
+        (new / "index.html").write_text(page(interaction, evaluations, plots, figures), encoding="utf-8")
+
+
+def _save_figures(
+    interaction: Interaction, examples: Sequence[Example], folder: Path, *, by_hand: bool
+) -> list[Drawing]:
+    models = interaction.plain_models
+    clicked = examples if by_hand else examples[:CLICKED]
+    how = "chosen by hand" if by_hand else "the largest common errors, sets in turn"
+    names = ", ".join(models)
+    shown, also_clicked = (", ".join(example.name for example in part) for part in (examples, clicked))
+    return [
+        _save(
+            models_figure(examples, models),
+            folder / "figure_3",
+            alt=f"Image, true mask and masks of {names} with their errors coloured, for {shown}.",
+            caption=f"As figure 3 of the paper: the answers of {names} to the box. Images: {how}.",
+        ),
+        _save(
+            clicks_figure(clicked, models),
+            folder / "figure_4",
+            alt=f"Masks of {names} before and after the clicks, whole and zoomed, for {also_clicked}.",
+            caption=f"As figure 4 of the paper: the same {interaction.given} clicks for every model; zoomed "
+            f"is the window in which the mask of {models[-1]} changes most. Images: {how}.",
+        ),
+    ]
+
+
+def _save(figure: Figure, path: Path, *, alt: str, caption: str) -> Drawing:
+    """Write a figure as PNG and as PDF."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # found once, it holds for both files
+    box = figure.get_tightbbox().padded(MARGIN)
+    figure.savefig(
+        path.with_suffix(".pdf"), dpi=DOTS_PER_INCH, bbox_inches=box, metadata={"CreationDate": None}
+    )
+    figure.savefig(path.with_suffix(".png"), dpi=DOTS_PER_INCH, bbox_inches=box)
+    with Image.open(path.with_suffix(".png")) as picture:
+        return Drawing(path.name, picture.size, alt, caption)

@@ -1,0 +1,1 @@
+"""Training: stages, losses, and what happens around the steps."""

@@ -1,0 +1,137 @@
+"""What happens around the steps."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import LearningRateMonitor
+
+from pisam.config.checks import nearest
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.metrics.protocol import Protocol
+from pisam.training.assemble.folders import stage1_checkpoint, stage_dir
+from pisam.training.assemble.loggers import git_revision
+from pisam.training.assemble.stage import stage_config
+from pisam.training.callbacks.checkpoint_artifacts import CheckpointArtifacts
+from pisam.training.callbacks.click_simulation import ClickSimulation
+from pisam.training.callbacks.early_stop import EarlyStop
+from pisam.training.callbacks.final_validation import FinalValidation
+from pisam.training.callbacks.finite_loss import FiniteLoss
+from pisam.training.callbacks.first_error import FirstError
+from pisam.training.callbacks.first_steps import FirstSteps
+from pisam.training.callbacks.gradient_norm import GradientNorm
+from pisam.training.callbacks.image_scores import ImageScores
+from pisam.training.callbacks.interaction_iou import InteractionIoU
+from pisam.training.callbacks.mask_panels import MaskPanels
+from pisam.training.callbacks.memory_check import MemoryCheck
+from pisam.training.callbacks.run_summary import RunSummary
+from pisam.training.callbacks.segmentation_iou import SegmentationIoU
+from pisam.training.callbacks.trainability import TrainabilityGuard
+from pisam.training.callbacks.validation_scores import ValidationScores
+from pisam.training.callbacks.weight_average import WeightAverage
+from pisam.training.logging.dashboard import Dashboard
+from pisam.training.logging.throughput import Throughput
+from pisam.training.resume.best_checkpoint import BestCheckpoint
+from pisam.training.resume.checkpoint_io import LAST
+from pisam.training.resume.last_checkpoint import LastCheckpoint
+from pisam.training.resume.preemption import Preemption
+from pisam.training.resume.same_start import SameStart
+from pisam.training.stages.stage import Stage
+
+MONITOR = {1: "val/iou", 2: "val/iou_after"}
+
+
+def monitored(config: Config, number: int, scores: ValidationScores) -> str:
+    """The score that makes a validation of the stage the best.
+
+    Raises:
+        PisamError: no validation gives it.
+    """
+    monitor = stage_config(config, number).monitor or MONITOR[number]
+    names = [f"val/{name}" for name in scores.scores.names]
+    if monitor not in names:
+        known = f"there are {', '.join(names)}{nearest(monitor, names)}"
+        raise PisamError(f"stage{number}.monitor: no score {monitor}; {known}")
+    return monitor
+
+
+def build_callbacks(
+    config: Config, number: int, stage: Stage, samples: dict[str, dict[str, int]]
+) -> list[Callback]:
+    """What happens around the steps; Lightning's own for progress, learning rate and checkpoints.
+
+    Args:
+        samples: number of each set's, under `train` and `val`.
+    """
+    set_names = list(samples["val"])
+    folder, schedule = stage_dir(config, number), stage_config(config, number)
+    scores = SegmentationIoU(set_names) if number == 1 else InteractionIoU(set_names)
+    monitor = monitored(config, number, scores)
+    facts = {
+        "name": config.name,
+        "stage": number,
+        "seed": config.seed,
+        **stage.model.identity(),
+        **git_revision(),
+        "samples": samples,
+        "protocol": Protocol(image_size=config.model.image_size).as_dict(),
+        "pictures": str(folder / "pictures") if config.logging.images else None,
+    }
+    own: list[Callback] = [
+        FiniteLoss(),
+        scores,
+        TrainabilityGuard(),
+        RunSummary(folder / "summary.json", monitor=monitor, facts=facts),
+    ]
+    if number == 2:
+        clicks = config.clicks
+        own.insert(
+            0,
+            ClickSimulation(
+                policy=clicks.policy,
+                max_clicks=clicks.max_clicks,
+                min_area=clicks.min_area,
+                margin=clicks.margin,
+                connectivity=clicks.connectivity,
+                cache=config.stage2.views > 0,
+            ),
+        )
+    if schedule.ema is not None:
+        own.append(WeightAverage(schedule.ema))
+    if schedule.early_stop is not None:
+        own.append(EarlyStop(monitor=monitor, patience=schedule.early_stop))
+    if config.logging.images:
+        own.append(MaskPanels(folder / "pictures", set_names, config.logging.images))
+    checkpoints = folder / "checkpoints"
+    if schedule.max_steps > 0:
+        own.append(FinalValidation(schedule.max_steps))
+    if config.logging.mode != "disabled":
+        start = None if number == 1 else stage1_checkpoint(config)
+        own += [
+            Dashboard(scores.scores.names),
+            ImageScores(scores, spread="iou" if number == 1 else "iou_gain"),
+            CheckpointArtifacts(
+                checkpoints,
+                name=f"{config.logging.group}-stage{number}",
+                start=start,
+            ),
+        ]
+    return [
+        LastCheckpoint(checkpoints / LAST, seconds=config.trainer.save_seconds),  # must be the first
+        Preemption(),  # right behind it
+        FirstError(),
+        SameStart(),
+        *own,
+        LearningRateMonitor("step"),
+        GradientNorm(),
+        Throughput(),
+        MemoryCheck(
+            batch_size=config.data.batch_size,
+            image_size=config.model.image_size,
+            clicks=config.clicks.max_clicks if number == 2 else 0,
+            on_gpu=config.trainer.dry_run is not False,
+            on_cpu=config.trainer.dry_run is True,
+        ),
+        FirstSteps(),
+        BestCheckpoint(checkpoints, monitor=monitor),
+    ]

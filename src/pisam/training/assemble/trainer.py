@@ -1,0 +1,104 @@
+"""Lightning's trainer, and Fabric for what runs outside of one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import (
+    ClusterEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from lightning.pytorch.strategies import DDPStrategy
+
+from pisam.config.schema import Config, StageConfig
+from pisam.training.assemble.stage import stage_config
+from pisam.training.logging.throughput import Throughput
+from pisam.training.resume.checkpoint_io import VerifiedCheckpointIO
+
+
+def build_trainer(config: Config, number: int, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
+    """Lightning's trainer."""
+    options, schedule = config.trainer, stage_config(config, number)
+    precision: Any = options.precision
+    return Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        strategy=build_strategy(options.strategy, options.devices, options.num_nodes, options.timeout),
+        plugins=[VerifiedCheckpointIO(), *cluster_environment()],
+        precision=precision,
+        max_time=options.max_time,
+        accumulate_grad_batches=schedule.accumulate,
+        **duration(schedule),
+        callbacks=callbacks,
+        logger=loggers,
+        profiler=next((c.profiler for c in callbacks if isinstance(c, Throughput)), None),
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=config.run_dir,
+    )
+
+
+def build_fabric(config: Config) -> Fabric:
+    """One device and the precision of training, for what runs outside of a trainer."""
+    precision: Any = config.trainer.precision
+    return Fabric(accelerator=config.trainer.accelerator, devices=1, precision=precision)
+
+
+def launch_ranks(config: Config) -> Fabric:
+    """All configured devices, each with a process of its own from here on, and the precision of training."""
+    options = config.trainer
+    precision: Any = options.precision
+    fabric = Fabric(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        strategy=options.strategy,
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def duration(schedule: StageConfig) -> dict[str, Any]:
+    """How long to train and when to validate: a run of `max_steps` once, when `FinalValidation` says."""
+    if schedule.max_steps < 1:
+        return {"max_epochs": schedule.epochs, "check_val_every_n_epoch": schedule.val_every}
+    batches = schedule.max_steps * schedule.accumulate
+    return {
+        "max_epochs": -1,
+        "max_steps": schedule.max_steps,
+        "check_val_every_n_epoch": None,
+        "val_check_interval": batches,
+    }
+
+
+def build_strategy(name: str, devices: Any, num_nodes: int, timeout: float = 10.0) -> str | DDPStrategy:
+    """DDP without re-sending frozen SAM's buffers, its timeout in minutes; alone, what Lightning chooses."""
+    if name == "auto" and num_nodes == 1 and not _several(devices):
+        return name
+    unused = name == "ddp_find_unused_parameters_true"
+    return DDPStrategy(
+        broadcast_buffers=False, find_unused_parameters=unused, timeout=timedelta(minutes=timeout)
+    )
+
+
+def cluster_environment() -> list[ClusterEnvironment]:
+    """SLURM without Lightning's own requeueing: `Preemption` saves, the job's script requeues."""
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        return [SLURMEnvironment(auto_requeue=False)]
+    return []
+
+
+def _several(devices: Any) -> bool:
+    if devices in ("auto", -1, "-1"):
+        return torch.cuda.device_count() > 1
+    return len(devices) > 1 if isinstance(devices, list) else int(devices) > 1

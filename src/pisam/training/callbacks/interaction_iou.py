@@ -1,0 +1,39 @@
+"""Validation scores of stage 2: before the clicks, after them, and the gain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from pisam.core.types import Batch
+from pisam.metrics.interaction import InteractionScores
+from pisam.metrics.protocol import logits_to_original
+from pisam.training.callbacks.validation_scores import ValidationScores
+
+
+class InteractionIoU(ValidationScores):
+    """Logs `val/iou_before`, `_after`, `_gain`, the same of `biou`, and `val/improved`; also per data set.
+
+    Args:
+        set_names: all validation sets, the same on every rank.
+    """
+
+    def __init__(self, set_names: Sequence[str]) -> None:
+        super().__init__(InteractionScores(set_names))
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,  # type: ignore[override]
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert batch.straight_forward is not None
+        for index, mask in enumerate(batch.original_masks):
+            both = batch.straight_forward.high_res[index], outputs[index]
+            before, after = (logits_to_original(logits[None], mask.shape) for logits in both)
+            self.add(batch, index, before, after, mask)

@@ -1,0 +1,120 @@
+"""The W&B run of a stage: how it begins, and that nothing that goes wrong with it ends a training."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from pisam.core.errors import PisamError
+
+log = logging.getLogger(__name__)
+
+SECONDS_TO_FINISH = 120.0  # to wait for a server that is gone; what is not uploaded stays on disk
+SECONDS_UNTIL_WRITTEN = 1.0  # of rows that a SIGKILL can cost W&B's file; its own default is 15
+
+
+class StageRun(WandbLogger):
+    """Lightning's logger with the mode and time limits said explicitly, not left to the environment.
+
+    W&B shows a training, while metrics.jsonl and the checkpoints keep it: so what fails there is told, each
+    thing once, and the training goes on.
+
+    Args:
+        folder: of the stage; all that W&B writes lies below it, also what it prepares for upload.
+        mode: offline or online.
+        config: everything the numbers depend on, in plain values.
+        options: name, project, group, job_type and tags, as `wandb.init` takes them.
+    """
+
+    def __init__(self, folder: Path, *, mode: str, config: dict[str, Any], **options: Any) -> None:
+        if not os.environ.get("WANDB_MODE", "-"):
+            del os.environ["WANDB_MODE"]  # set but empty, it is an error to W&B
+        os.environ.setdefault("WANDB_DATA_DIR", str((folder / "wandb").resolve()))
+        super().__init__(
+            save_dir=folder,
+            offline=mode == "offline",
+            mode=mode,
+            config=config,
+            settings={
+                "finish_timeout": os.environ.get("WANDB_FINISH_TIMEOUT", SECONDS_TO_FINISH),
+                "x_transaction_log_flush_interval": SECONDS_UNTIL_WRITTEN,
+            },
+            **options,
+        )
+        self._told: set[str] = set()
+
+    def begin(self) -> None:
+        """Begin the run, offline where the server does not answer.
+
+        Raises:
+            PisamError: no account, or one that the server refuses.
+        """
+        import wandb
+
+        try:
+            _ = self.experiment
+        except wandb.errors.Error as error:
+            reason = " ".join(str(error).split())
+            if self._offline or _is_refusal(error):
+                raise PisamError(
+                    f"logging.mode=online: W&B says: {reason}; run `wandb login`, or set "
+                    "logging.mode=offline and upload with `wandb sync` later"
+                ) from error
+            log.warning("W&B does not answer: %s", reason)
+            wandb.teardown()  # its process still holds the run that did not begin
+            self._offline, self._wandb_init["mode"] = True, "offline"
+            log.warning("logging offline into %s; upload it with `wandb sync` later", self.experiment.dir)
+
+    @rank_zero_only
+    def tell(self, what: Callable[[Any], object]) -> None:
+        """Call `what` with the W&B run."""
+        try:
+            what(self.experiment)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if reason not in self._told:
+                self._told.add(reason)
+                log.warning("W&B: %s; training goes on, metrics.jsonl has every number", reason)
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        log_metrics = super().log_metrics
+        self.tell(lambda run: log_metrics(metrics, step))
+
+
+def tell_wandb(trainer: Trainer, what: Callable[[Any], object]) -> None:
+    """Call `what` with the trainer's W&B run, on rank 0, where there is one."""
+    for logger in _stage_runs(trainer.loggers):
+        logger.tell(what)
+
+
+def begin_logging(loggers: Sequence[Logger]) -> None:
+    """Begin the W&B run, if there is one, now rather than amid the first step: see `StageRun.begin`."""
+    for logger in _stage_runs(loggers):
+        logger.begin()
+
+
+def finish_logging(loggers: Sequence[Logger]) -> None:
+    """End the W&B run, if there is one, so that the next stage of this process begins one of its own."""
+    for logger in _stage_runs(loggers):
+        logger.tell(lambda run: run.finish())
+
+
+def _stage_runs(loggers: Sequence[Logger]) -> list[StageRun]:
+    return [logger for logger in loggers if isinstance(logger, StageRun)]
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the server, or W&B before it asked, said no; else there was no answer."""
+    from wandb.errors import AuthenticationError, UsageError
+
+    return isinstance(error, AuthenticationError | UsageError) or bool(
+        re.search(r"returned error 4\d\d", str(error))
+    )

@@ -1,0 +1,90 @@
+"""Binary cross-entropy and Dice of mask logits, at points drawn for each mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pisam.core.seeding import derive_seed
+from pisam.core.types import Clicks
+from pisam.training.loss_points import NUM_POINTS, sample_content, sample_near, sample_points
+
+
+class MaskLoss(NamedTuple):
+    """The two terms of each mask, not yet averaged over masks or weighted.
+
+    Attributes:
+        bce: float32 (B,), binary cross-entropy, mean over the points.
+        dice: float32 (B,), 1 - Dice over the points, in [0, 1].
+    """
+
+    bce: Tensor
+    dice: Tensor
+
+
+def mask_loss(
+    logits: Tensor,
+    mask: Tensor,
+    extent: Tensor,
+    seeds: Sequence[int],
+    purpose: str,
+    *,
+    num_points: int = NUM_POINTS,
+    clicks: Clicks | None = None,
+    near_clicks: float = 0.0,
+) -> MaskLoss:
+    """Loss of mask logits of any resolution against the full-resolution mask, in float32 under autocast too.
+
+    The mask is sampled bilinearly at the points, so no label is ever downscaled. Neither the logits nor the
+    labels of the padding reach the loss: its gradient is exactly zero.
+
+    Args:
+        logits: float (B, 1, h, h), a map of the whole S x S frame, positive = object.
+        mask: bool (B, 1, S, S).
+        extent: (B, 2), (width, height) in pixels of the image content in the S x S frame, above zero.
+        seeds: B integers; a mask's points depend on its own seed, `purpose` and clicks alone.
+        purpose: name of the logit map ("low_res", "high_res"): each map gets points of its own.
+        num_points: points per mask.
+        clicks: in pixels of the frame; read only for points near them.
+        near_clicks: share of the points that is drawn around `clicks`, in [0, 1].
+
+    Raises:
+        ValueError: shapes or the number of seeds disagree, the mask is not bool, or there are no clicks to be
+            near to.
+    """
+    batch_size, side = mask.shape[0], mask.shape[-1]
+    if mask.dtype != torch.bool or mask.shape != (batch_size, 1, side, side):
+        raise ValueError(f"mask: expected bool (B, 1, S, S), got {mask.dtype} {tuple(mask.shape)}")
+    if logits.shape != (batch_size, 1, logits.shape[-1], logits.shape[-1]):
+        raise ValueError(f"logits: expected ({batch_size}, 1, h, h), got {tuple(logits.shape)}")
+
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = logits.float()
+        own_seeds = [derive_seed(seed, "loss points", purpose) for seed in seeds]
+        near = int(near_clicks * num_points)
+        points = sample_points(logits, extent, side, own_seeds, num_points=num_points - near)
+        if near:
+            if clicks is None:
+                raise ValueError(f"near_clicks: got {near_clicks}, but no clicks")
+            own_seeds = [derive_seed(seed, "loss points", "near clicks") for seed in seeds]
+            around = sample_near(clicks, extent, side, own_seeds, num_points=near)
+            points = torch.cat([points, around], dim=1)
+        predicted = sample_content(logits, points, extent, side)
+        wanted = sample_content(mask.float(), points, extent, side)
+        return MaskLoss(bce=_bce(predicted, wanted), dice=_dice(predicted, wanted))
+
+
+def _bce(logits: Tensor, target: Tensor) -> Tensor:
+    """(B, N) logits and target in [0, 1] -> (B,)."""
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1)
+
+
+def _dice(logits: Tensor, target: Tensor) -> Tensor:
+    """(B, N) logits and target in [0, 1] -> (B,); the +1 keeps an empty target defined."""
+    probability = logits.sigmoid()
+    overlap = (probability * target).sum(dim=1)
+    return 1 - (2 * overlap + 1) / (probability.sum(dim=1) + target.sum(dim=1) + 1)

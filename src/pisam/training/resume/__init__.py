@@ -1,0 +1,1 @@
+"""Stop and go on exactly: checkpoints, preemption, ranks that leave together."""

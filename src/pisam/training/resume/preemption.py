@@ -1,0 +1,121 @@
+"""A job that is told to go saves its state with all ranks and leaves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from pisam.training.logging.wandb_logger import tell_wandb
+from pisam.training.resume.last_checkpoint import save_last
+from pisam.training.resume.ranks import any_rank, from_every_rank, leave_together
+
+log = logging.getLogger(__name__)
+
+# SLURM warns with the signal it was asked to use, submitit with SIGUSR2, most others with SIGTERM.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+EXIT_CODE = 128 + signal.SIGTERM
+SECONDS_TO_CLOSE_LOGS = 8.0
+VALIDATION_BATCHES_BETWEEN = 8  # an exchange at each would make all ranks wait for the slowest
+
+
+class Preemption(Callback):
+    """Turns SIGTERM, SIGUSR1 or SIGUSR2 to any rank into one collective save and exit code 143.
+
+    A signal only sets a flag. After the optimiser step under way, and its row of metrics, the ranks agree,
+    save together and leave. A validation is left while all ranks still have images; the resumed run repeats
+    it.
+
+    It must stand right behind `LastCheckpoint`, before anything is done for a step that no longer comes.
+
+    Attributes:
+        agreed: the ranks have agreed to leave. If training was over by then, it is complete all the same.
+    """
+
+    def __init__(self) -> None:
+        self.agreed = False
+        self._told = False
+        self._sweep_ends_it = False
+        self._common_batches = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over from Lightning, whose own handler exchanges data in the middle of a step."""
+        self._told = self._told or trainer.received_sigterm
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._hear)  # Lightning puts the former handlers back when it ends
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._told = True
+        # W&B's agent sends SIGTERM to a trial that its sweep gave up, which must not be given out again.
+        self._sweep_ends_it = number == signal.SIGTERM and "WANDB_SWEEP_ID" in os.environ
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx % trainer.accumulate_grad_batches == 0 and self._agree(trainer):
+            self._leave(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._common_batches = min(from_every_rank(trainer, sum(trainer.num_val_batches)))
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        every_rank_asks = batch_idx < self._common_batches and batch_idx % VALIDATION_BATCHES_BETWEEN == 0
+        if every_rank_asks and self._agree(trainer):
+            self._leave(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._agree(trainer)
+
+    def _agree(self, trainer: Trainer) -> bool:
+        self.agreed = self.agreed or any_rank(trainer, self._told)
+        return self.agreed
+
+    def _leave(self, trainer: Trainer) -> NoReturn:
+        saved = save_last(trainer)
+        if not self._sweep_ends_it:
+            tell_wandb(trainer, lambda run: run.mark_preempting())  # a sweep gives it to another agent then
+        if trainer.is_global_zero:
+            done = f"saved after {trainer.global_step} steps" if saved else "nothing to save yet"
+            log.info("told to go: %s; the same command continues", done)
+        leave_together(trainer, EXIT_CODE)
+
+
+@contextmanager
+def leaving_when_told() -> Iterator[None]:
+    """Exit code 143 at once for a signal that comes when there is nothing to save; also a decorator."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _leave_at_once) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_soon() -> None:
+    """End this process with exit code 143 even where W&B waits for its server: its file has the rest."""
+    timer = threading.Timer(SECONDS_TO_CLOSE_LOGS, os._exit, (EXIT_CODE,))
+    timer.daemon = True
+    timer.start()
+
+
+def _leave_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(EXIT_CODE)

@@ -1,0 +1,84 @@
+"""Stage 2: train the Precise Interactor on simulated clicks, everything else frozen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pisam.core.types import Batch, ObjectFeatures, Prediction, Prompts
+from pisam.modeling.pisam import PiSam
+from pisam.training.losses import mask_loss
+from pisam.training.stages.stage import Stage
+
+
+class InteractorStage(Stage):
+    """Learns to repair masks where they were clicked.
+
+    The `ClickSimulation` callback fills `batch.objects`, `batch.straight_forward` and `batch.clicks`.
+
+    Args:
+        model: the network, with a trained decoder.
+        lr: first learning rate.
+        high_res: weight of the loss of the full-resolution logits.
+        bce: weight of the binary cross-entropy.
+        dice: weight of the Dice loss.
+        near_clicks: share of the loss's points that is drawn around the clicks.
+    """
+
+    model: PiSam
+
+    def __init__(
+        self,
+        model: PiSam,
+        *,
+        lr: float = 1e-3,
+        high_res: float = 1.0,
+        bce: float = 1.0,
+        dice: float = 1.0,
+        near_clicks: float = 0.0,
+    ) -> None:
+        super().__init__(model, part="interactor", lr=lr, bce=bce, dice=dice)
+        self.high_res = high_res
+        self.near_clicks = near_clicks
+
+    @torch.no_grad()
+    def straight_forward(
+        self, image: Tensor, box: Tensor, prompts: Prompts | None = None
+    ) -> tuple[ObjectFeatures, Prediction]:
+        """What the frozen decoder says before any click; arguments as in `PiSam.straight_forward`."""
+        return self.model.straight_forward(image, box, prompts)
+
+    def repaired(self, batch: Batch) -> Tensor:
+        """Logits (B, 1, S, S) after the batch's clicks.
+
+        Raises:
+            ValueError: no click simulator has filled the batch.
+        """
+        if batch.objects is None or batch.clicks is None:
+            raise ValueError(
+                "batch.objects and batch.clicks are empty: the trainer needs the ClickSimulation callback"
+            )
+        return self.model.interact(batch.objects, batch.image, batch.clicks)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        logits = self.repaired(batch)
+        assert batch.clicks is not None
+        terms = mask_loss(
+            logits,
+            batch.mask,
+            batch.extent,
+            batch.seeds,
+            purpose="high_res",
+            clicks=batch.clicks,
+            near_clicks=self.near_clicks,
+        )
+        losses = self.combine(terms)
+        clicked = batch.clicks.valid.any(dim=1).float()
+        # The mean over clicked samples of all ranks: DDP averages the ranks' gradients, hence their number.
+        everywhere = torch.as_tensor(self.all_gather(clicked.sum())).sum().clamp(min=1)
+        loss = self.high_res * (losses * clicked).sum() * self.trainer.world_size / everywhere
+        return {"loss": loss, "clicks": batch.clicks.valid.float().sum(dim=1).mean()}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Logits (B, 1, S, S) after clicks, scored by the callbacks beside `batch.straight_forward`."""
+        return self.repaired(batch)

@@ -1,0 +1,132 @@
+"""Sweep files: those of the project are valid, mistakes are named before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from helpers.small_runs import write_experiment
+from helpers.small_sweeps import write_sweep
+from pisam import cli
+from pisam.commands.sweeps.sweep_file import read_sweep
+from pisam.core.errors import PisamError
+
+ROOT = Path(__file__).resolve().parents[3]
+FILES = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    return write_experiment(tmp_path, tmp_path / "sets")
+
+
+def test_both_stages_have_sweeps() -> None:
+    names = {file.stem for file in FILES}
+    assert {
+        "stage1_lr",
+        "stage1_loss",
+        "stage1_prompts",
+        "stage2_lr",
+        "stage2_clicks",
+        "stage2_prompts",
+    } <= names
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_file_of_the_project_is_valid(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    sweep = read_sweep(file)
+    assert sweep.name == sweep.content["name"] == file.stem
+    assert file.stem.startswith(f"stage{sweep.stage}_")
+    assert sweep.goal == "maximize"
+    assert sweep.metric.endswith("_after") == (sweep.stage == 2)
+    assert {"logging.mode=online", f"logging.group={file.stem}"} <= set(sweep.overrides)
+    assert sweep.method == "grid" or sweep.cap
+    assert sweep.as_file() == sweep.content, "as it stands it is what the server gets"
+
+
+def test_overrides_and_experiment_take_the_place_of_those_in_the_file(
+    tmp_path: Path, experiment: Path
+) -> None:
+    file = write_sweep(tmp_path, experiment, overrides=["stage1.epochs=3", "seed=4"])
+    other = tmp_path / "other.yaml"
+    other.write_text(experiment.read_text())
+    sweep = read_sweep(file, ["stage1.epochs=2"], str(other))
+    assert sweep.overrides == ("seed=4", "stage1.epochs=2")
+    assert sweep.config({"stage1.lr": 0.5}).stage1.lr == 0.5
+    command = sweep.as_file()["command"]
+    assert command[5:] == [
+        str(other), "stage=1", "sweep=small", "seed=4", "stage1.epochs=2", "${args_no_hyphens}"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parameters": {"stage1.lrr": {"value": 1}}}, r"unknown key stage1\.lrr; did you mean stage1\.lr"),
+        ({"parameters": {"stage1.lr": {"values": [0.1, -1]}}}, r"stage1\.lr: got -1"),
+        ({"parameters": {"stage1.lr": {"min": 0.1, "max": 0.2}, "seed": {"min": 0, "max": 2**33}}}, "seed"),
+        ({"parameters": {"run_dir": {"value": "x"}}}, "run_dir: cannot be varied, each trial gets its own"),
+        ({"parameters": {"data.batch_size": {"value": 2}}}, "batch_size: cannot be varied, it has a fixed"),
+        ({"parameters": {}}, "parameters: expected a key per parameter"),
+        ({"method": "gird"}, "method: got gird"),
+        ({"metric": {"name": "val/iou"}}, "goal: maximize or minimize"),
+        ({"program": "train.py"}, "program: expected pisam.cli"),
+        ({"command": ["${env}", "${program}", "${args}"]}, "command: expected"),
+        ({"run_cap": 0}, "run_cap: got 0"),
+    ],
+)
+def test_mistake_is_one_line_and_exit_code_2(
+    tmp_path: Path, experiment: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], message: str
+) -> None:
+    file = write_sweep(tmp_path, experiment, overrides=["data.batch_size=1"], **change)
+    with pytest.raises(PisamError, match=message):
+        read_sweep(file)
+    assert cli.main(["sweep", str(file), "local=true"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(file) in error
+    assert not (Path("runs") / "sweeps" / "small").exists()
+
+
+def test_unknown_file_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(PisamError, match="did you mean stage2_clicks"):
+        read_sweep("stage2_click")
+
+
+def test_number_without_a_point_is_explained(tmp_path: Path, experiment: Path) -> None:
+    file = write_sweep(tmp_path, experiment)
+    content = yaml.safe_load(file.read_text())
+    file.write_text(
+        yaml.safe_dump(content).replace("values:\n    - 0.01\n    - 0.001", "min: 1e-4\n    max: 0.1")
+    )
+    assert "1e-4" in file.read_text()
+    with pytest.raises(PisamError, match=r"write 1\.0e-4"):
+        read_sweep(file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected one sweep file"),
+        (["stage1_lr", "local=yes"], "local: got yes"),
+        (["stage1_lr", "count=0"], "count: got 0"),
+        (["stage1_lr", "agents=many"], "agents: got many"),
+    ],
+)
+def test_wrong_argument_is_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["sweep", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_trial_of_an_agent_needs_its_run_id(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    assert cli.main(["train", str(experiment), "stage=1", "sweep=small"]) == 2
+    assert "local=true" in capsys.readouterr().err

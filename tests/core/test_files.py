@@ -1,0 +1,60 @@
+"""Files are whole or not there; what cannot be written or is no local file is one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from pisam.core.errors import PisamError
+from pisam.core.files import local_path, refuse_unwritable, replacing, sweep_temporaries
+
+
+def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    with replacing(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(KeyError), replacing(path) as temporary:
+        temporary.write_text("new")
+        raise KeyError
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT])
+def test_what_the_disk_refuses_is_one_line(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "file"
+    message = rf"file: not written: {os.strerror(number)}; make room"
+    with pytest.raises(PisamError, match=message), replacing(path):
+        raise OSError(number, os.strerror(number))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
+    refuse_unwritable(tmp_path / "a" / "b")
+    assert not list((tmp_path / "a" / "b").iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(PisamError, match="not written: "):
+        refuse_unwritable(tmp_path / "file")
+
+
+def test_only_temporaries_are_swept(tmp_path: Path) -> None:
+    for name in (".last.ckpt.77.tmp", "last.ckpt", ".hidden", "notes.tmp"):
+        (tmp_path / name).touch()
+    sweep_temporaries(tmp_path)
+    sweep_temporaries(tmp_path / "absent")
+    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", ".hidden", "notes.tmp"}
+
+
+@pytest.mark.parametrize("url", ["http://a/b.ckpt", "https:/a/b.ckpt", "s3://bucket/x", "file:///x.ckpt"])
+def test_urls_are_refused(url: str) -> None:
+    for location in (url, Path(url)):
+        with pytest.raises(PisamError, match=r"^key .*: expected a local file, got a URL; download it"):
+            local_path(location, "key")
+
+
+@pytest.mark.parametrize("path", ["a/b.ckpt", "/a:b/c", "./http:/x", "C:/x", "lr=1/x"])
+def test_local_paths_are_left_alone(path: str) -> None:
+    assert local_path(path, "key") == Path(path)

@@ -1,0 +1,69 @@
+"""Folders become pairs, and every gap is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from helpers.data_folders import touch
+from pisam.core.errors import PisamError
+from pisam.data.sources.pairs import list_pairs, match_files
+from pisam.data.sources.rows import Source
+
+
+def own(folder: Path, images: list[str], masks: list[str]) -> Source:
+    return Source("mine", touch(folder / "i", *images), touch(folder / "m", *masks))
+
+
+def test_pairs_match_by_name_minus_last_suffix_and_are_sorted(tmp_path: Path) -> None:
+    source = own(
+        tmp_path,
+        ["2#b.v1.final.jpg", "1#a.jpeg", "1#a.x.PNG", "._1#a.jpg", "notes.txt"],
+        ["1#a.x.png", "1#a.png", "2#b.v1.final.png", "another.png"],
+    )
+    assert [(p.id, p.image.name, p.mask.name) for p in list_pairs(source)] == [
+        ("1#a", "1#a.jpeg", "1#a.png"),
+        ("1#a.x", "1#a.x.PNG", "1#a.x.png"),
+        ("2#b.v1.final", "2#b.v1.final.jpg", "2#b.v1.final.png"),
+    ]
+
+
+def test_limit_keeps_the_first(tmp_path: Path) -> None:
+    source = own(tmp_path, ["b.jpg", "a.jpg", "c.jpg"], ["a.png", "b.png", "c.png"])
+    assert [pair.id for pair in list_pairs(replace(source, limit=2))] == ["a", "b"]
+
+
+def test_list_of_names_chooses_with_and_without_suffix(tmp_path: Path) -> None:
+    source = own(tmp_path, ["a.jpg", "b.v1.jpg", "c.jpg"], ["a.png", "b.v1.png", "c.png"])
+    (tmp_path / "part.txt").write_text("a.png\n\n images/b.v1 \n")
+    listed = replace(source, names=tmp_path / "part.txt")
+    assert [pair.id for pair in list_pairs(listed)] == ["a", "b.v1"]
+    (tmp_path / "part.txt").write_text("a\nd.png\n")
+    with pytest.raises(PisamError, match=r"part.txt: lists d, but .*i holds no such image"):
+        list_pairs(listed)
+    (tmp_path / "part.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(PisamError, match=r"part.txt: cannot be read as text"):
+        list_pairs(listed)
+
+
+def test_gaps_in_folders_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(PisamError, match=r"b.c.jpg: image without mask.*b.c.png"):
+        list_pairs(own(tmp_path / "1", ["a.jpg", "b.c.jpg"], ["a.png", "b.png"]))
+    with pytest.raises(PisamError, match="no image in this folder of mine"):
+        list_pairs(own(tmp_path / "2", ["readme.txt"], ["a.png"]))
+    with pytest.raises(PisamError, match=r"a.png: same stem as a.jpg"):
+        list_pairs(own(tmp_path / "3", ["a.jpg", "a.png"], ["a.png"]))
+    with pytest.raises(PisamError, match=r"a.png: same stem as a.jpg"):
+        list_pairs(own(tmp_path / "4", ["a.jpg"], ["a.jpg", "a.png"]))
+    with pytest.raises(PisamError, match="gone: cannot be listed"):
+        list_pairs(Source("mine", tmp_path / "gone", tmp_path))
+
+
+def test_all_gaps_are_found_beside_what_is_whole(tmp_path: Path) -> None:
+    source = own(tmp_path, ["a.jpg", "b.jpg", "c.jpg", "c.png"], ["a.png", "c.png", "d.png"])
+    matched = match_files(source)
+    assert [pair.id for pair in matched.pairs] == ["a", "c"]
+    assert [image.name for image, _ in matched.gaps if image] == ["b.jpg", "c.jpg"]
+    assert [mask.name for mask in matched.unused] == ["d.png"]

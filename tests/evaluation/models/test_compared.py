@@ -1,0 +1,141 @@
+"""Which models a comparison runs, from which files, and what is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.small_runs import small_batch
+from pisam.config.load import load_config
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.evaluation.models.compared import compared_models, find_checkpoint, model_facts
+from pisam.evaluation.models.sam_baseline import NativeSam
+from pisam.evaluation.models.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, first_answers
+from pisam.modeling.hq_sam import build_hq_sam
+from pisam.modeling.pisam import build_model, checkpoint_of
+from pisam.modeling.sam_network import SamNetwork
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment of frames of 64 pixels, its trained run, and other checkpoints."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "small.yaml").write_text("model: {backbone: nano, image_size: 64}\n")
+    torch.manual_seed(3)
+    models = {
+        "run/stage1/checkpoints/best.ckpt": build_model("nano", image_size=64),
+        "hq.ckpt": build_hq_sam("nano", image_size=64),
+        "large.ckpt": build_hq_sam("nano", image_size=128),
+    }
+    for name, model in models.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(checkpoint_of(model), folder / name)
+    return folder
+
+
+def config_of(files: Path, *overrides: str) -> Config:
+    return load_config(files / "small.yaml", [f"run_dir={files / 'run'}", *overrides])
+
+
+def test_without_arguments_it_is_the_runs_own_model(files: Path) -> None:
+    models = compared_models(config_of(files))
+    assert list(models) == ["pi"] and isinstance(models["pi"], PiSamSegmenter)
+    assert not models["pi"].model.training
+
+
+def test_all_three_stand_on_one_encoder_with_the_weights_of_their_files(files: Path) -> None:
+    models = compared_models(config_of(files), ["sam", "hq", "pi"], [files / "hq.ckpt"])
+    assert [type(model) for model in models.values()] == [SamSegmenter, HqSamSegmenter, PiSamSegmenter]
+    assert [model.name for model in models.values()] == ["SAM", "HQ-SAM", "Pi-SAM"]
+    assert len({id(model.model.encoder) for model in models.values()}) == 1
+    for kind, file in (("hq", "hq.ckpt"), ("pi", "run/stage1/checkpoints/best.ckpt")):
+        saved = torch.load(files / file, weights_only=True)["state_dict"]
+        own = models[kind].model.own_state()
+        assert all(value.equal(saved[f"model.{name}"]) for name, value in own.items())
+    batch = small_batch(1)
+    answers = [state.logits for state in first_answers(models.values(), batch.image, batch.box)]
+    assert len({float(logits.sum()) for logits in answers}) == 3
+
+
+def test_facts_tell_the_models_apart(files: Path) -> None:
+    config = config_of(files)
+    models = compared_models(config, ["sam", "hq", "pi"], [files / "hq.ckpt"])
+    facts = {kind: model_facts(config, model) for kind, model in models.items()}
+    assert [facts[kind]["decoder"] for kind in facts] == ["sam", "hq", "pi"]
+    hashes = [facts[kind]["protocol"]["checkpoint_hash"] for kind in facts]
+    assert hashes[0] is None and len(set(hashes)) == 3
+    assert len({known["frozen_hash"] for known in facts.values()}) == 1
+    assert facts["hq"]["protocol"]["hq_mask"] == "HQ alone"
+
+
+def test_sam_by_its_own_protocol_stands_beside_the_others_and_says_so(files: Path) -> None:
+    config = config_of(files)
+    models = compared_models(config, ["sam1024", "sam", "pi"])
+    native = models["sam1024"]
+    assert isinstance(native, NativeSam) and list(models) == ["sam1024", "sam", "pi"]
+    assert [model.name for model in models.values()] == ["SAM, 1024 px", "SAM", "Pi-SAM"]
+    assert not native.model.training
+    own, framed = (model_facts(config, models[kind]) for kind in ("sam1024", "sam"))
+    assert (own["protocol"]["image_size"], framed["protocol"]["image_size"]) == (1024, 64)
+    assert "padded" in own["protocol"]["resize"] and framed["protocol"]["resize"] == "squash"
+    assert own["decoder"] == "sam" and own["protocol"]["checkpoint_hash"] is None
+    assert list(compared_models(config, ["sam1024"])) == ["sam1024"]
+
+
+def test_sam_alone_needs_no_checkpoint(files: Path, tmp_path: Path) -> None:
+    models = compared_models(config_of(files, f"run_dir={tmp_path}"), ["sam"])
+    assert list(models) == ["sam"]
+
+
+def test_the_run_of_an_hq_experiment_is_its_own(files: Path, tmp_path: Path) -> None:
+    run = tmp_path / "stage1" / "checkpoints"
+    run.mkdir(parents=True)
+    (run / "best.ckpt").write_bytes((files / "hq.ckpt").read_bytes())
+    models = compared_models(config_of(files, f"run_dir={tmp_path}", "model.decoder=hq"))
+    assert list(models) == ["hq"]
+
+
+def test_a_published_hq_sam_is_told_by_its_names(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: SamNetwork = build_hq_sam("nano", image_size=1024)
+    state = {}
+    for name, value in model.state_dict().items():
+        name = name.replace("decoder.sam_decoder.", "decoder.")
+        state[f"mask_{name}" if name.startswith("decoder.") else name.removeprefix("encoder.")] = value
+    torch.save(state, files / "sam_hq_vit_b.pth")
+    monkeypatch.setattr("pisam.modeling.hq_sam.BACKBONE_OF_EARLY_DIM", {192: "nano"})
+    models = compared_models(config_of(files), ["hq", "pi"], [files / "sam_hq_vit_b.pth"])
+    assert models["hq"].model.image_size == 64
+    batch = small_batch(1)
+    assert len(first_answers(models.values(), batch.image, batch.box)) == 2
+
+    monkeypatch.setattr("pisam.modeling.hq_sam.BACKBONE_OF_EARLY_DIM", {192: "nano"})
+    with pytest.raises(PisamError, match=r"sam_hq_vit_b\.pth: made with backbone nano, this .* has vit_b"):
+        compared_models(config_of(files, "model.backbone=vit_b"), ["hq"], [files / "sam_hq_vit_b.pth"])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "checkpoints", "message"),
+    [
+        (["sma"], [], "models: got 'sma', expected some of sam, hq, pi, sam1024; did you mean sam?"),
+        (["sam", "sam"], [], "expected each once"),
+        (["sam", "hq"], [], "models: hq has no checkpoint"),
+        (["pi"], ["hq.ckpt"], "models: pi leaves out the given checkpoint of decoder hq"),
+        ([], ["hq.ckpt", "hq.ckpt"], r"hq\.ckpt: a second model of decoder hq"),
+        ([], ["large.ckpt"], r"large\.ckpt: made with image_size 128, this model has 64"),
+        ([], ["no.ckpt"], r"no\.ckpt: no such file, and no run or stage"),
+        ([], ["small.yaml"], r"small\.yaml: truncated, or not a file of tensors"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(
+    kinds: list[str], checkpoints: list[str], message: str, files: Path
+) -> None:
+    with pytest.raises(PisamError, match=message):
+        compared_models(config_of(files), kinds, [files / name for name in checkpoints])
+
+
+def test_a_checkpoint_is_a_file_a_stage_or_a_run(files: Path) -> None:
+    best = files / "run" / "stage1" / "checkpoints" / "best.ckpt"
+    assert [find_checkpoint(path) for path in (best, best.parents[2], files / "run")] == [best] * 3

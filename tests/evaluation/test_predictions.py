@@ -1,0 +1,99 @@
+"""Predictions on disk are exactly what was scored, under names that real data sets have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pisam.core.errors import PisamError
+from pisam.evaluation.predictions import match_predictions, read_prediction, save_prediction
+
+LEVELS = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
+ODD = "4#Architecture.v2#12.final"
+
+
+def test_saved_levels_come_back_under_their_name(tmp_path: Path) -> None:
+    path = save_prediction(LEVELS, tmp_path, "DIS5K-TE1", ODD)
+    assert path == tmp_path / "DIS5K-TE1" / f"{ODD}.png"
+    assert [p.name for p in path.parent.iterdir()] == [f"{ODD}.png"]
+    np.testing.assert_array_equal(read_prediction(path), LEVELS)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
+def test_grey_in_other_clothes_is_read_as_it_is(mode: str, tmp_path: Path) -> None:
+    Image.fromarray(LEVELS).convert(mode).save(tmp_path / "p.png")
+    np.testing.assert_array_equal(read_prediction(tmp_path / "p.png"), LEVELS)
+
+
+def test_faint_predictions_are_not_stretched(tmp_path: Path) -> None:
+    """A mask of 0 and 1 means 0 and 255; a prediction of 0 and 1 means nearly nothing."""
+    Image.fromarray(LEVELS // 128).save(tmp_path / "p.png")
+    assert read_prediction(tmp_path / "p.png").max() == 1
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Image.fromarray(LEVELS.astype(np.uint16) * 257),
+        Image.fromarray(np.dstack([LEVELS, LEVELS, 255 - LEVELS])),
+        Image.fromarray(np.dstack([LEVELS, LEVELS, LEVELS, LEVELS])),
+    ],
+    ids=["16 bit", "colour", "alpha"],
+)
+def test_what_is_no_8_bit_grey_is_refused_by_name(picture: Image.Image, tmp_path: Path) -> None:
+    picture.save(tmp_path / "p.png")
+    with pytest.raises(PisamError, match=r"p\.png: a prediction of mode .* expected 8-bit grey"):
+        read_prediction(tmp_path / "p.png")
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Three predictions and their masks."""
+    for folder in ("predictions", "masks"):
+        for stem in ("a", ODD, "c"):
+            save_prediction(LEVELS, tmp_path, folder, stem)
+    return tmp_path / "predictions", tmp_path / "masks"
+
+
+def test_files_are_matched_by_stem(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "Thumbs.db").touch()
+    (folders[0] / "a.png").rename(folders[0] / "a.bmp")
+    matched = match_predictions(*folders)
+    assert [stem for stem, _, _ in matched] == [ODD, "a", "c"]
+    assert matched[1][1:] == (folders[0] / "a.bmp", folders[1] / "a.png")
+
+
+@pytest.mark.parametrize("damage", ["missing", "extra", "both", "twice", "empty", "no folder", "size"])
+def test_folders_that_do_not_fit_are_refused_by_name(damage: str, folders: tuple[Path, Path]) -> None:
+    predictions, masks = folders
+    message = {
+        "missing": r"1 masks without prediction \(a\)",
+        "extra": r"1 predictions without mask \(a\)",
+        "both": r"1 masks without prediction \(c\); 1 predictions without mask \(a\)",
+        "twice": r"a\.bmp and .*a\.png have the same stem",
+        "empty": r"masks: no picture in",
+        "no folder": r"predictions: no folder",
+        "size": r"1 of other sizes \(a\)",
+    }[damage]
+    match damage:
+        case "missing":
+            (predictions / "a.png").unlink()
+        case "extra":
+            (masks / "a.png").unlink()
+        case "both":
+            (masks / "a.png").unlink()
+            (predictions / "c.png").unlink()
+        case "twice":
+            (predictions / "a.bmp").write_bytes((predictions / "a.png").read_bytes())
+        case "empty":
+            for file in masks.iterdir():
+                file.unlink()
+        case "no folder":
+            predictions = predictions / "x"
+        case _:
+            Image.fromarray(LEVELS[:20]).save(predictions / "a.png")
+    with pytest.raises(PisamError, match=message):
+        match_predictions(predictions, masks)

@@ -1,0 +1,79 @@
+"""How long a run lasts, on which ranks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+
+from helpers.small_runs import small_config
+from pisam.config.schema import Config, StageConfig
+from pisam.training import assemble as build
+
+
+def test_duration_in_epochs_or_in_steps() -> None:
+    assert build.duration(StageConfig(epochs=7, val_every=3)) == {
+        "max_epochs": 7,
+        "check_val_every_n_epoch": 3,
+    }
+    assert build.duration(StageConfig(epochs=7, max_steps=5, accumulate=2)) == {
+        "max_epochs": -1,
+        "max_steps": 5,
+        "check_val_every_n_epoch": None,
+        "val_check_interval": 10,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "nodes", "ddp"),
+    [
+        ("ddp", 1, 1, True),
+        ("auto", 2, 1, True),
+        ("auto", [0, 1], 1, True),
+        ("auto", 1, 2, True),
+        ("auto", 1, 1, False),
+        ("auto", [0], 1, False),
+        ("ddp_find_unused_parameters_true", 2, 1, True),
+    ],
+)
+def test_several_ranks_mean_ddp_without_resending_sams_buffers(
+    name: str, devices: Any, nodes: int, ddp: bool
+) -> None:
+    strategy = build.build_strategy(name, devices, nodes, 2.5)
+    if ddp:
+        assert isinstance(strategy, DDPStrategy)
+        assert strategy._ddp_kwargs == {
+            "broadcast_buffers": False,
+            "find_unused_parameters": "unused" in name,
+        }
+        assert strategy._timeout == timedelta(minutes=2.5)
+    else:
+        assert strategy == name
+
+
+def test_trainer_waits_for_other_ranks_as_long_as_configured(tmp_path: Path) -> None:
+    overrides = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.timeout=0.5"]
+    trainer = build.build_trainer(small_config(tmp_path, tmp_path, *overrides), 1, [], [])
+    assert isinstance(trainer.strategy, DDPStrategy)
+    assert trainer.strategy._timeout == timedelta(seconds=30)
+
+
+def test_slurm_requeueing_is_left_to_the_jobs_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config(tmp_path, tmp_path)
+    assert not isinstance(environment_of(config), SLURMEnvironment)
+    variables = {"NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_ID": "7", "JOB_NAME": "x"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    environment = environment_of(config)
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "torchrun inside of a job")
+    assert not isinstance(environment_of(config), SLURMEnvironment)
+
+
+def environment_of(config: Config) -> Any:
+    return build.build_trainer(config, 1, [], [])._accelerator_connector.cluster_environment

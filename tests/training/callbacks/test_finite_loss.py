@@ -1,0 +1,131 @@
+"""Steps with NaN are left out whole, counted, and end the run after a few."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins import MixedPrecision
+from torch import Tensor
+from torch.optim import Optimizer
+
+from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
+from pisam.core.errors import PisamError
+from pisam.core.types import Batch
+from pisam.training.callbacks.finite_loss import FiniteLoss
+from pisam.training.stages.decoder_stage import DecoderStage
+
+
+class NanAt(DecoderStage):
+    """Stage 1 whose loss is not a number in some batches."""
+
+    def __init__(self, *batches: int) -> None:
+        super().__init__(small_model(), lr=0.01)
+        self.batches = batches
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return loss * float("nan") if batch_idx in self.batches else loss
+
+
+class InfiniteGradientAt(Callback):
+    """A finite loss with a gradient that is not."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.fit_loop.batch_idx == self.batch:
+            next(p for p in pl_module.parameters() if p.grad is not None).grad[:] = float("inf")
+
+
+class Recorder(Callback):
+    """Weights, first moments, learning rates and `train/skipped_steps` after every batch."""
+
+    def __init__(self) -> None:
+        self.states: list[list[Tensor]] = []
+        self.rates: list[float] = []
+        self.skipped: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        optimizer: Optimizer = trainer.optimizers[0]
+        moments = [state["exp_avg"] for state in optimizer.state.values()]
+        own = pl_module.model.own_state().values()
+        self.states.append([value.detach().clone() for value in (*own, *moments)])
+        self.rates.append(optimizer.param_groups[0]["lr"])
+        self.skipped.append(float(trainer.callback_metrics["train/skipped_steps"]))
+
+
+def fit(stage: DecoderStage, batches: int, *callbacks: Callback, **options: Any) -> tuple[Recorder, Trainer]:
+    recorder = Recorder()
+    steps = batches // options.get("accumulate_grad_batches", 1)
+    trainer = quiet_trainer(*callbacks, recorder, max_steps=steps, **options)
+    trainer.fit(stage, loader(*(small_batch(seed=seed) for seed in range(batches))))
+    return recorder, trainer
+
+
+def equal(a: list[Tensor], b: list[Tensor]) -> bool:
+    return len(a) == len(b) and all(x.equal(y) for x, y in zip(a, b, strict=True))
+
+
+def test_step_with_nan_changes_nothing_but_the_schedule() -> None:
+    recorder, trainer = fit(NanAt(1), 4, FiniteLoss())
+    zero, one, two, three = recorder.states
+    assert equal(zero, one) and not equal(one, two) and not equal(two, three)
+    assert all(value.isfinite().all() for value in three)
+    assert recorder.skipped == [0, 1, 1, 1]
+    assert trainer.global_step == 4
+    assert recorder.rates == sorted(recorder.rates, reverse=True) and len(set(recorder.rates)) == 4
+
+
+def test_gradient_that_is_not_finite_counts_too() -> None:
+    recorder, _ = fit(NanAt(), 3, InfiniteGradientAt(1), FiniteLoss())
+    assert recorder.skipped == [0, 1, 1]
+    assert equal(*recorder.states[:2]) and not equal(*recorder.states[1:])
+
+
+def test_one_bad_batch_of_an_accumulated_step_leaves_out_the_whole_step() -> None:
+    recorder, _ = fit(NanAt(2), 6, FiniteLoss(), accumulate_grad_batches=2)
+    assert recorder.skipped == [0, 0, 0, 1, 1, 1]
+    assert equal(recorder.states[1], recorder.states[3]) and not equal(*recorder.states[3::2])
+
+
+def test_overflow_of_a_loss_scaler_is_not_counted() -> None:
+    """Scaled by 2^120 gradients overflow: the scaler leaves the step out and lowers its scale."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, growth_interval=1000)
+    half = MixedPrecision("16-mixed", "cpu", scaler=scaler)
+    guard = FiniteLoss(most_in_a_row=1)
+    recorder, _ = fit(NanAt(), 2, guard, precision=None, plugins=half)
+    assert scaler.get_scale() == 2.0**118
+    assert recorder.skipped == [0, 0]
+
+
+def test_nan_is_counted_under_a_loss_scaler() -> None:
+    half = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=1.0))
+    recorder, _ = fit(NanAt(1), 3, FiniteLoss(), precision=None, plugins=half)
+    assert recorder.skipped == [0, 1, 1]
+    assert all(value.isfinite().all() for value in recorder.states[-1])
+
+
+def test_a_few_in_a_row_end_the_run_and_name_the_samples() -> None:
+    stage = NanAt(1, 3, 4)
+    before = Recorder()
+    with pytest.raises(
+        PisamError, match=r"step 4: the loss is not finite \(rank 0: val/0, val/1\).* 2 steps"
+    ):
+        fit(stage, 8, FiniteLoss(most_in_a_row=2), before)
+    assert all(value.isfinite().all() for value in stage.model.own_state().values())
+    own = list(stage.model.own_state().values())
+    assert equal(own, before.states[2][: len(own)])
+
+
+def test_counts_survive_a_resume() -> None:
+    first, second = FiniteLoss(), FiniteLoss(most_in_a_row=3)
+    fit(NanAt(1, 2), 3, first)
+    second.load_state_dict(first.state_dict())
+    with pytest.raises(PisamError, match="3 steps in a row"):
+        fit(NanAt(0), 1, second)

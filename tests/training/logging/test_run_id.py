@@ -1,0 +1,36 @@
+"""A stage keeps its W&B run; one that begins afresh gets another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.small_runs import small_config
+from pisam.training import assemble as build
+from pisam.training.logging.run_id import new_run_id, read_run_id
+
+
+def test_the_same_until_the_stage_begins_afresh(tmp_path: Path) -> None:
+    assert read_run_id(tmp_path) is None
+    new_run_id(tmp_path)
+    first = read_run_id(tmp_path)
+    assert first == read_run_id(tmp_path) and first and first.isalnum()
+    new_run_id(tmp_path)
+    assert read_run_id(tmp_path) != first
+
+
+def test_wandb_gets_it_and_a_sweeps_own_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config(tmp_path, tmp_path, "logging.mode=offline")
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+
+    def settings() -> dict[str, Any]:
+        return build.build_loggers(config, 2, {})[1]._wandb_init  # type: ignore[attr-defined]
+
+    assert settings()["id"] is None
+    new_run_id(build.stage_dir(config, 2))
+    assert settings()["id"] == read_run_id(build.stage_dir(config, 2))
+    assert settings()["resume"] == "allow"
+    monkeypatch.setenv("WANDB_RUN_ID", "of-the-sweep")
+    assert settings()["id"] == "of-the-sweep"

@@ -1,0 +1,46 @@
+"""`trainer.compile`: both stages train compiled, and their checkpoints are the ordinary ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.small_runs import logged, small_config, small_model, write_sets
+from pisam.commands.train import train
+from pisam.modeling.pisam import load_model
+from pisam.training import assemble as build
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_compiled_stages_train_and_their_checkpoints_are_the_ordinary_ones(tmp_path: Path) -> None:
+    root = write_sets(tmp_path / "sets")
+    losses = {}
+    for name in ("compiled", "plain"):
+        options = [f"trainer.compile={name == 'compiled'}", f"run_dir={tmp_path / name}"]
+        # Validation takes single images: training on them too spares compiling each part a second time.
+        options += ["data.batch_size=1", "stage1.max_steps=2", "stage2.max_steps=2"]
+        config = small_config(tmp_path, root, *options)
+        for number in (1, 2):
+            train(config, number)
+            rows = logged(tmp_path / name, number)
+            losses[name, number] = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert len(losses["compiled", 1]) == 2
+    assert losses["compiled", 1] == pytest.approx(losses["plain", 1], rel=1e-3)
+    assert losses["compiled", 2] == pytest.approx(losses["plain", 2], rel=1e-2)
+    for number in (1, 2):
+        paths = [tmp_path / name / f"stage{number}/checkpoints/best.ckpt" for name in ("compiled", "plain")]
+        compiled, plain = (torch.load(path, weights_only=True)["state_dict"] for path in paths)
+        assert compiled.keys() == plain.keys()
+        load_model(paths[0])
+
+
+def test_compiling_is_in_place_and_keeps_the_names() -> None:
+    model = small_model()
+    names = list(model.state_dict())
+    build.compile_network(model)
+    assert list(model.state_dict()) == names
+    compiled = [name for name, module in model.named_modules() if module._compiled_call_impl is not None]
+    assert compiled == ["encoder", "decoder", "decoder.head", "interactor"]
