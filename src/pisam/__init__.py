@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pisam.clicks import simulate_clicks
+    from pisam.clicks.simulate import simulate_clicks
     from pisam.core.types import Clicks
     from pisam.modeling.pisam import build_model, load_model
     from pisam.predictor import PiSamPredictor
@@ -22,7 +22,7 @@ _HOME = {
     "PiSamPredictor": "pisam.predictor",
     "build_model": "pisam.modeling.pisam",
     "load_model": "pisam.modeling.pisam",
-    "simulate_clicks": "pisam.clicks",
+    "simulate_clicks": "pisam.clicks.simulate",
 }
 
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pisam.clicks import inspect_errors, simulate_clicks
+from pisam.clicks.inspection import inspect_errors
+from pisam.clicks.simulate import simulate_clicks
 
 LOGITS = torch.zeros(2, 1, 8, 9)
 MASK = torch.zeros(2, 1, 8, 9, dtype=torch.bool)

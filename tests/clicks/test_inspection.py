@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from helpers.click_scenes import batch_of, images
 from helpers.reference import click_components, click_count, click_distances
-from pisam.clicks import inspect_errors
+from pisam.clicks.inspection import inspect_errors
 
 
 @given(images(), st.sampled_from([4, 8]), st.integers(1, 20))

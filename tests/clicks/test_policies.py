@@ -7,7 +7,7 @@ from scipy.stats import chisquare
 
 from helpers.click_scenes import batch_of, images, missed, repeated
 from helpers.reference import click_components, click_distances, click_erosion
-from pisam.clicks import simulate_clicks
+from pisam.clicks.simulate import simulate_clicks
 
 
 def pixels(clicks, sample: int = 0) -> list[tuple[int, int]]:

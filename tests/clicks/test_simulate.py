@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from helpers.click_scenes import batch_of, images, missed, repeated
 from helpers.reference import click_components, click_count, click_interior
-from pisam.clicks import simulate_clicks
+from pisam.clicks.simulate import simulate_clicks
 from pisam.core.types import Clicks
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

@@ -9,7 +9,7 @@ import torch
 from helpers.known_answers import MASK, SIDE, Paints, batch_of, rectangle
 from helpers.reference import common_error_pixels
 from helpers.small_runs import small_batch, small_model
-from pisam.clicks import simulate_clicks
+from pisam.clicks.simulate import simulate_clicks
 from pisam.core.seeding import derive_seed
 from pisam.evaluation.interaction.common_error import (
     ClickedImage,

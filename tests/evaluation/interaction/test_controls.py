@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pisam.clicks import simulate_clicks
+from pisam.clicks.simulate import simulate_clicks
 from pisam.core.types import Clicks
 from pisam.evaluation.interaction.controls import (
     NEAR,

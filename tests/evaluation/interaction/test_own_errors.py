@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pisam.clicks import simulate_clicks
+from pisam.clicks.simulate import simulate_clicks
 from pisam.commands.interact import interact
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError

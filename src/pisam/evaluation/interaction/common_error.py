@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pisam.clicks import simulate_clicks
+from pisam.clicks.simulate import simulate_clicks
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, Clicks
 from pisam.evaluation.models.segmenters import State

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pisam.clicks import simulate_clicks
+from pisam.clicks.simulate import simulate_clicks
 from pisam.core.types import Clicks
 from pisam.evaluation.interaction.common_error import mask_at_original
 from pisam.evaluation.interaction.controls import first_clicks, to_frame

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pisam.clicks import simulate_clicks
+from pisam.clicks.simulate import simulate_clicks
 from pisam.core.geometry import pixels_to_unit
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, Clicks

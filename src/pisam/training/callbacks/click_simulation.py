@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from pisam.clicks import simulate_clicks
+from pisam.clicks.simulate import simulate_clicks
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, Clicks
 from pisam.training.callbacks.frozen_features import Compute, FrozenFeatures
