@@ -41,7 +41,7 @@ WALLS = [
         for part in ("interaction", "evaluate", "compare", "models.segmenters")
     ),
 ]
-MAY_IMPORT_WANDB = ("training.logging", "training.callbacks", "training.assemble")
+MAY_IMPORT_WANDB = ("training.logging", "training.callbacks", "training.loggers")
 
 FILES = sorted((SOURCE / "pisam").rglob("*.py"))
 

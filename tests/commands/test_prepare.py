@@ -10,7 +10,7 @@ from helpers.small_runs import small_config, write_experiment, write_sets
 from pisam.cli import main
 from pisam.commands.prepare import prepare_data
 from pisam.core.errors import PisamError
-from pisam.training import assemble as build
+from pisam.training.from_config import build_data
 
 
 def test_prepare_then_train_from_the_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,7 +22,7 @@ def test_prepare_then_train_from_the_copy(tmp_path: Path, capsys: pytest.Capture
         numbers = [line.split()[-2:] for line in capsys.readouterr().out.splitlines()[1:4]]
         counts = [6, 2, 2]
         assert numbers == [[str(n), "0"] if made else ["0", str(n)] for n in counts]
-    data = build.build_data(small_config(tmp_path, root, copy), 1)
+    data = build_data(small_config(tmp_path, root, copy), 1)
     data.setup("fit")
     assert data.train_set and data.val_set
     assert all(pair.mask.is_relative_to(tmp_path / "copy") for _, pair in data.train_set.items)
@@ -32,7 +32,7 @@ def test_prepare_then_train_from_the_copy(tmp_path: Path, capsys: pytest.Capture
 
 def test_training_before_preparing_is_refused(tmp_path: Path) -> None:
     root = write_sets(tmp_path / "sets")
-    data = build.build_data(small_config(tmp_path, root, f"data.prepared={tmp_path / 'copy'}"), 1)
+    data = build_data(small_config(tmp_path, root, f"data.prepared={tmp_path / 'copy'}"), 1)
     with pytest.raises(PisamError, match="6 of 6 pairs of a are missing"):
         data.setup("fit")
 

@@ -13,7 +13,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from pisam import cli
-from pisam.training import assemble as build
+from pisam.commands import train
 
 
 class DieAt(Callback):
@@ -26,6 +26,6 @@ class DieAt(Callback):
 
 
 if __name__ == "__main__":
-    callbacks = build.build_callbacks
-    build.build_callbacks = lambda *a: [*callbacks(*a), DieAt(int(sys.argv[1]))]
+    callbacks = train.build_callbacks
+    train.build_callbacks = lambda *a: [*callbacks(*a), DieAt(int(sys.argv[1]))]
     sys.exit(cli.main(sys.argv[2:]))

@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.distributed import distributed_c10d
 
 from pisam import cli
+from pisam.commands import train
 from pisam.config.schema import Config
 from pisam.core.types import Batch
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_weights import hash_tensors
-from pisam.training import assemble as build
-from pisam.training.assemble import stage
+from pisam.training import from_config
 from pisam.training.stages.decoder_stage import DecoderStage
 
 SPOILED = os.environ.get("LOCAL_RANK") == "1"
@@ -90,17 +90,17 @@ def another_network(config: Config) -> PiSam:
 
 if __name__ == "__main__":
     case, folder, *arguments = sys.argv[1:]
-    build_callbacks, build_network = build.build_callbacks, build.build_network
+    build_callbacks, build_network = train.build_callbacks, from_config.build_network
     added = [Weights(Path(folder)), *([ShortTimeout()] if case == "silent" else [])]
-    build.build_callbacks = lambda *args: [*build_callbacks(*args), *added]
+    train.build_callbacks = lambda *args: [*build_callbacks(*args), *added]
     if SPOILED:
         match case:
             case "nan":
-                stage.DecoderStage = NanOnce  # type: ignore[misc]
+                from_config.DecoderStage = NanOnce  # type: ignore[misc]
             case "error":
-                stage.DecoderStage = Fails  # type: ignore[misc]
+                from_config.DecoderStage = Fails  # type: ignore[misc]
             case "silent":
-                stage.DecoderStage = FallsSilent  # type: ignore[misc]
+                from_config.DecoderStage = FallsSilent  # type: ignore[misc]
             case "start":
-                stage.build_network = another_network
+                from_config.build_network = another_network
     sys.exit(cli.main(arguments))

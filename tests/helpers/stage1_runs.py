@@ -9,12 +9,12 @@ import torch
 
 from pisam.config.schema import Config
 from pisam.modeling.pisam import checkpoint_of
-from pisam.training import assemble as build
+from pisam.training.from_config import build_network
 
 
 def save_stage_1(config: Config, folder: Path, **identity: Any) -> dict[str, Any]:
     """A stage-1 run of a randomised decoder, its identity changed where asked."""
-    model = build.build_network(config)
+    model = build_network(config)
     torch.nn.init.normal_(model.decoder.head.parameters().__next__())
     contents = checkpoint_of(model)
     contents["pisam"] |= identity

@@ -18,12 +18,13 @@ from pisam.commands.train import train
 from pisam.config.load import load_config
 from pisam.config.schema import Config
 from pisam.core.types import Batch
-from pisam.training import assemble as build
 from pisam.training.callbacks.click_simulation import ClickSimulation
 from pisam.training.callbacks.interaction_iou import InteractionIoU
 from pisam.training.callbacks.segmentation_iou import SegmentationIoU
 from pisam.training.callbacks.trainability import TrainabilityGuard
+from pisam.training.from_config import build_data, build_stage
 from pisam.training.stages.decoder_stage import DecoderStage
+from pisam.training.trainer import build_trainer
 
 
 class NothingToClickOnRank1(ClickSimulation):
@@ -50,8 +51,8 @@ def validate(config: Config) -> dict[str, float]:
     """
     rows = [{"name": name, "images": f"{name}/images", "masks": f"{name}/masks"} for name in TO_VALIDATE]
     config = replace(config, data=replace(config.data, val=rows))
-    data = build.build_data(config, 2)
-    stage = build.build_stage(config, 2)
+    data = build_data(config, 2)
+    stage = build_stage(config, 2)
     scores: dict[str, float] = {}
     after_clicks = [
         (prefix, stage, [ClickSimulation(min_area=min_area), InteractionIoU(list(TO_VALIDATE))])
@@ -61,7 +62,7 @@ def validate(config: Config) -> dict[str, float]:
         *after_clicks,
         ("", DecoderStage(stage.model), [SegmentationIoU(list(TO_VALIDATE))]),
     ):
-        trainer = build.build_trainer(config, 2, callbacks, [])
+        trainer = build_trainer(config, 2, callbacks, [])
         trainer.validate(module, datamodule=data, verbose=False)
         scores |= {f"{prefix}{name}": float(value) for name, value in trainer.callback_metrics.items()}
     return scores
@@ -69,11 +70,11 @@ def validate(config: Config) -> dict[str, float]:
 
 def train_without_clicks_on_one_rank(config: Config) -> dict[str, float]:
     """Steps and loss of a stage 2, and how far it moved."""
-    stage = build.build_stage(config, 2)
+    stage = build_stage(config, 2)
     before = stage.model.interactor.residual.weight.detach().clone()
     callbacks = [NothingToClickOnRank1(min_area=config.clicks.min_area), TrainabilityGuard()]
-    trainer = build.build_trainer(config, 2, callbacks, [])
-    trainer.fit(stage, datamodule=build.build_data(config, 2))
+    trainer = build_trainer(config, 2, callbacks, [])
+    trainer.fit(stage, datamodule=build_data(config, 2))
     moved = (stage.model.interactor.residual.weight - before).abs().max()
     loss = trainer.callback_metrics["train/loss"]
     return {"steps": trainer.global_step, "loss": float(loss), "moved": float(moved)}

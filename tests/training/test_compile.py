@@ -10,7 +10,7 @@ import torch
 from helpers.small_runs import logged, small_config, small_model, write_sets
 from pisam.commands.train import train
 from pisam.modeling.pisam import load_model
-from pisam.training import assemble as build
+from pisam.training.from_config import compile_network
 
 
 @pytest.mark.slow
@@ -40,7 +40,7 @@ def test_compiled_stages_train_and_their_checkpoints_are_the_ordinary_ones(tmp_p
 def test_compiling_is_in_place_and_keeps_the_names() -> None:
     model = small_model()
     names = list(model.state_dict())
-    build.compile_network(model)
+    compile_network(model)
     assert list(model.state_dict()) == names
     compiled = [name for name, module in model.named_modules() if module._compiled_call_impl is not None]
     assert compiled == ["encoder", "decoder", "decoder.head", "interactor"]

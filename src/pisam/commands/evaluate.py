@@ -31,7 +31,8 @@ from pisam.evaluation.results import (
     write_results,
     write_tables,
 )
-from pisam.training import assemble as build
+from pisam.training.from_config import build_data
+from pisam.training.trainer import launch_ranks
 
 
 def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
@@ -52,13 +53,13 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
     folder = options.out or Path(config.run_dir) / "evaluate"
     refuse_foreign_folder(folder, key="out")
     segmenters = compared_models(config, options.models, options.checkpoints)
-    data = build.build_data(replace(config, data=replace(config.data, val=entries)), 1)
+    data = build_data(replace(config, data=replace(config.data, val=entries)), 1)
     data.setup("validate")
     assert data.val_set is not None
     files = {(source.name, pair.id): pair.image for source, pair in data.val_set.items}
     names = list(files)
 
-    fabric = build.launch_ranks(config)
+    fabric = launch_ranks(config)
     folders = {s.name: folder / kind if len(segmenters) > 1 else folder for kind, s in segmenters.items()}
     entry_facts = {"data": [dict(e) if not isinstance(e, str) else e for e in entries]}
     saved = {"predictions": "predictions" if options.predictions else None}

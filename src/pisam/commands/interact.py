@@ -40,7 +40,8 @@ from pisam.evaluation.threads import threads_beside
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
-from pisam.training import assemble as build
+from pisam.training.from_config import build_data
+from pisam.training.trainer import launch_ranks
 
 MUST_EQUAL = ("interact.clicks", "interact.rounds", "clicks.connectivity")  # where clicks are replayed
 STEPS = 5  # of the bar: the benchmark of an image takes about so many times as long as searching one
@@ -126,11 +127,11 @@ def interact(config: Config, *, clicks: Path | None = None, checkpoints: Sequenc
         refuse_other_settings(replayed, settings, MUST_EQUAL, clicks)
 
     networks = interacting_models(config, checkpoints)
-    data = build.build_data(config, 1)
+    data = build_data(config, 1)
     data.setup("validate")
     if replayed and clicks:
         _refuse_missing_images(replayed, _names(data), clicks)
-    fabric = build.launch_ranks(config)
+    fabric = launch_ranks(config)
     for network in networks.values():
         network.to(fabric.device)
     models = _Models.of(networks)

@@ -14,7 +14,7 @@ from pisam.report.examples import Files, example_files
 from pisam.report.folder import refuse_foreign_folder
 from pisam.report.results import read_interaction
 from pisam.report.write import write_report
-from pisam.training import assemble as build
+from pisam.training.from_config import build_data
 
 
 def report(config: Config, *, images: Sequence[str] = ()) -> Path:
@@ -37,7 +37,7 @@ def report(config: Config, *, images: Sequence[str] = ()) -> Path:
     interaction = read_interaction(results_folder(config))
     evaluations = read_evaluations(Path(config.run_dir) / "evaluate")
     refuse_mixed(interaction, evaluations)
-    data = build.build_data(config, 1)
+    data = build_data(config, 1)
     data.setup("validate")
     assert data.val_set is not None
     pairs = {(source.name, pair.id): pair for source, pair in data.val_set.items}

@@ -21,14 +21,19 @@ from pisam.config.load import save_config
 from pisam.config.schema import Config, to_plain
 from pisam.core.errors import PisamError
 from pisam.core.files import refuse_unwritable, sweep_temporaries
+from pisam.core.provenance import git_revision
 from pisam.evaluation.rows import text_table
-from pisam.training import assemble as build
+from pisam.training.callback_list import build_callbacks
+from pisam.training.from_config import build_data, build_stage, check_stage, compile_network
+from pisam.training.loggers import build_loggers
 from pisam.training.logging.run_id import new_run_id
 from pisam.training.logging.wandb_logger import begin_logging, finish_logging
 from pisam.training.preflight import checking
 from pisam.training.resume.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.training.resume.preemption import EXIT_CODE, Preemption, leave_soon, leaving_when_told
 from pisam.training.resume.ranks import leave_together
+from pisam.training.run_folder import stage_dir
+from pisam.training.trainer import build_trainer
 
 # Keys that may change between the parts of one run: they say where, how fast and how it is measured,
 # not what.
@@ -45,8 +50,8 @@ def train(config: Config, number: int) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _quiet_libraries()
-    build.check_stage(config, number)
-    folder = build.stage_dir(config, number)
+    check_stage(config, number)
+    folder = stage_dir(config, number)
     if number == 2 and not config.stage2.from_:
         _refuse_unfinished_stage_1(config)
     summary, checkpoints = folder / "summary.json", folder / "checkpoints"
@@ -61,28 +66,28 @@ def train(config: Config, number: int) -> None:
     seed_everything(config.seed, workers=False)
     if not config.data.val:
         raise PisamError("data.val: no set to validate on; name at least one")
-    data = build.build_data(config, number)
+    data = build_data(config, number)
     with checking("data: looking for images and masks"):
         data.setup("fit")
     with checking("network: loading and hashing SAM's weights") as found:
-        stage = build.build_stage(config, number)
+        stage = build_stage(config, number)
         found.append(f"{config.model.backbone}, frozen part {stage.model.frozen_hash()[:12]}")
     with checking("data: reading files that no audit knows yet"):
         rank_zero_only(data.check_files)()
     resume = _point_to_resume(checkpoints)
     if config.trainer.compile:
-        build.compile_network(stage.model)
+        compile_network(stage.model)
     if resume:
         _say(f"resuming stage {number} from {resume}")
     else:
         _start_afresh(config, folder)
-    callbacks = build.build_callbacks(config, number, stage, data.counts)
-    facts = {**stage.model.identity(), **build.git_revision(), "samples": data.counts}
-    loggers = build.build_loggers(config, number, facts)
+    callbacks = build_callbacks(config, number, stage, data.counts)
+    facts = {**stage.model.identity(), **git_revision(), "samples": data.counts}
+    loggers = build_loggers(config, number, facts)
     if config.logging.mode != "disabled":
         with checking(f"W&B: beginning a run, {config.logging.mode}"):
             begin_logging(loggers)
-    trainer = build.build_trainer(config, number, callbacks, loggers)
+    trainer = build_trainer(config, number, callbacks, loggers)
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
     except SIGTERMException:  # told to go before the first step
@@ -109,7 +114,7 @@ def print_table(config: Config) -> None:
     ]
     pictures = []
     for number in (1, 2):
-        path = build.stage_dir(config, number) / "summary.json"
+        path = stage_dir(config, number) / "summary.json"
         if not path.is_file():
             continue
         summary = json.loads(path.read_text(encoding="utf-8"))
@@ -149,7 +154,7 @@ def _tidy(checkpoints: Path, warnings_: list[str]) -> None:
 
 
 def _refuse_unfinished_stage_1(config: Config) -> None:
-    folder = build.stage_dir(config, 1)
+    folder = stage_dir(config, 1)
     begun = (folder / "checkpoints" / LAST).is_file()
     if begun and not (folder / "summary.json").is_file():
         raise PisamError(

@@ -126,9 +126,14 @@ class Config:
     logging: LoggingConfig = field(default_factory=LoggingConfig)
 
 
+def stage_config(config: Config, number: int) -> StageConfig:
+    """The section of stage 1 or 2."""
+    return config.stage1 if number == 1 else config.stage2
+
+
 def training_sources(config: Config, stage: int) -> list[Any]:
     """The rows that stage 1 or 2 trains on: `stageN.train` where it is given, else `data.train`."""
-    own = (config.stage1 if stage == 1 else config.stage2).train
+    own = stage_config(config, stage).train
     return config.data.train if own is None else own
 
 

@@ -24,6 +24,16 @@ LONGEST_DIFF = 256 * 1024  # characters
 SECRETS = ("WANDB_API_KEY", "HF_TOKEN", "GITHUB_TOKEN")
 
 
+def git_revision() -> dict[str, str]:
+    """Revision of the working directory's repository, `-dirty` if changed since; empty outside of one."""
+    try:
+        revision = subprocess.check_output(["git", "rev-parse", "HEAD"], stderr=subprocess.DEVNULL, text=True)
+        changed = subprocess.check_output(["git", "status", "--porcelain", "-uno"], stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"revision": revision.strip() + ("-dirty" if changed else "")}
+
+
 def git_diff(longest: int = LONGEST_DIFF) -> str:
     """What the working directory's tracked files hold beyond the last commit, as text.
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from helpers.small_runs import small_config
-from pisam.training import assemble as build
+from pisam.training.loggers import build_loggers
 from pisam.training.logging.run_id import new_run_id, read_run_id
+from pisam.training.run_folder import stage_dir
 
 
 def test_the_same_until_the_stage_begins_afresh(tmp_path: Path) -> None:
@@ -26,11 +27,11 @@ def test_wandb_gets_it_and_a_sweeps_own_goes_first(tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("WANDB_RUN_ID", raising=False)
 
     def settings() -> dict[str, Any]:
-        return build.build_loggers(config, 2, {})[1]._wandb_init  # type: ignore[attr-defined]
+        return build_loggers(config, 2, {})[1]._wandb_init  # type: ignore[attr-defined]
 
     assert settings()["id"] is None
-    new_run_id(build.stage_dir(config, 2))
-    assert settings()["id"] == read_run_id(build.stage_dir(config, 2))
+    new_run_id(stage_dir(config, 2))
+    assert settings()["id"] == read_run_id(stage_dir(config, 2))
     assert settings()["resume"] == "allow"
     monkeypatch.setenv("WANDB_RUN_ID", "of-the-sweep")
     assert settings()["id"] == "of-the-sweep"

@@ -14,11 +14,12 @@ import wandb
 from lightning.pytorch import Callback, Trainer
 
 from helpers.small_runs import logged, small_config, summary, write_sets
+from pisam.commands import train as train_command
 from pisam.commands.train import train
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.modeling.sam_weights import read_checkpoint
-from pisam.training import assemble as build
+from pisam.training.callback_list import build_callbacks
 
 Death = tuple[str, int]  # a hook, and how often it comes by before
 
@@ -58,9 +59,8 @@ def train_through(config: Config, number: int, *deaths: Death) -> None:
 
 def train_with(config: Config, number: int, callback: Callback) -> None:
     """One attempt."""
-    callbacks = build.build_callbacks
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "build_callbacks", lambda *a: [*callbacks(*a), callback])
+        patch.setattr(train_command, "build_callbacks", lambda *a: [*build_callbacks(*a), callback])
         train(config, number)
 
 

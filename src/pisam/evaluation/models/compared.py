@@ -22,7 +22,8 @@ from pisam.modeling.hq_sam import HqSam, is_published_hq
 from pisam.modeling.pisam import PiSam, read_identity
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import read_checkpoint
-from pisam.training import assemble as build
+from pisam.training.from_config import build_network
+from pisam.training.run_folder import stage1_checkpoint, stage_dir
 
 KINDS = ("sam", "hq", "pi", "sam1024")
 NAMES = {"sam": "SAM", "hq": "HQ-SAM", "pi": "Pi-SAM", "sam1024": "SAM, 1024 px"}
@@ -65,9 +66,9 @@ def compared_models(
                     f"models: {kind} has no checkpoint; give checkpoint=FILE, or several as [FILE,FILE] "
                     f"(this experiment's own run is of decoder {own})"
                 )
-            models[kind] = _load(config, build.stage1_checkpoint(config))
-    frozen = next(iter(models.values()), None) or build.build_network(config).eval()  # SAM is in any
-    native = {"sam1024": build.build_network(config, SIDE).eval()} if "sam1024" in wanted else {}
+            models[kind] = _load(config, stage1_checkpoint(config))
+    frozen = next(iter(models.values()), None) or build_network(config).eval()  # SAM is in any
+    native = {"sam1024": build_network(config, SIDE).eval()} if "sam1024" in wanted else {}
     share_encoders([frozen, *models.values(), *native.values()])
     return {
         kind: NativeSam(native[kind], NAMES[kind])
@@ -90,7 +91,7 @@ def interacting_models(config: Config, checkpoints: Sequence[Path] = ()) -> dict
     """
     models = load_networks(config, checkpoints, stages=(2, 1))
     if "pi" not in models:
-        best = build.stage_dir(config, 2) / "checkpoints" / "best.ckpt"
+        best = stage_dir(config, 2) / "checkpoints" / "best.ckpt"
         if not best.is_file():
             raise PisamError(
                 f"interact needs a trained stage 2, and there is no {best}: run stage 2 first, or give "

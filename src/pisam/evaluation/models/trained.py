@@ -7,12 +7,13 @@ from typing import Any
 
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
+from pisam.core.provenance import git_revision
 from pisam.metrics.protocol import Protocol
 from pisam.modeling.hq_sam import HqSam, is_published_hq, load_published_hq
 from pisam.modeling.pisam import PiSam, load_checkpoint, read_own_checkpoint
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import hash_tensors, read_checkpoint
-from pisam.training import assemble as build
+from pisam.training.from_config import build_hq_network, build_network
 
 
 def trained_model(config: Config, checkpoint: Path) -> PiSam:
@@ -22,7 +23,7 @@ def trained_model(config: Config, checkpoint: Path) -> PiSam:
         PisamError: unreadable, or of another model.
     """
     contents = read_own_checkpoint(checkpoint)
-    model = build.build_network(config)
+    model = build_network(config)
     load_checkpoint(model, contents, checkpoint)
     return model.eval()
 
@@ -46,7 +47,7 @@ def trained_hq_sam(config: Config, checkpoint: Path) -> HqSam:
                 f"{config.model.backbone}"
             )
         return model
-    model = build.build_hq_network(config)
+    model = build_hq_network(config)
     load_checkpoint(model, contents, checkpoint)
     return model.eval()
 
@@ -63,7 +64,7 @@ def facts(config: Config, model: SamNetwork) -> dict[str, Any]:
         "name": config.name,
         "seed": config.seed,
         **model.identity(),
-        **build.git_revision(),
+        **git_revision(),
         "precision": config.trainer.precision,
         "protocol": protocol.as_dict(),
     }

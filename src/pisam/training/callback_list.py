@@ -6,12 +6,10 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import LearningRateMonitor
 
 from pisam.config.checks import nearest
-from pisam.config.schema import Config
+from pisam.config.schema import Config, stage_config
 from pisam.core.errors import PisamError
+from pisam.core.provenance import git_revision
 from pisam.metrics.protocol import Protocol
-from pisam.training.assemble.folders import stage1_checkpoint, stage_dir
-from pisam.training.assemble.loggers import git_revision
-from pisam.training.assemble.stage import stage_config
 from pisam.training.callbacks.checkpoint_artifacts import CheckpointArtifacts
 from pisam.training.callbacks.click_simulation import ClickSimulation
 from pisam.training.callbacks.early_stop import EarlyStop
@@ -36,6 +34,7 @@ from pisam.training.resume.checkpoint_io import LAST
 from pisam.training.resume.last_checkpoint import LastCheckpoint
 from pisam.training.resume.preemption import Preemption
 from pisam.training.resume.same_start import SameStart
+from pisam.training.run_folder import stage1_checkpoint, stage_dir
 from pisam.training.stages.stage import Stage
 
 MONITOR = {1: "val/iou", 2: "val/iou_after"}

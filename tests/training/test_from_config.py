@@ -10,13 +10,22 @@ import pytest
 from helpers.small_runs import small_config
 from helpers.stage1_runs import save_stage_1
 from pisam.core.errors import PisamError
-from pisam.training import assemble as build
+from pisam.training.from_config import build_network, build_stage
+from pisam.training.run_folder import stage1_checkpoint
+
+
+def test_network_is_a_function_of_the_seed(tmp_path: Path) -> None:
+    states = [
+        build_network(small_config(tmp_path, tmp_path, f"seed={seed}")).own_state() for seed in (0, 0, 1)
+    ]
+    same, other = ([states[0][name].equal(state[name]) for name in states[0]] for state in states[1:])
+    assert all(same) and not all(other)
 
 
 def test_stage_2_starts_from_the_best_of_stage_1(tmp_path: Path) -> None:
     config = small_config(tmp_path, tmp_path)
     state = save_stage_1(config, Path(config.run_dir))
-    loaded = build.build_stage(config, 2).model.own_state()
+    loaded = build_stage(config, 2).model.own_state()
     assert {f"model.{name}" for name in loaded} == state.keys()
     assert all(value.equal(state[f"model.{name}"]) for name, value in loaded.items())
 
@@ -35,13 +44,13 @@ def test_stage_2_refuses_a_stage_1_of_another_model(
     config = small_config(tmp_path, tmp_path)
     save_stage_1(config, Path(config.run_dir), **identity)
     with pytest.raises(PisamError, match=rf"stage1/checkpoints/best\.ckpt: {message}"):
-        build.build_stage(config, 2)
+        build_stage(config, 2)
 
 
 def test_damaged_stage_1_checkpoint_is_one_error(tmp_path: Path) -> None:
     config = small_config(tmp_path, tmp_path)
     save_stage_1(config, Path(config.run_dir))
-    path = build.stage1_checkpoint(config)
+    path = stage1_checkpoint(config)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(PisamError, match=str(path)):
-        build.build_stage(config, 2)
+        build_stage(config, 2)

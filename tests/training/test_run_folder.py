@@ -9,7 +9,8 @@ import pytest
 from helpers.small_runs import small_config
 from helpers.stage1_runs import save_stage_1
 from pisam.core.errors import PisamError
-from pisam.training import assemble as build
+from pisam.training.from_config import build_stage
+from pisam.training.run_folder import stage1_checkpoint
 
 
 def test_from_takes_a_run_a_stage_or_a_checkpoint(tmp_path: Path) -> None:
@@ -18,7 +19,7 @@ def test_from_takes_a_run_a_stage_or_a_checkpoint(tmp_path: Path) -> None:
     checkpoint = other / "stage1" / "checkpoints" / "best.ckpt"
     for source in (other, other / "stage1", checkpoint):
         config = small_config(tmp_path, tmp_path, f"stage2.from={source}")
-        assert build.stage1_checkpoint(config) == checkpoint
+        assert stage1_checkpoint(config) == checkpoint
 
 
 @pytest.mark.parametrize("override", [(), ("stage2.from=nowhere",)])
@@ -26,4 +27,4 @@ def test_stage_2_without_stage_1_names_what_was_looked_at(tmp_path: Path, overri
     config = small_config(tmp_path, tmp_path, *override)
     looked_at = "stage2.from nowhere" if override else f"run_dir {config.run_dir}"
     with pytest.raises(PisamError, match=f"stage 2 needs a trained stage 1, and {looked_at} holds none"):
-        build.build_stage(config, 2)
+        build_stage(config, 2)

@@ -12,18 +12,19 @@ from helpers.small_runs import small_config
 from helpers.stage1_runs import save_stage_1
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
-from pisam.training import assemble as build
+from pisam.training.callback_list import build_callbacks
 from pisam.training.callbacks.click_simulation import ClickSimulation
 from pisam.training.callbacks.early_stop import EarlyStop
 from pisam.training.callbacks.interaction_iou import InteractionIoU
 from pisam.training.callbacks.mask_panels import MaskPanels
 from pisam.training.callbacks.weight_average import WeightAverage
+from pisam.training.from_config import build_stage
 from pisam.training.resume.last_checkpoint import LastCheckpoint
 
 
 def built_callbacks(config: Config, number: int) -> list[Callback]:
     save_stage_1(config, Path(config.run_dir))
-    return build.build_callbacks(config, number, build.build_stage(config, number), {"val": {"val": 2}})
+    return build_callbacks(config, number, build_stage(config, number), {"val": {"val": 2}})
 
 
 def test_callbacks_take_the_configured_clicks_and_pictures(tmp_path: Path) -> None:

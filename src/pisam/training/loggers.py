@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
 from pisam.config.schema import Config, to_plain
-from pisam.training.assemble.folders import stage_dir
 from pisam.training.logging.jsonl_logger import JsonLinesLogger
 from pisam.training.logging.run_id import read_run_id
 from pisam.training.logging.wandb_logger import StageRun
+from pisam.training.run_folder import stage_dir
 
 
 def build_loggers(config: Config, number: int, facts: dict[str, Any]) -> list[Logger]:
@@ -34,13 +33,3 @@ def build_loggers(config: Config, number: int, facts: dict[str, Any]) -> list[Lo
             )
         )
     return loggers
-
-
-def git_revision() -> dict[str, str]:
-    """Revision of the working directory's repository, `-dirty` if changed since; empty outside of one."""
-    try:
-        revision = subprocess.check_output(["git", "rev-parse", "HEAD"], stderr=subprocess.DEVNULL, text=True)
-        changed = subprocess.check_output(["git", "status", "--porcelain", "-uno"], stderr=subprocess.DEVNULL)
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"revision": revision.strip() + ("-dirty" if changed else "")}

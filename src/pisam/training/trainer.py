@@ -16,8 +16,7 @@ from lightning.pytorch.plugins.environments import (
 )
 from lightning.pytorch.strategies import DDPStrategy
 
-from pisam.config.schema import Config, StageConfig
-from pisam.training.assemble.stage import stage_config
+from pisam.config.schema import Config, StageConfig, stage_config
 from pisam.training.logging.throughput import Throughput
 from pisam.training.resume.checkpoint_io import VerifiedCheckpointIO
 
@@ -45,12 +44,6 @@ def build_trainer(config: Config, number: int, callbacks: list[Callback], logger
         enable_model_summary=False,
         default_root_dir=config.run_dir,
     )
-
-
-def build_fabric(config: Config) -> Fabric:
-    """One device and the precision of training, for what runs outside of a trainer."""
-    precision: Any = config.trainer.precision
-    return Fabric(accelerator=config.trainer.accelerator, devices=1, precision=precision)
 
 
 def launch_ranks(config: Config) -> Fabric:

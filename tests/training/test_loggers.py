@@ -7,13 +7,13 @@ from pathlib import Path
 from lightning.pytorch.loggers import WandbLogger
 
 from helpers.small_runs import small_config
-from pisam.training import assemble as build
+from pisam.training.loggers import build_loggers
 
 
 def test_loggers_of_each_mode(tmp_path: Path) -> None:
     def wandb_loggers(mode: str) -> list[WandbLogger]:
         config = small_config(tmp_path, tmp_path, f"logging.mode={mode}", "logging.group=both")
-        loggers = build.build_loggers(config, 2, {"frozen_hash": "abc"})
+        loggers = build_loggers(config, 2, {"frozen_hash": "abc"})
         return [logger for logger in loggers if isinstance(logger, WandbLogger)]
 
     assert wandb_loggers("disabled") == []

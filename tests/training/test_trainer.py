@@ -12,15 +12,15 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from helpers.small_runs import small_config
 from pisam.config.schema import Config, StageConfig
-from pisam.training import assemble as build
+from pisam.training.trainer import build_strategy, build_trainer, duration
 
 
 def test_duration_in_epochs_or_in_steps() -> None:
-    assert build.duration(StageConfig(epochs=7, val_every=3)) == {
+    assert duration(StageConfig(epochs=7, val_every=3)) == {
         "max_epochs": 7,
         "check_val_every_n_epoch": 3,
     }
-    assert build.duration(StageConfig(epochs=7, max_steps=5, accumulate=2)) == {
+    assert duration(StageConfig(epochs=7, max_steps=5, accumulate=2)) == {
         "max_epochs": -1,
         "max_steps": 5,
         "check_val_every_n_epoch": None,
@@ -43,7 +43,7 @@ def test_duration_in_epochs_or_in_steps() -> None:
 def test_several_ranks_mean_ddp_without_resending_sams_buffers(
     name: str, devices: Any, nodes: int, ddp: bool
 ) -> None:
-    strategy = build.build_strategy(name, devices, nodes, 2.5)
+    strategy = build_strategy(name, devices, nodes, 2.5)
     if ddp:
         assert isinstance(strategy, DDPStrategy)
         assert strategy._ddp_kwargs == {
@@ -57,7 +57,7 @@ def test_several_ranks_mean_ddp_without_resending_sams_buffers(
 
 def test_trainer_waits_for_other_ranks_as_long_as_configured(tmp_path: Path) -> None:
     overrides = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.timeout=0.5"]
-    trainer = build.build_trainer(small_config(tmp_path, tmp_path, *overrides), 1, [], [])
+    trainer = build_trainer(small_config(tmp_path, tmp_path, *overrides), 1, [], [])
     assert isinstance(trainer.strategy, DDPStrategy)
     assert trainer.strategy._timeout == timedelta(seconds=30)
 
@@ -76,4 +76,4 @@ def test_slurm_requeueing_is_left_to_the_jobs_script(tmp_path: Path, monkeypatch
 
 
 def environment_of(config: Config) -> Any:
-    return build.build_trainer(config, 1, [], [])._accelerator_connector.cluster_environment
+    return build_trainer(config, 1, [], [])._accelerator_connector.cluster_environment

@@ -1,0 +1,112 @@
+"""The networks, data and stages that a configuration asks for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+
+from pisam.config.schema import Config, training_prompts, training_sources
+from pisam.core.errors import PisamError
+from pisam.data.datamodule import PairDataModule
+from pisam.data.prompts import PromptMix
+from pisam.modeling.hq_sam import HqSam, build_hq_sam
+from pisam.modeling.pisam import PiSam, build_model, load_checkpoint, read_own_checkpoint
+from pisam.modeling.sam_network import SamNetwork
+from pisam.training.run_folder import stage1_checkpoint
+from pisam.training.stages.decoder_stage import DecoderStage
+from pisam.training.stages.hq_stage import HqStage
+from pisam.training.stages.interactor_stage import InteractorStage
+from pisam.training.stages.stage import Stage
+
+
+def build_network(config: Config, image_size: int | None = None) -> PiSam:
+    """Pi-SAM with SAM's weights, its own parts initialised from the seed; of another frame if given."""
+    torch.manual_seed(config.seed)
+    return build_model(config.model.backbone, config.model.weights, image_size or config.model.image_size)
+
+
+def build_hq_network(config: Config) -> HqSam:
+    """HQ-SAM with SAM's weights, its own parts initialised from the seed."""
+    torch.manual_seed(config.seed)
+    return build_hq_sam(config.model.backbone, config.model.weights, config.model.image_size)
+
+
+def compile_network(model: SamNetwork) -> None:
+    """Have torch compile the parts at their first use, in place: the names of their weights stay."""
+    for part in model.children():
+        part.compile()
+    if isinstance(model, PiSam):
+        model.decoder.head.compile()  # stage 2 calls it on its own
+
+
+def build_data(config: Config, number: int) -> PairDataModule:
+    """The data of a stage."""
+    return PairDataModule(
+        root=config.data.root,
+        train=training_sources(config, number),
+        val=config.data.val,
+        image_size=config.model.image_size,
+        batch_size=config.data.batch_size,
+        workers=config.data.workers,
+        flip=config.data.flip,
+        jitter=config.data.jitter,
+        views=config.stage2.views if number == 2 else 0,
+        prepared=config.data.prepared,
+        instances=config.data.min_instance if config.data.instances == "components" else None,
+        photometric=config.data.photometric,
+        prompts=PromptMix(**asdict(training_prompts(config, number))),
+        seed=config.seed,
+    )
+
+
+def check_stage(config: Config, number: int) -> None:
+    """Refuse a stage that the configured decoder does not have.
+
+    Raises:
+        PisamError: stage 2 of HQ-SAM.
+    """
+    if number == 2 and config.model.decoder == "hq":
+        raise PisamError(
+            "stage 2 trains Pi-SAM's interactor, and model.decoder=hq has none: train stage=1 of it, or use "
+            "model.decoder=pi"
+        )
+
+
+def build_stage(config: Config, number: int) -> Stage:
+    """Stage 1, or stage 2 on top of a trained stage 1.
+
+    Raises:
+        PisamError: no stage 1 to start from, or one of another model; or a stage the decoder does not have.
+    """
+    check_stage(config, number)
+    loss = config.loss
+    if config.model.decoder == "hq":
+        return HqStage(
+            build_hq_network(config),
+            lr=config.stage1.lr,
+            low_res=loss.low_res,
+            bce=loss.bce,
+            dice=loss.dice,
+        )
+    if number == 1:
+        return DecoderStage(
+            build_network(config),
+            lr=config.stage1.lr,
+            low_res=loss.low_res,
+            high_res=loss.high_res,
+            bce=loss.bce,
+            dice=loss.dice,
+        )
+    checkpoint = stage1_checkpoint(config)
+    contents = read_own_checkpoint(checkpoint)
+    model = build_network(config)
+    load_checkpoint(model, contents, checkpoint)
+    return InteractorStage(
+        model,
+        lr=config.stage2.lr,
+        high_res=loss.high_res,
+        bce=loss.bce,
+        dice=loss.dice,
+        near_clicks=loss.near_clicks,
+    )
