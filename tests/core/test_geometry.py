@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from segment_anything.modeling import PromptEncoder
 
-from pisam.core.geometry import boxes_from_masks, pixels_to_unit, sam_boxes, sample_at
+from pisam.core.geometry import pixels_to_unit, sam_boxes, sample_at
 
 HEIGHT, WIDTH = 6, 10
-
-
-def masks(*pixels: list[tuple[int, int]]) -> torch.Tensor:
-    """One bool mask (1, HEIGHT, WIDTH) per list of (x, y) pixels."""
-    result = torch.zeros(len(pixels), 1, HEIGHT, WIDTH, dtype=torch.bool)
-    for index, points in enumerate(pixels):
-        for x, y in points:
-            result[index, 0, y, x] = True
-    return result
-
-
-def test_a_pixel_has_a_box_of_its_edges() -> None:
-    assert boxes_from_masks(masks([(3, 5)])).tolist() == [[3, 5, 4, 6]]
-
-
-def test_boxes_are_tight_and_per_mask() -> None:
-    boxes = boxes_from_masks(masks([(2, 4), (8, 1)], [(0, 0), (WIDTH - 1, HEIGHT - 1)]))
-    assert boxes.dtype == torch.float32
-    assert boxes.tolist() == [[2, 1, 9, 5], [0, 0, WIDTH, HEIGHT]]
-
-
-def test_an_empty_mask_has_no_box() -> None:
-    with pytest.raises(ValueError, match=r"mask 1 .* empty"):
-        boxes_from_masks(masks([(1, 1)], []))
 
 
 def test_sam_puts_the_corners_of_its_box_on_pixel_centres() -> None:

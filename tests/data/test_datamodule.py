@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import astuple
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,7 +38,7 @@ def fingerprint(batch: Batch) -> tuple:
     if batch.prompts is not None:
         kinds, points = batch.prompts.kinds, batch.prompts.points
         tensors += [points.points, points.labels, points.valid, batch.prompts.mask]
-    names = (*batch.sets, *batch.ids, *batch.seeds, *batch.views, *map(astuple, batch.windows), *kinds)
+    names = (*batch.sets, *batch.ids, *batch.seeds, *batch.views, *kinds)
     return (*names, *(hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in tensors))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pisam.core.geometry import map_back
+from helpers.frame_maps import map_back, to_frame, to_original
 from pisam.data.reading.reader import read_reduced
 from pisam.data.reading.reduction import reduce_mask
 from pisam.data.transforms import (
@@ -243,10 +243,10 @@ def test_points_go_to_the_frame_and_back_exactly(shape: tuple[int, int], seed: i
     image, mask = pair(*shape)
     frame = frame_for_training(image, mask, S, rng(seed))
     points = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 90
-    there = frame.window.to_frame(points)
-    torch.testing.assert_close(frame.window.to_original(there), points, atol=1e-9, rtol=0)
+    there = to_frame(points, frame.window)
+    torch.testing.assert_close(to_original(there, frame.window), points, atol=1e-9, rtol=0)
     edges = torch.tensor([[0.0, 0.0], [frame.window.out_width, frame.window.out_height]], dtype=torch.float64)
-    corners = frame.window.to_original(edges)
+    corners = to_original(edges, frame.window)
     left, right = corners[:, 0].sort().values.tolist()
     assert (left, right) == (frame.window.left, frame.window.left + frame.window.width)
 

@@ -130,3 +130,17 @@ def test_what_is_no_pair_is_refused(prediction: np.ndarray, mask: np.ndarray, me
 def test_unknown_metrics_are_refused(names: list[str]) -> None:
     with pytest.raises(ValueError, match="expected some of the metrics iou, biou"):
         metrics.all_scores(LEVELS, MASK, names)
+
+
+def test_what_is_ignored_counts_for_no_score() -> None:
+    prediction, mask = PAIRS["soft-0"]
+    ignored = np.zeros_like(mask)
+    ignored[:, : mask.shape[1] // 3] = True
+    truth, noise = mask & ~ignored, np.random.default_rng(0).integers(0, 256, mask.shape, dtype=np.uint8)
+    plain = metrics.all_scores(np.where(ignored, np.uint8(0), prediction), truth)
+    scores = metrics.all_scores(np.where(ignored, noise, prediction), truth, ignored=ignored)
+    assert scores.pop("mae") == pytest.approx(plain.pop("mae") / (1 - ignored.mean()))
+    assert scores == plain
+    perfect = metrics.all_scores(np.where(ignored, noise, truth * np.uint8(255)), truth, ignored=ignored)
+    assert perfect["iou"] == perfect["biou"] == perfect["max_f"] == perfect["weighted_f"] == 1
+    assert perfect["mae"] == perfect["hce"] == 0

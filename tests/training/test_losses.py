@@ -6,13 +6,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Clicks
 from pisam.training.loss_points import sample_near, sample_points
-from pisam.training.losses import mask_loss
+from pisam.training.losses import MaskLoss, mask_loss
 
 SIDE = 32
 POINTS = 200
@@ -100,6 +101,43 @@ def test_padding_has_no_effect_and_no_gradient(size: int, fill: float) -> None:
     assert (other_logits.grad[padding] == 0).all()
     content = other_logits.grad[~padding]
     assert content.isfinite().all() and (content != 0).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("size", [SIDE, SIDE // 4])
+def test_what_is_ignored_has_no_effect_and_no_gradient(size: int) -> None:
+    logits, mask = random_case(2, size)
+    ignored = torch.zeros(2, 1, SIDE, SIDE, dtype=torch.bool)
+    ignored[0, :, 8:20, 4:28] = True
+    ignored[1, :, :, 16:] = True
+    within = F.avg_pool2d(ignored.float(), SIDE // size) == 1  # cells with nothing but ignored pixels
+    inner = -F.max_pool2d(-within.float(), 3, stride=1, padding=1) == 1  # and their neighbours alike
+    other_logits = torch.where(inner, -logits, logits).requires_grad_()
+
+    def loss(logits: Tensor, mask: Tensor) -> MaskLoss:
+        return mask_loss(logits, mask, whole(2), [1, 2], "high_res", num_points=2000, ignored=ignored)
+
+    one, other = loss(logits, mask), loss(other_logits, mask ^ ignored)
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    (other.bce + other.dice).sum().backward()
+    assert other_logits.grad is not None
+    assert (other_logits.grad[inner] == 0).all() and inner.any()
+    assert (other_logits.grad[~within] != 0).float().mean() > 0.9
+    plain = mask_loss(logits, mask, whole(2), [1, 2], "high_res", num_points=2000)
+    assert (one.bce != plain.bce).all()
+
+
+def test_a_mask_that_says_nothing_has_no_loss() -> None:
+    logits, mask = random_case(1)
+    loss = mask_loss(logits, mask, whole(1), [1], "high_res", ignored=torch.ones_like(mask))
+    assert loss.bce.item() == loss.dice.item() == 0
+
+
+def test_uncertain_points_are_not_spent_on_what_is_ignored() -> None:
+    ignored = torch.zeros(1, 1, SIDE, SIDE, dtype=torch.bool)
+    ignored[..., :16] = True
+    logits = torch.where(ignored, 0.0, 1.0)
+    points = sample_points(logits, whole(1), SIDE, [3], num_points=400, ignored=ignored)
+    assert (points[0, :300, 0] > 0.5).all()
 
 
 def test_points_near_clicks_take_the_place_of_others() -> None:

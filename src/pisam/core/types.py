@@ -22,7 +22,7 @@ IntArray = npt.NDArray[np.integer]
 
 @dataclass  # not frozen: Lightning writes to the copy it moves to a device
 class Window:
-    """Which part of an image its frame shows, and how large: the exact map between the two.
+    """The part of an image that its frame shows, and how large: the exact map between the two.
 
     Attributes:
         left, top, width, height: the part, in pixels of the original image. It may end a few pixels beyond
@@ -38,19 +38,6 @@ class Window:
     out_width: int
     out_height: int
     mirrored: bool = False
-
-    def to_frame(self, points: Tensor) -> Tensor:
-        """Points (..., 2) in pixels of the original image, in pixels of the frame."""
-        x = (points[..., 0] - self.left) * self.out_width / self.width
-        y = (points[..., 1] - self.top) * self.out_height / self.height
-        return torch.stack([self.out_width - x if self.mirrored else x, y], dim=-1)
-
-    def to_original(self, points: Tensor) -> Tensor:
-        """Points (..., 2) in pixels of the frame, in pixels of the original image."""
-        x, y = points.unbind(dim=-1)
-        x = self.out_width - x if self.mirrored else x
-        x, y = x * self.width / self.out_width + self.left, y * self.height / self.out_height + self.top
-        return torch.stack([x, y], dim=-1)
 
 
 @dataclass
@@ -189,8 +176,10 @@ class Batch:
         seeds: B integers, a function of (seed, epoch, sample id) alone.
         views: B integers: which augmented view of its image a sample is, where views repeat; else 0.
         original_masks: in validation, B bool tensors (H, W) at original size; empty in training.
+        ignored: bool (B, 1, S, S), True where the data say nothing: no loss, click or score depends on these
+            pixels, and no object is there; None = nowhere.
+        original_ignored: in validation, the same at original size, (H, W) each; None = nowhere.
         prompts: what SAM is prompted with; None = every box, as always in validation.
-        windows: B windows: what part of its image each frame shows; see `geometry.map_back`.
         clicks: filled by the click simulator.
         objects: filled with the frozen decoder's object features where they were computed already.
         straight_forward: filled with the prediction before any click where it was computed already.
@@ -205,14 +194,26 @@ class Batch:
     seeds: Sequence[int]
     views: Sequence[int] = ()
     original_masks: Sequence[Tensor] = field(default_factory=list)
+    ignored: Tensor | None = None
+    original_ignored: Sequence[Tensor] | None = None
     prompts: Prompts | None = None
-    windows: Sequence[Window] = ()
     clicks: Clicks | None = None
     objects: ObjectFeatures | None = None
     straight_forward: Prediction | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def counted(self) -> Tensor:
+        """bool (B, 1, S, S): the pixels that losses and clicks are about, neither padding nor ignored."""
+        side = torch.arange(self.mask.shape[-1], device=self.mask.device)
+        width, height = self.extent[:, :1], self.extent[:, 1:]
+        content = ((side < width)[:, None, :] & (side < height)[:, :, None]).unsqueeze(1)
+        return content if self.ignored is None else content & ~self.ignored
+
+    def ignored_at(self, index: int) -> Tensor | None:
+        """bool (H, W) at original size: what the scores of a validation sample leave out; None = nothing."""
+        return None if self.original_ignored is None else self.original_ignored[index]
 
     def pin_memory(self) -> Batch:
         """Called by the DataLoader: the same batch in page-locked memory."""
@@ -222,4 +223,5 @@ class Batch:
             mask=self.mask.pin_memory(),
             box=self.box.pin_memory(),
             extent=self.extent.pin_memory(),
+            ignored=None if self.ignored is None else self.ignored.pin_memory(),
         )

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from pisam.core.errors import PisamError
 from pisam.core.seeding import derive_seed
-from pisam.core.types import Batch, Clicks, Prompts, Window
+from pisam.core.types import Batch, Clicks, Prompts
 from pisam.data.audit.prepared import MAX_SIDE, prepared_pairs
 from pisam.data.photometric import Photometric, Step
 from pisam.data.prompts import Prompt, PromptMix, draw_prompt
@@ -39,9 +39,10 @@ class Sample:
         id: stem of the image file.
         set: name of its source.
         seed: for whatever else is drawn for this sample.
-        window: what of the original image is shown.
+        ignored: bool (1, S, S), or None = nothing is.
         view: index of its augmented view, 0 where views do not repeat.
         original_mask: bool (H, W) in validation, else None.
+        original_ignored: bool (H, W) in validation where something is ignored, else None.
         prompt: in training with prompts other than boxes, else None.
     """
 
@@ -52,9 +53,10 @@ class Sample:
     id: str
     set: str
     seed: int
-    window: Window
     view: int = 0
+    ignored: Tensor | None = None
     original_mask: Tensor | None = None
+    original_ignored: Tensor | None = None
     prompt: Prompt | None = None
 
 
@@ -185,7 +187,6 @@ class PairDataset(Dataset[Sample]):
             id=pair.id,
             set=source.name,
             seed=derive_seed(self.seed, epoch, source.name, pair.id),
-            window=framed.window,
             view=view,
             prompt=None if self.prompts.only_boxes else prompt,
         )
@@ -202,13 +203,13 @@ class PairDataset(Dataset[Sample]):
             id=pair.id,
             set=source.name,
             seed=derive_seed(self.seed, "val", source.name, pair.id),
-            window=framed.window,
             original_mask=torch.from_numpy(mask),
         )
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """The samples as one batch; `original_masks` stays a list, for their sizes differ."""
+    ignored = _where_any([(sample.ignored, sample.mask) for sample in samples])
     return Batch(
         image=torch.stack([sample.image for sample in samples]),
         mask=torch.stack([sample.mask for sample in samples]),
@@ -218,8 +219,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
         sets=[sample.set for sample in samples],
         seeds=[sample.seed for sample in samples],
         views=[sample.view for sample in samples],
-        windows=[sample.window for sample in samples],
+        ignored=None if ignored is None else torch.stack(ignored),
         original_masks=[sample.original_mask for sample in samples if sample.original_mask is not None],
+        original_ignored=_where_any([(s.original_ignored, s.original_mask) for s in samples]),
         prompts=_collate_prompts([sample.prompt for sample in samples if sample.prompt is not None]),
     )
 
@@ -238,6 +240,17 @@ def _collate_prompts(prompts: Sequence[Prompt]) -> Prompts | None:
     clicks = Clicks(torch.from_numpy(points), valid_points.long(), valid_points)
     masks = torch.from_numpy(np.stack([prompt.mask for prompt in prompts])).unsqueeze(1)
     return Prompts([prompt.kind for prompt in prompts], clicks, masks)
+
+
+def _where_any(ignored_and_masks: Sequence[tuple[Tensor | None, Tensor | None]]) -> list[Tensor] | None:
+    """What each sample ignores, or None if none does anything."""
+    if all(ignored is None for ignored, _ in ignored_and_masks):
+        return None
+    return [
+        torch.zeros_like(mask) if ignored is None else ignored
+        for ignored, mask in ignored_and_masks
+        if mask is not None
+    ]
 
 
 def _chw(image: np.ndarray) -> Tensor:

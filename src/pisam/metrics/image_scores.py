@@ -48,14 +48,20 @@ class ImageScores:
 
 
 def all_scores(
-    prediction: np.ndarray, mask: np.ndarray | KnownMask, metrics: Collection[str] = METRICS
+    prediction: np.ndarray,
+    mask: np.ndarray | KnownMask,
+    metrics: Collection[str] = METRICS,
+    ignored: np.ndarray | None = None,
 ) -> dict[str, float]:
     """The row of an image in `per_image.csv`; arguments and errors as in `score_image`."""
-    return score_image(prediction, mask, metrics).values
+    return score_image(prediction, mask, metrics, ignored).values
 
 
 def score_image(
-    prediction: np.ndarray, mask: np.ndarray | KnownMask, metrics: Collection[str] = METRICS
+    prediction: np.ndarray,
+    mask: np.ndarray | KnownMask,
+    metrics: Collection[str] = METRICS,
+    ignored: np.ndarray | None = None,
 ) -> ImageScores:
     """Score one prediction; F, MAE, S and E share one pass over the pixels.
 
@@ -68,12 +74,16 @@ def score_image(
             no prediction here: see `pisam.metrics.levels.logits_to_levels`.
         mask: bool (H, W), or known already, which saves time where several predictions are scored.
         metrics: names out of `METRICS`; `SLOW` are worth leaving out where they are not needed.
+        ignored: bool (H, W), pixels without a truth, none of them object: whatever is predicted there counts
+            as background. MAE is the mean over the others.
 
     Raises:
         ValueError: unknown metric, or arrays that are not such a pair.
     """
     names = known(metrics)
     levels, known_mask = _checked(prediction, mask)
+    if ignored is not None:
+        levels = np.where(ignored, np.uint8(0), levels)
     true = known_mask.pixels
     wanted = set(names)
     values: dict[str, float] = {}
@@ -90,7 +100,8 @@ def score_image(
             e_curve = e_measure(above)
             values |= _summary("e", e_curve, e_measure(adaptive))
         if "mae" in wanted:
-            values["mae"] = mean_absolute_error(histogram)
+            left_out = 0.0 if ignored is None else float(ignored.mean())
+            values["mae"] = mean_absolute_error(histogram) / (1 - left_out) if left_out < 1 else 0.0
         if "s_measure" in wanted:
             values["s_measure"] = s_measure(histogram)
         if "weighted_f" in wanted:
@@ -100,9 +111,12 @@ def score_image(
     return ImageScores({name: values[name] for name in names}, f_curve, e_curve)
 
 
-def score_logits(logits: Tensor, mask: Tensor, metrics: Collection[str] = METRICS) -> ImageScores:
+def score_logits(
+    logits: Tensor, mask: Tensor, metrics: Collection[str] = METRICS, ignored: Tensor | None = None
+) -> ImageScores:
     """Scores of logits (1, S, S) against a mask bool (H, W): one function for validation and evaluation."""
-    return score_image(levels_at_original(logits, mask), mask.cpu().numpy(), metrics)
+    left_out = None if ignored is None else ignored.cpu().numpy()
+    return score_image(levels_at_original(logits, mask), mask.cpu().numpy(), metrics, left_out)
 
 
 def known(metrics: Collection[str]) -> list[str]:

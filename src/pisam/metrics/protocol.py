@@ -11,18 +11,22 @@ from torch import Tensor
 
 from pisam.metrics.functional import DILATION_RATIO, LOGIT_THRESHOLD
 
+BACKGROUND = -100.0  # a logit without any doubt, which is finite
 
-def logits_to_original(logits: Tensor, size: Sequence[int]) -> Tensor:
+
+def logits_to_original(logits: Tensor, size: Sequence[int], ignored: Tensor | None = None) -> Tensor:
     """Logits of the squashed frame on the pixels of the original image: the last step before any score.
 
     Args:
         logits: float (1, 1, S, S).
         size: (H, W) of the original image.
+        ignored: bool (H, W), pixels that become background whatever was predicted.
 
     Returns:
         float32 (1, 1, H, W), bilinear between pixel centres.
     """
-    return F.interpolate(logits.float(), size=list(size), mode="bilinear", align_corners=False)
+    at_original = F.interpolate(logits.float(), size=list(size), mode="bilinear", align_corners=False)
+    return at_original if ignored is None else at_original.masked_fill(ignored, BACKGROUND)
 
 
 def _installed(package: str) -> str:

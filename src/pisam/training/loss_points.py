@@ -27,6 +27,7 @@ def sample_points(
     num_points: int = NUM_POINTS,
     oversample: int = 3,
     importance: float = 0.75,
+    ignored: Tensor | None = None,
 ) -> Tensor:
     """Points inside the image content, most of them where the logits are nearest to zero.
 
@@ -41,6 +42,7 @@ def sample_points(
         num_points: points per mask, N.
         oversample: candidates per point, >= 1.
         importance: share of the points chosen by uncertainty, in [0, 1].
+        ignored: bool (B, 1, S, S), pixels that are never chosen by uncertainty while there are others.
 
     Returns:
         float32 (B, N, 2), (x, y) unit coordinates of the frame, on the device of the logits.
@@ -65,6 +67,8 @@ def sample_points(
 
     candidates, fresh = drawn.split([num_candidates, num_drawn - num_candidates], dim=1)
     certainty = sample_content(logits.float(), candidates, extent, side).abs()
+    if ignored is not None:
+        certainty[sample_content(ignored.float(), candidates, extent, side) > 0] = torch.inf
     chosen = certainty.topk(num_important, dim=1, largest=False, sorted=False).indices
     important = candidates.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
     return torch.cat([important, fresh], dim=1)

@@ -36,6 +36,7 @@ def mask_loss(
     num_points: int = NUM_POINTS,
     clicks: Clicks | None = None,
     near_clicks: float = 0.0,
+    ignored: Tensor | None = None,
 ) -> MaskLoss:
     """Loss of mask logits of any resolution against the full-resolution mask, in float32 under autocast too.
 
@@ -51,6 +52,8 @@ def mask_loss(
         num_points: points per mask.
         clicks: in pixels of the frame; read only for points near them.
         near_clicks: share of the points that is drawn around `clicks`, in [0, 1].
+        ignored: bool (B, 1, S, S), pixels that say nothing: points that touch one weigh nothing. A mask whose
+            points all do has a loss of 0.
 
     Raises:
         ValueError: shapes or the number of seeds disagree, the mask is not bool, or there are no clicks to be
@@ -66,7 +69,7 @@ def mask_loss(
         logits = logits.float()
         own_seeds = [derive_seed(seed, "loss points", purpose) for seed in seeds]
         near = int(near_clicks * num_points)
-        points = sample_points(logits, extent, side, own_seeds, num_points=num_points - near)
+        points = sample_points(logits, extent, side, own_seeds, num_points=num_points - near, ignored=ignored)
         if near:
             if clicks is None:
                 raise ValueError(f"near_clicks: got {near_clicks}, but no clicks")
@@ -75,16 +78,19 @@ def mask_loss(
             points = torch.cat([points, around], dim=1)
         predicted = sample_content(logits, points, extent, side)
         wanted = sample_content(mask.float(), points, extent, side)
-        return MaskLoss(bce=_bce(predicted, wanted), dice=_dice(predicted, wanted))
+        if ignored is None:
+            return MaskLoss(bce=_bce(predicted, wanted).mean(dim=1), dice=_dice(predicted.sigmoid(), wanted))
+        counted = (sample_content(ignored.float(), points, extent, side) == 0).float()
+        bce = (_bce(predicted, wanted) * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
+        return MaskLoss(bce=bce, dice=_dice(predicted.sigmoid() * counted, wanted * counted))
 
 
 def _bce(logits: Tensor, target: Tensor) -> Tensor:
-    """(B, N) logits and target in [0, 1] -> (B,)."""
-    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1)
+    """Of logits and target in [0, 1], (B, N) each: (B, N)."""
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
-def _dice(logits: Tensor, target: Tensor) -> Tensor:
-    """(B, N) logits and target in [0, 1] -> (B,); the +1 keeps an empty target defined."""
-    probability = logits.sigmoid()
+def _dice(probability: Tensor, target: Tensor) -> Tensor:
+    """Of (B, N) each, in [0, 1]: (B,); the +1 keeps an empty target defined."""
     overlap = (probability * target).sum(dim=1)
     return 1 - (2 * overlap + 1) / (probability.sum(dim=1) + target.sum(dim=1) + 1)

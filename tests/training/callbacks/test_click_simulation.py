@@ -168,6 +168,18 @@ def test_no_click_in_the_padding() -> None:
     assert clicks.labels[clicks.valid].all()
 
 
+def test_no_click_on_what_is_ignored() -> None:
+    batch = small_batch()
+    batch.ignored = torch.zeros_like(batch.mask)
+    batch.ignored[..., 50:, :] = True
+    stage = PaddingWrong(small_model())
+    stage.mask = batch.mask | batch.ignored
+    batch.extent = torch.tensor([[48.0, 64.0], [48.0, 64.0]])
+    clicks = simulated(batch, stage)
+    assert clicks.valid.any(dim=1).all()
+    assert (clicks.points[clicks.valid] > 20).all() and (clicks.points[clicks.valid] < 30).all()
+
+
 class OneByOne(InteractorStage):
     """Shows the frozen network one sample at a time, as the cache does, but keeps nothing.
 

@@ -19,6 +19,7 @@ from pisam.training.callbacks.interaction_iou import InteractionIoU
 from pisam.training.callbacks.segmentation_iou import SegmentationIoU
 from pisam.training.stages.decoder_stage import DecoderStage
 from pisam.training.stages.interactor_stage import InteractorStage
+from pisam.training.stages.stage import Stage
 
 SIZES = {"thin": [(50, 90), (64, 64), (100, 41)], "wide": [(33, 70)]}
 
@@ -114,3 +115,25 @@ def test_each_validation_starts_from_nothing() -> None:
     first = trainer.validate(stage, loader(*validation_batches()), verbose=False)
     second = trainer.validate(stage, loader(*validation_batches()), verbose=False)
     assert first == second
+
+
+@pytest.mark.parametrize("stage_class", [DecoderStage, InteractorStage])
+def test_what_is_ignored_counts_for_no_score(stage_class: type[Stage]) -> None:
+    """With the predicted object as the truth but for one part, which is ignored, everything is right."""
+    keep, stage = Keep(), stage_class(small_model())
+    stage_1 = stage_class is DecoderStage
+    clicks = [] if stage_1 else [ClickSimulation(min_area=2)]
+    quiet_trainer(*clicks, keep).validate(stage, loader(*validation_batches()), verbose=False)
+    batches = []
+    for batch, logits in keep.rows:
+        size = batch.original_masks[0].shape
+        predicted = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0, 0] > 0
+        ignored = torch.arange(size[1]).expand(size) < size[1] // 2
+        assert (predicted & ignored).any()
+        batch.original_masks, batch.original_ignored = [predicted & ~ignored], [ignored]
+        batches.append(batch)
+    scores = (SegmentationIoU if stage_1 else InteractionIoU)(list(SIZES))
+    trainer = quiet_trainer(*clicks, scores)
+    trainer.validate(stage, loader(*batches), verbose=False)
+    after = "" if stage_1 else "_after"
+    assert trainer.callback_metrics[f"val/iou{after}"] == trainer.callback_metrics[f"val/biou{after}"] == 1

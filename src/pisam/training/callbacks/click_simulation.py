@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 
 from pisam.clicks.simulate import simulate_clicks
 from pisam.core.seeding import derive_seed
@@ -59,15 +58,8 @@ class ClickSimulation(Callback):
                 batch.objects, batch.straight_forward = compute(batch.image, batch.box, batch.prompts)
             else:
                 batch.objects, batch.straight_forward = self.frozen_features(batch, part, compute)
-        predicted = (batch.straight_forward.high_res > 0) & _content(batch)
+        predicted = (batch.straight_forward.high_res > 0) & batch.counted()
         seeds = [derive_seed(seed, "clicks") for seed in batch.seeds]
         return simulate_clicks(
             predicted, batch.mask, seeds=seeds, max_clicks=self.max_clicks, **self.simulation
         )
-
-
-def _content(batch: Batch) -> Tensor:
-    """bool (B, 1, S, S), False on padding, where a wrong prediction is no error."""
-    side = torch.arange(batch.mask.shape[-1], device=batch.mask.device)
-    width, height = batch.extent[:, :1], batch.extent[:, 1:]
-    return ((side < width)[:, None, :] & (side < height)[:, :, None]).unsqueeze(1)

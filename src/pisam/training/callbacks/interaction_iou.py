@@ -35,5 +35,6 @@ class InteractionIoU(ValidationScores):
         assert batch.straight_forward is not None
         for index, mask in enumerate(batch.original_masks):
             both = batch.straight_forward.high_res[index], outputs[index]
-            before, after = (logits_to_original(logits[None], mask.shape) for logits in both)
+            ignored = batch.ignored_at(index)
+            before, after = (logits_to_original(logits[None], mask.shape, ignored) for logits in both)
             self.add(batch, index, before, after, mask)

@@ -35,4 +35,4 @@ class SegmentationIoU(ValidationScores):
         dataloader_idx: int = 0,
     ) -> None:
         for index, mask in enumerate(batch.original_masks):
-            self.add(batch, index, score_logits(outputs[index], mask, SCORES))
+            self.add(batch, index, score_logits(outputs[index], mask, SCORES, batch.ignored_at(index)))

@@ -41,8 +41,11 @@ class DecoderStage(Stage):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         _, prediction = self.model.straight_forward(batch.image, batch.box, batch.prompts)
         where = (batch.mask, batch.extent, batch.seeds)
-        low_res = self.combine(mask_loss(prediction.low_res, *where, purpose="low_res")).mean()
-        high_res = self.combine(mask_loss(prediction.high_res, *where, purpose="high_res")).mean()
+        low, high = (
+            mask_loss(logits, *where, purpose=purpose, ignored=batch.ignored)
+            for logits, purpose in ((prediction.low_res, "low_res"), (prediction.high_res, "high_res"))
+        )
+        low_res, high_res = self.combine(low).mean(), self.combine(high).mean()
         loss = self.low_res * low_res + self.high_res * high_res
         return {"loss": loss, "low_res": low_res, "high_res": high_res}
 

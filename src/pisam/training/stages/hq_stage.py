@@ -31,7 +31,9 @@ class HqStage(Stage):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         logits = self.model(batch.image, batch.box, batch.prompts).low_res
-        terms = mask_loss(logits, batch.mask, batch.extent, batch.seeds, purpose="low_res")
+        terms = mask_loss(
+            logits, batch.mask, batch.extent, batch.seeds, purpose="low_res", ignored=batch.ignored
+        )
         return {"loss": self.low_res * self.combine(terms).mean()}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -71,6 +71,7 @@ class InteractorStage(Stage):
             purpose="high_res",
             clicks=batch.clicks,
             near_clicks=self.near_clicks,
+            ignored=batch.ignored,
         )
         losses = self.combine(terms)
         clicked = batch.clicks.valid.any(dim=1).float()
