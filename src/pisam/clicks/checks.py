@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-POLICIES = ("paper", "released", "centre", "uniform", "noisy")
+POLICIES = ("paper", "released", "centre", "ritm", "human", "uniform", "noisy")
 
 
 def check_maps(prediction: Tensor, mask: Tensor, region: Tensor | None) -> None:

@@ -18,6 +18,7 @@ from pisam.clicks.checks import (
 )
 from pisam.clicks.error_map import error_maps
 from pisam.clicks.policies import centre_click, disturb, paper_clicks, released_clicks, uniform_clicks
+from pisam.clicks.users import deepest_click, human_click
 from pisam.core.types import Clicks
 
 
@@ -45,6 +46,9 @@ def simulate_clicks(
         released: one point in each component that a 3x3 erosion leaves with 2 pixels or more, largest first
             (the released training code, in correct coordinates).
         centre: one click, the deepest pixel of the largest component (number-of-clicks benchmarks, as RITM).
+        ritm: one click, the deepest pixel of the whole error, missed and false measured apart (RITM's own
+            clicker; `users.deepest_click` also knows earlier clicks).
+        human: one click near where people would place that one (`users.human_click`, after RClicks).
         uniform: different pixels of the error, each as likely as any other (SAM 2's training).
         noisy: as `paper`, then a share `noise` of the clicks is spoilt, half of them moved anywhere in the
             image, half given the wrong label.
@@ -88,6 +92,9 @@ def simulate_clicks(
                 pixels = released_clicks(errors, rng, max_clicks, connectivity)
             case "centre":
                 pixels = centre_click(errors, connectivity)
+            case "ritm" | "human":
+                click = deepest_click(errors) if policy == "ritm" else human_click(errors, rng)
+                pixels = np.array([] if click is None else [click], np.int64).reshape(-1, 3)
             case "uniform":
                 pixels = uniform_clicks(errors, rng, max_clicks)
             case _:

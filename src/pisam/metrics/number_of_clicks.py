@@ -1,0 +1,112 @@
+"""Scores of interactive segmentation, read off the IoU after each click.
+
+All take `ious`, (N, K): image n after its click k + 1, in [0, 1]; an array, a tensor or nested lists. A row
+that ended early, because nothing was left to click, is first continued by `curves_of`.
+
+Source: the evaluation of RITM (Sofiiuk et al., ICIP 2022), which HQSeg-44K's tables follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+TARGETS = (80, 85, 90, 95)
+"""Percent IoU of the published NoC and NoF."""
+
+Curves = npt.NDArray[np.float64]
+
+
+def curves_of(rows: Sequence[Sequence[float]], clicks: int) -> Curves:
+    """Rows of 1 to `clicks` scores as one array; a row's last score stands for the clicks it did not need.
+
+    Returns:
+        float64 (N, clicks).
+
+    Raises:
+        ValueError: a row is empty or longer.
+    """
+    curves = np.empty((len(rows), clicks))
+    for number, row in enumerate(rows):
+        if not 1 <= len(row) <= clicks:
+            raise ValueError(f"row {number}: expected 1 to {clicks} scores, got {len(row)}")
+        curves[number, : len(row)] = row
+        curves[number, len(row) :] = row[-1]
+    return curves
+
+
+def clicks_needed(ious: Any, target: float, *, first: int = 1) -> npt.NDArray[np.int64]:
+    """Of each image: the fewest clicks whose IoU is at least `target`; all of them where none is.
+
+    Args:
+        ious: see above.
+        target: IoU in [0, 1].
+        first: how many clicks the first column is after: 0 where it is the answer to a box.
+
+    Returns:
+        int64 (N,).
+    """
+    reached = _checked(ious) >= target
+    last = first + reached.shape[1] - 1
+    return np.where(reached.any(axis=1), reached.argmax(axis=1) + first, last)
+
+
+def noc(ious: Any, target: float) -> float:
+    """Mean number of clicks to reach an IoU (NoC@target), images that never do counting as K."""
+    return float(clicks_needed(ious, target).mean())
+
+
+def nof(ious: Any, target: float) -> int:
+    """Number of images that never reach an IoU (NoF@target).
+
+    RITM's code counts the images whose number of clicks is K, so also those that succeed with the last click.
+    """
+    return int((_checked(ious) < target).all(axis=1).sum())
+
+
+def iou_after(ious: Any, clicks: int) -> float:
+    """Mean IoU after so many clicks, at least 1; after 5 clicks it is printed as 5-mIoU."""
+    curves = _checked(ious)
+    if not 1 <= clicks <= curves.shape[1]:
+        raise ValueError(f"clicks: expected 1 to {curves.shape[1]}, got {clicks}")
+    return float(curves[:, clicks - 1].mean())
+
+
+def area_under_curve(ious: Any) -> npt.NDArray[np.float64]:
+    """Of each image: the area under IoU by clicks from 1 to K (trapezoids), divided by K - 1, in [0, 1]."""
+    curves = _checked(ious)
+    if curves.shape[1] == 1:
+        return curves[:, 0]
+    return (curves[:, 1:] + curves[:, :-1]).mean(axis=1) / 2
+
+
+def seconds_per_click(seconds: Sequence[Sequence[float]]) -> float | None:
+    """Mean over all clicks that were answered; None where none was."""
+    times = [second for row in seconds for second in row]
+    return float(np.mean(times)) if times else None
+
+
+def summarise(ious: Any, targets: Sequence[int] = TARGETS) -> dict[str, float]:
+    """`noc_80`, `nof_80` and so on, `iou_1`, `iou_5` (5-mIoU), `iou_K` and `auc`, as far as K goes."""
+    curves = _checked(ious)
+    scores: dict[str, float] = {}
+    for target in targets:
+        scores[f"noc_{target}"] = noc(curves, target / 100)
+        scores[f"nof_{target}"] = nof(curves, target / 100)
+    last = curves.shape[1]
+    scores |= {
+        f"iou_{clicks}": iou_after(curves, clicks) for clicks in sorted({1, 3, 5, 10, last}) if clicks <= last
+    }
+    return scores | {"auc": float(area_under_curve(curves).mean())}
+
+
+def _checked(ious: Any) -> Curves:
+    curves = np.asarray(ious.detach().cpu() if hasattr(ious, "detach") else ious, dtype=np.float64)
+    if curves.ndim != 2 or 0 in curves.shape:
+        raise ValueError(f"ious: expected (images, clicks), both at least 1, got {curves.shape}")
+    if not (np.isfinite(curves).all() and (curves >= 0).all() and (curves <= 1).all()):
+        raise ValueError("ious: expected numbers in [0, 1]")
+    return curves
