@@ -28,6 +28,7 @@ def test_every_set_and_publication_is_named_with_page_and_terms() -> None:
             assert f"{layout.pairs} pairs in {layout.images} + {layout.masks}" in told
         assert known.publication.page in text and known.publication.terms in text
     assert HQSEG_44K.page in text
+    assert "1537 of DIS5K-VD (470), HRSOD-TE (287)" in line_of("HQSEG44K-VAL", text)
 
 
 def test_what_is_there_is_counted(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pisam.core.errors import PisamError
-from pisam.data.sources.known_sets import HQSEG_44K, KNOWN_SETS, KnownSet, Layout
+from pisam.data.sources.known_sets import GROUPS, HQSEG_44K, KNOWN_SETS, KnownSet, Layout
 from pisam.data.sources.pairs import match_files
 from pisam.data.sources.rows import find_known, published_pairs
 
@@ -21,9 +22,14 @@ def list_sets(root: Path | None) -> str:
     publications = dict.fromkeys([*(known.publication for known in KNOWN_SETS.values()), HQSEG_44K])
     where = "no data root is set: data.root=DIR or PISAM_DATA_ROOT" if root is None else f"below {root}:"
     lines = [where, *(_line(name, known, root) for name, known in KNOWN_SETS.items())]
+    lines += [f"  {name:<16} {sum(parts.values())} of {_counted(parts)}" for name, parts in GROUPS.items()]
     for publication in publications:
         lines += ["", publication.title, f"  from   {publication.page}", f"  terms  {publication.terms}"]
     return "\n".join(lines)
+
+
+def _counted(parts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({pairs})" for name, pairs in parts.items())
 
 
 def _folders(layout: Layout) -> str:

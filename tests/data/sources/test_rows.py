@@ -12,7 +12,7 @@ import pytest
 from helpers.data_folders import touch
 from pisam.core.errors import PisamError
 from pisam.data.sources.known_sets import KNOWN_SETS, Layout
-from pisam.data.sources.rows import Source, longest_parts, resolve_source, resolve_sources
+from pisam.data.sources.rows import Source, longest_parts, published_pairs, resolve_source, resolve_sources
 
 
 def make(root: Path, layout: Layout) -> None:
@@ -31,6 +31,23 @@ def test_every_layout_of_every_known_set_is_found(tmp_path: Path, name: str, lay
     assert source.name == name and source.role == KNOWN_SETS[name].role
     assert (source.images, source.masks) == (tmp_path / layout.images, tmp_path / layout.masks)
     assert source.names == (tmp_path / layout.names if layout.names else None)
+
+
+def test_a_group_is_its_sets_in_the_layouts_that_it_counts(tmp_path: Path) -> None:
+    for name in ("DIS5K-VD", "ThinObject5K-TE", "COIFT"):
+        make(tmp_path, KNOWN_SETS[name].layouts[-1])
+    make(tmp_path, KNOWN_SETS["HRSOD-TE"].layouts[0])  # the authors' own, with 400 images
+    with pytest.raises(
+        PisamError, match=r"HQSEG44K-VAL: .*thin_object_detection/HRSOD/images .*for HRSOD-TE"
+    ):
+        resolve_sources(["HQSEG44K-VAL"], tmp_path, training=False)
+    make(tmp_path, KNOWN_SETS["HRSOD-TE"].layouts[1])
+    sources = resolve_sources([{"name": "HQSEG44K-VAL", "limit": 2}], tmp_path, training=False)
+    assert [source.name for source in sources] == ["DIS5K-VD", "HRSOD-TE", "ThinObject5K-TE", "COIFT"]
+    assert sum(published_pairs(source) or 0 for source in sources) == 1537
+    assert {(source.role, source.limit) for source in sources} == {("test", 2)}
+    with pytest.raises(PisamError, match="must not be trained on"):
+        resolve_sources(["HQSEG44K-VAL"], tmp_path, training=True)
 
 
 def test_the_published_training_parts_are_the_papers_four() -> None:

@@ -44,11 +44,16 @@ class Layout:
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A published set: its role and the layouts it is distributed in, the authors' own first."""
+    """A published set: its role and the layouts it is distributed in, the authors' own first.
+
+    Attributes:
+        unknown: grey value of the mask's pixels that count neither way in number-of-clicks benchmarks.
+    """
 
     role: Role
     publication: Publication
     layouts: tuple[Layout, ...]
+    unknown: int | None = None
 
 
 DIS5K = Publication(
@@ -76,6 +81,11 @@ HQSEG_44K = Publication(
     "COIFT and 287 test images of HRSOD",
     "https://github.com/SysCV/sam-hq (train/README.md)",
     "those of each set",
+)
+RITM = Publication(
+    "GrabCut, Berkeley and DAVIS as interactive segmentation scores them (f-BRS, CVPR 2020; RITM, ICIP 2022)",
+    "https://github.com/SamsungLabs/ritm_interactive_segmentation (GrabCut.zip, Berkeley.zip, DAVIS.zip)",
+    "those of each set; ask its authors about anything but research",
 )
 
 
@@ -126,4 +136,12 @@ KNOWN_SETS: dict[str, KnownSet] = {
             Layout(f"{HQSEG}/COIFT/images", f"{HQSEG}/COIFT/masks", 280),
         ),
     ),
+    "DAVIS": KnownSet("test", RITM, (Layout("DAVIS/img", "DAVIS/gt", 345),)),
+    "GrabCut": KnownSet("test", RITM, (Layout("GrabCut/data_GT", "GrabCut/boundary_GT", 50),), unknown=128),
+    "Berkeley": KnownSet("test", RITM, (Layout("Berkeley/images", "Berkeley/masks", 100),)),
+}
+
+# A name for several sets, each in the layout of so many pairs.
+GROUPS: dict[str, dict[str, int]] = {
+    "HQSEG44K-VAL": {"DIS5K-VD": 470, "HRSOD-TE": 287, "ThinObject5K-TE": 500, "COIFT": 280},
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 from pisam.core.errors import PisamError
 from pisam.core.set_names import refuse_reserved
-from pisam.data.sources.known_sets import KNOWN_SETS, Role
+from pisam.data.sources.known_sets import GROUPS, KNOWN_SETS, Layout, Role
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def resolve_sources(entries: Iterable[Entry], root: Path | None, *, training: bo
         PisamError: as `resolve_source`; two entries of one name; a known test set where `training`, unless
             its row says `force: true`.
     """
-    sources = [resolve_source(entry, root) for entry in entries]
+    sources = [resolve_source(part, root) for entry in entries for part in _parts(entry, root)]
     seen: set[str] = set()
     for source in sources:
         if source.name in seen:
@@ -125,6 +125,24 @@ def resolve_sources(entries: Iterable[Entry], root: Path | None, *, training: bo
     return sources
 
 
+def _parts(entry: Entry, root: Path | None) -> list[Entry]:
+    """The entry itself, or rows for the sets of the group that it names, with its other values."""
+    row = {"name": entry} if isinstance(entry, str) else dict(entry)
+    if "images" in row or not (isinstance(group := row.get("name"), str) and group in GROUPS):
+        return [entry]
+    start = _existing_root(root, group)
+    parts: list[Entry] = []
+    for name, pairs in GROUPS[group].items():
+        layouts = [at for at in KNOWN_SETS[name].layouts if at.pairs == pairs]
+        here = next((at for at in layouts if find_layout(at, start)), None)
+        if here is None:
+            looked = " or ".join(f"{at.images} with {at.masks}" for at in layouts)
+            raise PisamError(f"data set {group}: in {start} expected {looked} for {name}; put it there")
+        folders = {"images": here.images, "masks": here.masks} | ({"names": here.names} if here.names else {})
+        parts.append({**row, "name": name, **folders})
+    return parts
+
+
 def longest_parts(sources: Iterable[Source]) -> list[Source]:
     """Each source once; of those that differ in `limit` alone, the longest part."""
     longest: dict[Source, Source] = {}
@@ -139,8 +157,8 @@ def longest_parts(sources: Iterable[Source]) -> list[Source]:
 def _known_folders(name: str, root: Path | None) -> Source:
     if name not in KNOWN_SETS:
         raise PisamError(
-            f"unknown data set {name}{_hint(name, KNOWN_SETS)}; known are {', '.join(KNOWN_SETS)}, "
-            "and any row {name, images, masks}"
+            f"unknown data set {name}{_hint(name, [*KNOWN_SETS, *GROUPS])}; known are "
+            f"{', '.join(KNOWN_SETS)}, in a list also {', '.join(GROUPS)}, or a row {{name, images, masks}}"
         )
     start = _existing_root(root, name)
     found = find_known(name, start)
@@ -154,11 +172,17 @@ def find_known(name: str, root: Path) -> Source | None:
     """A published set in the first of its layouts that is below `root`, or None."""
     known = KNOWN_SETS[name]
     for layout in known.layouts:
-        images, masks = root / layout.images, root / layout.masks
-        names = None if layout.names is None else root / layout.names
-        if images.is_dir() and masks.is_dir() and (names is None or names.is_file()):
-            return Source(name, images, masks, known.role, names=names)
+        if find_layout(layout, root):
+            names = None if layout.names is None else root / layout.names
+            return Source(name, root / layout.images, root / layout.masks, known.role, names=names)
     return None
+
+
+def find_layout(layout: Layout, root: Path) -> bool:
+    """True where all folders and the list of a layout are below `root`."""
+    folders = (root / layout.images, root / layout.masks)
+    listed = layout.names is None or (root / layout.names).is_file()
+    return all(folder.is_dir() for folder in folders) and listed
 
 
 def published_pairs(source: Source) -> int | None:
