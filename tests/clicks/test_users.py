@@ -11,7 +11,7 @@ import torch
 from scipy.stats import chisquare
 
 from helpers.reference import ritm_click, squared_depths
-from pisam.clicks import simulate_clicks
+from pisam.clicks.simulate import simulate_clicks
 from pisam.clicks.users import deepest_click, human_click
 
 KINDS = ("noise", "blobs", "discs", "lines", "stripes", "frame", "empty", "full", "right", "one")
