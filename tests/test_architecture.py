@@ -16,6 +16,7 @@ ROWS = [
     ["config.checks", "config.schema"],
     ["config", "clicks", "metrics", "modeling", "data.sources", "data.reading", "data.generated"],
     ["data", "data.sources.instances"],
+    ["predictor"],
     ["training.losses", "training.loss_points", "training.optim", "training.preflight", "training.stages"],
     ["training.logging", "training.resume"],
     ["training.callbacks"],
@@ -23,7 +24,7 @@ ROWS = [
     ["evaluation"],
     ["report"],
     ["commands"],
-    ["predictor", "cli"],
+    ["cli"],
 ]
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 
@@ -36,10 +37,7 @@ WALLS = [
         (f"training.{part}", ["pisam.config"])
         for part in ("losses", "stages", "callbacks", "resume", "logging")
     ),
-    *(
-        (f"evaluation.{part}", ["pisam.config"])
-        for part in ("interaction", "evaluate", "compare", "models.segmenters")
-    ),
+    *((f"evaluation.{part}", ["pisam.config"]) for part in ("interaction", "evaluate", "compare")),
 ]
 MAY_IMPORT_WANDB = ("training.logging", "training.callbacks", "training.loggers")
 

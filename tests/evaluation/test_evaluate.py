@@ -17,10 +17,10 @@ from pisam.commands.evaluate import evaluate
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.evaluation.evaluate import evaluate_segmenters
-from pisam.evaluation.models.segmenters import PiSamSegmenter, SamSegmenter, State
 from pisam.metrics.functional import binarise, boundary_iou, iou
 from pisam.metrics.image_scores import METRICS, score_logits
 from pisam.metrics.protocol import logits_to_original
+from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter, State
 
 
 def results(config: Config) -> tuple[list[dict[str, str]], dict[str, Any]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from helpers.small_runs import small_model
 from pisam.core.types import Batch, Clicks
 from pisam.evaluation.interaction.controls import near_clicks
-from pisam.evaluation.models.segmenters import EncodedImage, State
+from pisam.modeling.segmenters import EncodedImage, State
 
 SIDE = 64
 

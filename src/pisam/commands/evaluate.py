@@ -19,7 +19,6 @@ from pisam.data.reading.reader import read_image
 from pisam.evaluation.evaluate import Levels, ScoredImage, evaluate_segmenters
 from pisam.evaluation.models.compared import compared_models, model_facts
 from pisam.evaluation.models.sam_baseline import NativeSam
-from pisam.evaluation.models.segmenters import Segmenter
 from pisam.evaluation.predictions import save_prediction
 from pisam.evaluation.ranks import gather, own_share
 from pisam.evaluation.rescore import rescore_folder
@@ -31,6 +30,7 @@ from pisam.evaluation.results import (
     write_results,
     write_tables,
 )
+from pisam.modeling.segmenters import Segmenter
 from pisam.training.from_config import build_data
 from pisam.training.trainer import launch_ranks
 

@@ -32,7 +32,6 @@ from pisam.evaluation.interaction.own_errors import click_effect
 from pisam.evaluation.interaction.tables import names_of
 from pisam.evaluation.interaction.trial import BenchmarkSettings
 from pisam.evaluation.models.compared import interacting_models
-from pisam.evaluation.models.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, Segmenter
 from pisam.evaluation.models.trained import checkpoint_facts, facts
 from pisam.evaluation.ranks import gather, in_order, own_share
 from pisam.evaluation.rows import Row
@@ -40,6 +39,7 @@ from pisam.evaluation.threads import threads_beside
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
+from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, Segmenter
 from pisam.training.from_config import build_data
 from pisam.training.trainer import launch_ranks
 

@@ -63,17 +63,23 @@ class Clicks:
             valid=torch.zeros(batch_size, 0, dtype=torch.bool, device=device),
         )
 
+    @classmethod
+    def beside(cls, parts: Sequence[Clicks]) -> Clicks:
+        """The clicks of each sample one part after the other."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(torch.cat(column, dim=1) for column in columns))
+
     def to(self, device: torch.device | str) -> Clicks:
         """The same clicks on `device`."""
         return Clicks(self.points.to(device), self.labels.to(device), self.valid.to(device))
 
 
-PromptKind = Literal["box", "points", "mask"]
+PromptKind = Literal["box", "points", "mask", "box+points", "box+mask", "points+mask", "box+points+mask"]
 
 
 @dataclass
 class Prompts:
-    """What tells SAM which object is meant, where that is not the box alone; one kind per sample.
+    """Which object is meant, where that is not said by the box alone; one kind of prompt per sample.
 
     Attributes:
         kinds: B kinds; the others' fields are not read for a sample.

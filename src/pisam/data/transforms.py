@@ -170,6 +170,12 @@ def frame_for_validation(image: UInt8Array, mask: BoolArray, size: int) -> Frame
     return Framed(*frame_whole(image, mask, size, size), box, window)
 
 
+def squash(image: UInt8Array, size: int) -> UInt8Array:
+    """A whole image uint8 (H, W, 3) in the frame (size, size, 3), by the rules of validation."""
+    height, width = image.shape[:2]
+    return _resize_image(image, Window(0, 0, width, height, size, size))
+
+
 def frame_whole(image: UInt8Array, mask: BoolArray, width: int, height: int) -> tuple[UInt8Array, BoolArray]:
     """A whole pair at another size, by the rules of validation: (height, width, 3) and (height, width)."""
     window = Window(0, 0, mask.shape[1], mask.shape[0], width, height)

@@ -13,9 +13,9 @@ from torch import Tensor
 from pisam.core.types import Batch
 from pisam.evaluation.bounded_map import bounded_map
 from pisam.evaluation.models.sam_baseline import NativeSam
-from pisam.evaluation.models.segmenters import Segmenter, first_answers, refuse_nonsense
 from pisam.metrics.image_scores import ImageScores, score_image
 from pisam.metrics.levels import levels_at_original
+from pisam.modeling.segmenters import Segmenter, first_answers, refuse_nonsense
 
 Levels = npt.NDArray[np.uint8]
 Keep = Callable[[str, str, str, Levels], None]

@@ -67,14 +67,13 @@ class SamEncoder(nn.Module):
 
     def _encode_one(self, box: Tensor, prompts: Prompts, row: int) -> tuple[Tensor, Tensor]:
         """Tokens (1, N, 256) and dense prompt (1, 256, E, E) of one sample, in SAM's own words."""
-        match prompts.kinds[row]:
-            case "box":
-                return self.prompt_encoder(points=None, boxes=sam_boxes(box), masks=None)
-            case "points":
-                valid = prompts.points.valid[row]
-                # SAM adds 0.5 to the index of a pixel itself
-                points = prompts.points.points[row][valid] - 0.5
-                labels = prompts.points.labels[row][valid]
-                return self.prompt_encoder(points=(points[None], labels[None]), boxes=None, masks=None)
-            case "mask":
-                return self.prompt_encoder(points=None, boxes=None, masks=prompts.mask[row : row + 1])
+        parts, points = prompts.kinds[row].split("+"), None
+        if "points" in parts:
+            valid = prompts.points.valid[row]
+            # SAM adds 0.5 to the index of a pixel itself
+            points = (prompts.points.points[row][valid] - 0.5)[None], prompts.points.labels[row][valid][None]
+        return self.prompt_encoder(
+            points=points,
+            boxes=sam_boxes(box) if "box" in parts else None,
+            masks=prompts.mask[row : row + 1] if "mask" in parts else None,
+        )

@@ -16,11 +16,11 @@ from pisam.evaluation.interaction.benchmark import BenchmarkRows, benchmark_imag
 from pisam.evaluation.interaction.common_error import ClickedImage
 from pisam.evaluation.interaction.curves import Stopwatch
 from pisam.evaluation.interaction.trial import SCORES, BenchmarkSettings
-from pisam.evaluation.models.segmenters import State
 from pisam.evaluation.rows import Row
 from pisam.evaluation.threads import threads_beside
 from pisam.metrics.functional import iou
 from pisam.metrics.image_scores import all_scores
+from pisam.modeling.segmenters import State
 
 LACKING = rectangle(8, 8, 56, 30)
 SETTINGS = BenchmarkSettings(clicks=2, rounds=4, connectivity=8, seed=1)

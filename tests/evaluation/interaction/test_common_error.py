@@ -18,7 +18,7 @@ from pisam.evaluation.interaction.common_error import (
     mask_at_original,
     select_images,
 )
-from pisam.evaluation.models.segmenters import PiSamSegmenter, SamSegmenter
+from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter
 
 SIMULATION = {"min_area": 8, "margin": 0.25, "connectivity": 8}
 

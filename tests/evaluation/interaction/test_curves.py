@@ -12,9 +12,9 @@ from helpers.small_runs import small_batch, small_model
 from pisam.core.types import Clicks
 from pisam.evaluation.interaction.common_error import mask_at_original
 from pisam.evaluation.interaction.curves import Stopwatch, iterative, number_of_clicks, readings, single_shot
-from pisam.evaluation.models.segmenters import PiSamSegmenter, SamSegmenter, Segmenter, State
 from pisam.evaluation.threads import threads_beside
 from pisam.metrics.functional import iou
+from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter, Segmenter, State
 
 LACKING = rectangle(8, 8, 56, 30)
 

@@ -20,7 +20,7 @@ from pisam.core.types import Batch, Clicks, ObjectFeatures
 from pisam.evaluation.interaction.controls import near_clicks
 from pisam.evaluation.interaction.own_errors import ROUNDS, click_effect
 from pisam.evaluation.interaction.own_errors_table import clicks_table, summarise_clicks
-from pisam.evaluation.models.segmenters import EncodedImage, State
+from pisam.modeling.segmenters import EncodedImage, State
 
 SIDE = 64
 COLUMNS = [

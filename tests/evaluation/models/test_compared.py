@@ -13,10 +13,10 @@ from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.evaluation.models.compared import compared_models, find_checkpoint, model_facts
 from pisam.evaluation.models.sam_baseline import NativeSam
-from pisam.evaluation.models.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, first_answers
 from pisam.modeling.hq_sam import build_hq_sam
 from pisam.modeling.pisam import build_model, checkpoint_of
 from pisam.modeling.sam_network import SamNetwork
+from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, first_answers
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ BAND = 256  # rows handed over at a time
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-_COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
+COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -145,7 +145,7 @@ def _check_header(image: Image.Image, path: Path) -> None:
     # A phone's MPO holds the photograph first, then depth maps and the like.
     if pages > 1 and image.format != "MPO":
         raise PisamError(f"{path}: holds {pages} pages or frames; expected one; save the right one alone")
-    if image.mode not in (*_COLOUR_MODES, *SIXTEEN_BIT_MODES):
+    if image.mode not in (*COLOUR_MODES, *SIXTEEN_BIT_MODES):
         raise PisamError(f"{path}: pixels of kind {image.mode}; expected 8 or 16 bits a channel; convert it")
 
 

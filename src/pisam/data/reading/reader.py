@@ -28,7 +28,14 @@ from PIL import Image, ImageChops
 
 from pisam.core.errors import PisamError
 from pisam.core.types import BoolArray, IntArray, UInt8Array
-from pisam.data.reading.image_files import SIXTEEN_BIT_MODES, as_array, bands, load_reduced, load_upright
+from pisam.data.reading.image_files import (
+    COLOUR_MODES,
+    SIXTEEN_BIT_MODES,
+    as_array,
+    bands,
+    load_reduced,
+    load_upright,
+)
 from pisam.data.reading.reduction import reduce_mask, reduce_picture
 
 # Closer to black or white than this is no grey.
@@ -64,16 +71,21 @@ def read_reduced(path: Path, reduction: int) -> tuple[UInt8Array, tuple[int, int
         PisamError: as `read_image`.
     """
     image, (width, height) = load_reduced(path, reduction)
-    if image.mode in SIXTEEN_BIT_MODES:
-        image = Image.fromarray(_eight_bit(_sixteen_bit(image, path)))
-    if _has_alpha(image):
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    if image.mode != "RGB":
-        image = image.convert("RGB")
+    image = _as_rgb(image, path)
     if reduction > 1 and image.size == (width, height):
         image = image.reduce(reduction)
     return as_array(image), (height, width)
+
+
+def rgb_of(image: Image.Image, name: str) -> UInt8Array:
+    """A picture that was opened elsewhere, as `read_image` gives that of a file; `name` begins errors.
+
+    Raises:
+        PisamError: pixels of another kind than 8 or 16 bits.
+    """
+    if image.mode not in (*COLOUR_MODES, *SIXTEEN_BIT_MODES):
+        raise PisamError(f"{name}: pixels of kind {image.mode}; expected 8 or 16 bits a channel; convert it")
+    return as_array(_as_rgb(image, Path(name)))
 
 
 def read_mask(path: Path) -> BoolArray:
@@ -237,6 +249,17 @@ def _sixteen_bit(image: Image.Image, path: Path) -> IntArray:
             f"{path}: values from {values.min()} to {values.max()}; expected at most 16 bits; convert it"
         )
     return values
+
+
+def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode in SIXTEEN_BIT_MODES:
+        image = Image.fromarray(_eight_bit(_sixteen_bit(image, path)))
+    if _has_alpha(image):
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return image
 
 
 def _has_alpha(image: Image.Image) -> bool:

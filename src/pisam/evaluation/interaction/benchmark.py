@@ -14,9 +14,9 @@ from pisam.evaluation.interaction.common_error import ClickedImage
 from pisam.evaluation.interaction.controls import share_obeyed
 from pisam.evaluation.interaction.curves import Stopwatch
 from pisam.evaluation.interaction.trial import BenchmarkSettings, Keep, Trial
-from pisam.evaluation.models.segmenters import Segmenter, State
 from pisam.evaluation.rows import Row
 from pisam.evaluation.threads import Threads
+from pisam.modeling.segmenters import Segmenter, State
 
 
 @dataclass

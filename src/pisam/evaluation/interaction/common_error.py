@@ -12,9 +12,9 @@ from torch import Tensor
 from pisam.clicks.simulate import simulate_clicks
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, Clicks
-from pisam.evaluation.models.segmenters import State
 from pisam.metrics.functional import binarise
 from pisam.metrics.protocol import logits_to_original
+from pisam.modeling.segmenters import State
 
 
 @dataclass(frozen=True)

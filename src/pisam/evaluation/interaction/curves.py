@@ -14,7 +14,7 @@ from pisam.clicks.simulate import simulate_clicks
 from pisam.core.types import Clicks
 from pisam.evaluation.interaction.common_error import mask_at_original
 from pisam.evaluation.interaction.controls import first_clicks, to_frame
-from pisam.evaluation.models.segmenters import Segmenter, State
+from pisam.modeling.segmenters import Segmenter, State
 
 READINGS = (1, 2, 3, 5, 10, 20)  # numbers of clicks at which curves are read
 TARGETS = (85, 90, 95)  # percent IoU of the number-of-clicks scores

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from pisam.core.types import Batch
-from pisam.evaluation.models.segmenters import Segmenter, State, first_answers, refuse_nonsense
+from pisam.modeling.segmenters import Segmenter, State, first_answers, refuse_nonsense
 
 MEMORY = 2**31  # bytes of the devices' memory; what does not fit is asked again
 

@@ -22,12 +22,12 @@ from pisam.evaluation.interaction.controls import (
     near_clicks,
     share_obeyed,
 )
-from pisam.evaluation.models.segmenters import State
 from pisam.evaluation.rows import Row
 from pisam.metrics.functional import binarise
 from pisam.metrics.known_mask import KnownMask
 from pisam.metrics.region import region_scores
 from pisam.modeling.pisam import PiSam
+from pisam.modeling.segmenters import State
 
 ROUNDS = 3  # different clicks on each image
 

@@ -35,13 +35,13 @@ from pisam.evaluation.interaction.curves import (
     single_shot,
 )
 from pisam.evaluation.interaction.masks import When
-from pisam.evaluation.models.segmenters import Segmenter, State
 from pisam.evaluation.rows import Row
 from pisam.evaluation.threads import Threads
 from pisam.metrics.image_scores import all_scores
 from pisam.metrics.known_mask import KnownMask
 from pisam.metrics.levels import levels_at_original
 from pisam.metrics.region import region_scores
+from pisam.modeling.segmenters import Segmenter, State
 
 SCORES = ("iou", "biou", "max_f", "mae", "hce")
 Scores = Future[dict[str, float]]

@@ -10,18 +10,18 @@ from pisam.config.checks import nearest
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.evaluation.models.sam_baseline import RESIZE, SIDE, NativeSam
-from pisam.evaluation.models.segmenters import (
+from pisam.evaluation.models.trained import facts, trained_hq_sam, trained_model
+from pisam.modeling.hq_sam import HqSam, is_published_hq
+from pisam.modeling.pisam import PiSam, read_identity
+from pisam.modeling.sam_network import SamNetwork
+from pisam.modeling.sam_weights import read_checkpoint
+from pisam.modeling.segmenters import (
     HqSamSegmenter,
     PiSamSegmenter,
     SamSegmenter,
     Segmenter,
     share_encoders,
 )
-from pisam.evaluation.models.trained import facts, trained_hq_sam, trained_model
-from pisam.modeling.hq_sam import HqSam, is_published_hq
-from pisam.modeling.pisam import PiSam, read_identity
-from pisam.modeling.sam_network import SamNetwork
-from pisam.modeling.sam_weights import read_checkpoint
 from pisam.training.from_config import build_network
 from pisam.training.run_folder import stage1_checkpoint, stage_dir
 

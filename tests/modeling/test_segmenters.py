@@ -8,7 +8,9 @@ import torch.nn.functional as F
 
 from helpers.small_runs import small_batch, small_model
 from pisam.core.types import Clicks
-from pisam.evaluation.models.segmenters import (
+from pisam.modeling.hq_sam import HqSam, build_hq_sam
+from pisam.modeling.pisam import PiSam
+from pisam.modeling.segmenters import (
     HqSamSegmenter,
     PiSamSegmenter,
     SamSegmenter,
@@ -17,8 +19,6 @@ from pisam.evaluation.models.segmenters import (
     first_answers,
     share_encoders,
 )
-from pisam.modeling.hq_sam import HqSam, build_hq_sam
-from pisam.modeling.pisam import PiSam
 
 SIDE = 64
 

@@ -1,4 +1,4 @@
-"""Models that answer a box and then clicks, behind one interface: what every comparison runs.
+"""Models that answer prompts and then clicks, behind one interface: what sessions and comparisons run.
 
 All see the same squashed S x S frame, the same box and the same clicks, and one image encoding serves all
 models that stand on the same SAM.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pisam.core.errors import PisamError
-from pisam.core.geometry import sam_boxes
-from pisam.core.types import Clicks, ObjectFeatures, SamFeatures
+from pisam.core.types import Clicks, ObjectFeatures, Prediction, PromptKind, Prompts, SamFeatures
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
@@ -38,6 +37,15 @@ class EncodedImage:
     early: Tensor
     encoder: nn.Module
 
+    def row(self, one: slice) -> EncodedImage:
+        """Some of the images."""
+        return EncodedImage(self.image[one], self.embedding[one], self.early[one], self.encoder)
+
+    def repeated(self, number: int) -> EncodedImage:
+        """One image as a batch of `number`, in the memory of one."""
+        expanded = (each.expand(number, -1, -1, -1) for each in (self.image, self.embedding, self.early))
+        return EncodedImage(*expanded, self.encoder)
+
 
 @dataclass(frozen=True)
 class State:
@@ -48,6 +56,7 @@ class State:
         low_res: float (B, 1, F, F), the mask logits at the decoder's own resolution.
         encoded: the images.
         box: float (B, 4), xyxy edges in pixels of the frame.
+        prompts: what was given in place of boxes alone.
         objects: Pi-SAM's object features, None for the others.
         of_image: what the decoder takes of the images whatever is clicked, worked out once; None for SAM.
     """
@@ -56,8 +65,24 @@ class State:
     low_res: Tensor
     encoded: EncodedImage
     box: Tensor
+    prompts: Prompts | None = None
     objects: ObjectFeatures | None = None
     of_image: Tensor | None = None
+
+    def rows(self) -> list[State]:
+        """The states of the samples, one by one."""
+        return [self._row(slice(index, index + 1)) for index in range(len(self.box))]
+
+    def _row(self, one: slice) -> State:
+        return State(
+            logits=self.logits[one],
+            low_res=self.low_res[one],
+            encoded=self.encoded.row(one),
+            box=self.box[one],
+            prompts=None if self.prompts is None else self.prompts.select([one.start]),
+            objects=None if self.objects is None else _rows_of(self.objects, one),
+            of_image=None if self.of_image is None else self.of_image[one],
+        )
 
 
 class Segmenter(Protocol):
@@ -73,13 +98,20 @@ class Segmenter(Protocol):
     @property
     def model(self) -> SamNetwork: ...
 
-    def first(self, image: Tensor, box: Tensor, encoded: EncodedImage | None = None) -> State:
-        """The answer to a box.
+    def first(
+        self,
+        image: Tensor,
+        box: Tensor,
+        encoded: EncodedImage | None = None,
+        prompts: Prompts | None = None,
+    ) -> State:
+        """The answer to a prompt.
 
         Args:
             image: uint8 (B, 3, S, S) RGB.
             box: float (B, 4), xyxy edges in pixels of the frame.
             encoded: these images as `encode` gave them for a segmenter with the same SAM; else encoded here.
+            prompts: what is given in place of the boxes alone; None = the boxes.
 
         Raises:
             ValueError: `encoded` comes from the encoder of another model.
@@ -119,26 +151,54 @@ class PiSamSegmenter:
     Args:
         model: in evaluation mode.
         name: in tables.
+        reprompt: ask the decoder again with the clicks before the interactor repairs what is left; None = if
+            it was trained for that. The image is never encoded again.
     """
 
-    def __init__(self, model: PiSam, name: str = "Pi-SAM") -> None:
+    def __init__(self, model: PiSam, name: str = "Pi-SAM", *, reprompt: bool | None = None) -> None:
         self.model = model
         self.name = name
+        self.reprompt = bool(getattr(model, "reprompt", False)) if reprompt is None else reprompt
 
     @torch.no_grad()
-    def first(self, image: Tensor, box: Tensor, encoded: EncodedImage | None = None) -> State:
+    def first(
+        self,
+        image: Tensor,
+        box: Tensor,
+        encoded: EncodedImage | None = None,
+        prompts: Prompts | None = None,
+    ) -> State:
         encoded = _encoded(self.model, image, encoded)
-        features = self.model.encoder.prompt(encoded.embedding, encoded.early, box)
-        objects, prediction = self.model.decoder(features, self.model.normalise(image))
+        objects, prediction = self._decode(encoded, box, prompts)
         colours = self.model.colours(image)
-        return State(prediction.high_res, prediction.low_res, encoded, box, objects, colours)
+        return State(prediction.high_res, prediction.low_res, encoded, box, prompts, objects, colours)
 
     @torch.no_grad()
     def after(self, state: State, clicks: Clicks) -> State:
         assert state.objects is not None
-        repaired = self.model.interact(state.objects, state.encoded.image, clicks, state.of_image)
+        if not clicks.valid.any():
+            return state
+        objects, low_res = state.objects, state.low_res
+        if self.reprompt:
+            objects, prediction = self._decode(
+                state.encoded, state.box, with_clicks(state.prompts, clicks, low_res)
+            )
+            low_res = prediction.low_res
+        repaired = self.model.interact(objects, state.encoded.image, clicks, state.of_image)
         clicked = clicks.valid.any(dim=1)[:, None, None, None]
-        return replace(state, logits=repaired.where(clicked, state.logits))
+        return replace(
+            state,
+            logits=repaired.where(clicked, state.logits),
+            low_res=low_res.where(clicked, state.low_res),
+            objects=objects,
+        )
+
+    def _decode(
+        self, encoded: EncodedImage, box: Tensor, prompts: Prompts | None
+    ) -> tuple[ObjectFeatures, Prediction]:
+        features = self.model.encoder.prompt(encoded.embedding, encoded.early, box, prompts)
+        objects, prediction = self.model.decoder(features, self.model.normalise(encoded.image))
+        return objects, prediction
 
 
 class SamSegmenter:
@@ -173,21 +233,29 @@ class SamSegmenter:
         return low_res
 
     @torch.no_grad()
-    def first(self, image: Tensor, box: Tensor, encoded: EncodedImage | None = None) -> State:
+    def first(
+        self,
+        image: Tensor,
+        box: Tensor,
+        encoded: EncodedImage | None = None,
+        prompts: Prompts | None = None,
+    ) -> State:
         encoded = _encoded(self.model, image, encoded)
         of_image = self.of_image(encoded)
-        low_res = torch.cat([self._answer(encoded, of_image, box, index) for index in range(len(box))])
-        return State(_to_frame(low_res, image), low_res, encoded, box, of_image=of_image)
+        rows = range(len(box))
+        low_res = torch.cat([self._answer(encoded, of_image, box, prompts, row) for row in rows])
+        return State(_to_frame(low_res, image), low_res, encoded, box, prompts, of_image=of_image)
 
     @torch.no_grad()
     def after(self, state: State, clicks: Clicks) -> State:
+        prompts = with_clicks(state.prompts, clicks, state.low_res if self.mask_input else None)
         # One by one: padding to equal numbers of points would take part in SAM's attention.
         low_res = torch.cat(
             [
-                self._answer(state.encoded, state.of_image, state.box, index, clicks, state.low_res)
-                if clicks.valid[index].any()
-                else state.low_res[index : index + 1]
-                for index in range(len(state.box))
+                self._answer(state.encoded, state.of_image, state.box, prompts, row)
+                if clicks.valid[row].any()
+                else state.low_res[row : row + 1]
+                for row in range(len(state.box))
             ]
         )
         return replace(state, logits=_to_frame(low_res, state.encoded.image), low_res=low_res)
@@ -197,22 +265,17 @@ class SamSegmenter:
         encoded: EncodedImage,
         of_image: Tensor | None,
         box: Tensor,
-        index: int,
-        clicks: Clicks | None = None,
-        previous: Tensor | None = None,
+        prompts: Prompts | None,
+        row: int,
     ) -> Tensor:
         """Logits (1, 1, F, F) of one sample of the batch."""
-        one = slice(index, index + 1)
-        points = None
-        if clicks is not None:
-            valid = clicks.valid[index]
-            # SAM's prompt encoder adds the half that makes a pixel index its centre.
-            points = (clicks.points[one, valid] - 0.5, clicks.labels[one, valid])
-        mask = previous[one] if self.mask_input and previous is not None else None
-        prompt = self.model.encoder.prompt_encoder
-        sparse, dense = prompt(points=points, boxes=sam_boxes(box[one]), masks=mask)
-        embedding, early = encoded.embedding[one], encoded.early[one]
-        features = SamFeatures(embedding, early, sparse, dense, prompt.get_dense_pe())
+        one = slice(row, row + 1)
+        features = self.model.encoder.prompt(
+            encoded.embedding[one],
+            encoded.early[one],
+            box[one],
+            None if prompts is None else prompts.select([row]),
+        )
         return self.decode(features, None if of_image is None else of_image[one])
 
 
@@ -243,6 +306,25 @@ class HqSamSegmenter(SamSegmenter):
         return sam + hq if self.add_sam else hq
 
 
+def with_clicks(prompts: Prompts | None, clicks: Clicks, low_res: Tensor | None) -> Prompts:
+    """What was given first, and the clicks as SAM's points beside it.
+
+    Args:
+        prompts: given first; None = boxes.
+        clicks: all so far, in pixels of the frame.
+        low_res: float (B, 1, F, F), logits of the answer before as SAM's mask prompt; None for none.
+    """
+    kinds: list[PromptKind] = []
+    for kind in ["box"] * len(clicks.valid) if prompts is None else prompts.kinds:
+        given = {"points", *kind.split("+"), *([] if low_res is None else ["mask"])}
+        kinds.append(cast(PromptKind, "+".join(part for part in ("box", "points", "mask") if part in given)))
+    if prompts is None:
+        return Prompts(kinds, clicks, clicks.points if low_res is None else low_res)
+    return Prompts(
+        kinds, Clicks.beside([prompts.points, clicks]), prompts.mask if low_res is None else low_res
+    )
+
+
 def refuse_nonsense(logits: Tensor, model: str, image: str) -> None:
     """Refuse logits that are not numbers.
 
@@ -270,6 +352,12 @@ def _encoded(model: SamNetwork, image: Tensor, encoded: EncodedImage | None) -> 
     if encoded.encoder is not model.encoder.image_encoder:
         raise ValueError("the images were encoded by another model's SAM; build the models on the same parts")
     return encoded
+
+
+def _rows_of(objects: ObjectFeatures, one: slice) -> ObjectFeatures:
+    """Of some samples; a field that is None stays so."""
+    fields = {name: value if value is None else value[one] for name, value in vars(objects).items()}
+    return ObjectFeatures(**fields)
 
 
 def _to_frame(low_res: Tensor, image: Tensor) -> Tensor:

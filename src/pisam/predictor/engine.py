@@ -1,0 +1,72 @@
+"""What a session asks of a model: NumPy in, NumPy out, whatever computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pisam.clicks.guarantee import Click
+from pisam.core.types import UInt8Array
+
+FloatArray = npt.NDArray[np.float32]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What says which object is meant, in pixels of the square frame.
+
+    Attributes:
+        box: float32 (4,), xyxy edges; None for none.
+        points: on the object (label 1) and beside it.
+        mask: float32 (F, F), logits of a rough mask; None for none.
+    """
+
+    box: FloatArray | None = None
+    points: tuple[Click, ...] = ()
+    mask: FloatArray | None = None
+
+
+class Engine(Protocol):
+    """A model that answers prompts and then clicks. What it calls an encoding or a state is its own affair.
+
+    Attributes:
+        side: S of the square frame, in pixels.
+    """
+
+    @property
+    def side(self) -> int: ...
+
+    def encode(self, frame: UInt8Array) -> Any:
+        """The encoding of an image, uint8 (S, S, 3) RGB, squashed into the frame."""
+
+    def first(self, encoded: Any, prompts: Sequence[Prompt]) -> list[Any]:
+        """The state after each of several prompts on one image."""
+
+    def after(self, state: Any, clicks: Sequence[Click]) -> Any:
+        """The state after all clicks so far, in pixels of the frame.
+
+        Args:
+            state: that was clicked on.
+            clicks: at least one, in the order of clicking; those made on earlier states included.
+        """
+
+    def logits(self, state: Any, size: Size) -> FloatArray:
+        """float32 (H, W): the state's logits at the image's `size` (H, W), bilinear between pixel centres."""
+
+    def identity(self) -> str:
+        """Says which encodings are its own: they are kept in files."""
+
+    def to_arrays(self, encoded: Any) -> dict[str, npt.NDArray[Any]]:
+        """An encoding as arrays, to be kept in a file; the frame is kept beside them."""
+
+    def from_arrays(self, arrays: Mapping[str, npt.NDArray[Any]], frame: UInt8Array) -> Any:
+        """The encoding that `to_arrays` gave.
+
+        Raises:
+            KeyError, ValueError: an array is missing or of another shape.
+        """

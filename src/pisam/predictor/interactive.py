@@ -1,0 +1,330 @@
+"""The verbs of a predictor, whatever computes its answers; without torch."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from copy import copy
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pisam.clicks.guarantee import Click
+from pisam.core.files import replacing
+from pisam.core.types import BoolArray, UInt8Array
+from pisam.data.transforms import squash
+from pisam.predictor.engine import Engine, FloatArray, Prompt
+from pisam.predictor.images import Picture, as_mask, as_rgb, box_of
+from pisam.predictor.session import Answer, SeenImage, Session, given_logits, low_resolution
+
+Box = Sequence[float] | npt.NDArray[np.number]
+Points = Sequence[tuple[float, float]] | npt.NDArray[np.number]
+FORMAT = 1  # of saved images
+
+
+class InteractivePredictor:
+    """Segments objects of images of any size, one at a time or several boxes at once.
+
+    The image is encoded once, in `set_image` or `load`; a prompt costs the decoder. Points and boxes are
+    (x, y) in pixels of the original image, pixel centres at +0.5. Sizes and thresholds are those of the
+    evaluation, so a mask is the one that would be scored.
+
+    Args:
+        engine: the model.
+        guarantee: whether each clicked pixel has its label after `click`, whatever the model says.
+    """
+
+    def __init__(self, engine: Engine, *, guarantee: bool = True) -> None:
+        self.engine = engine
+        self._session = Session(engine, guarantee)
+        self._shown: tuple[Answer, FloatArray] | None = None
+
+    def set_image(self, image: Picture) -> None:
+        """Encode an image; the prompt and clicks of an earlier one are forgotten.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, or another kind that `images.as_rgb` takes: grey, RGBA, 16-bit, a
+                picture of Pillow, a path.
+
+        Raises:
+            ValueError: another type or shape, or an unreadable file.
+        """
+        pixels = as_rgb(image)
+        self._session.see(squash(pixels, self.engine.side), pixels.shape[:2])
+
+    def set_box(self, box: Box) -> BoolArray:
+        """The straight-forward mask of the object in a box; clicks on an earlier object are forgotten.
+
+        Args:
+            box: x0, y0, x1, y1, edges in pixels of the image.
+
+        Returns:
+            bool (H, W).
+
+        Raises:
+            ValueError: no image yet, or not a box with an area inside the image.
+        """
+        return self._begin(Prompt(box=self._box(box, self._need_image())))
+
+    def set_points(
+        self,
+        points: Points,
+        labels: Sequence[int] | npt.NDArray[np.number] | None = None,
+        *,
+        box: Box | None = None,
+    ) -> BoolArray:
+        """The mask of the object at some points, and in a box if one is given.
+
+        Points are part of the prompt, as the box is: SAM is told them, and `undo` keeps them.
+
+        Args:
+            points: (N, 2), x and y in pixels of the image, at least one.
+            labels: N, 1 = on the object, 0 = beside it; None = all on it.
+            box: as in `set_box`.
+
+        Returns:
+            bool (H, W).
+
+        Raises:
+            ValueError: no image yet; points outside of it, other labels, or no point on the object.
+        """
+        image = self._need_image()
+        rows = np.asarray(points, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != 2 or not len(rows):
+            raise ValueError(f"points: expected (N, 2), at least one point, got {rows.shape}")
+        kinds = [1] * len(rows) if labels is None else list(labels)
+        if len(kinds) != len(rows):
+            raise ValueError(f"labels: expected one for each of {len(rows)} points, got {len(kinds)}")
+        clicks = [_checked((x, y), label, image, "points") for (x, y), label in zip(rows, kinds, strict=True)]
+        edges = None if box is None else self._box(box, image)
+        return self._begin(Prompt(box=edges, points=tuple(image.in_frame(clicks))))
+
+    def set_mask(self, mask: Picture, *, box: Box | None = None) -> BoolArray:
+        """Start from a given mask, of any origin, to be repaired by clicks.
+
+        What no click touches stays as it is, to the pixel: a click changes the connected region under it that
+        the model would change too, and the pixels near it that are like it.
+
+        Args:
+            mask: bool, uint8 of 0/1 or 0..255, or float in [0, 1]; (H, W) at the image's size, or at another
+                one, from which it is resized.
+            box: of the object; None = that of the mask.
+
+        Returns:
+            bool (H, W), the given mask.
+
+        Raises:
+            ValueError: no image yet, or a mask of another kind.
+        """
+        image = self._need_image()
+        given = given_logits(as_mask(mask, image.size))
+        edges = box_of(given > 0) if box is None else np.asarray(box)
+        prompt = Prompt(
+            box=None if edges is None else self._box(edges, image),
+            mask=low_resolution(given, self.engine.side // 4),
+        )
+        return self._begin(prompt, given)
+
+    def masks_of(self, boxes: Sequence[Box] | npt.NDArray[np.number]) -> BoolArray:
+        """The straight-forward masks of several boxes, decoded together; a prompt that was set stays.
+
+        Args:
+            boxes: (N, 4), each as in `set_box`.
+
+        Returns:
+            bool (N, H, W).
+
+        Raises:
+            ValueError: no image yet, or a box as in `set_box`.
+        """
+        image = self._need_image()
+        answers = (
+            self._session.ask([Prompt(box=self._box(box, image)) for box in boxes]) if len(boxes) else []
+        )
+        return (
+            np.stack([answer.mask() for answer in answers]) if answers else np.zeros((0, *image.size), bool)
+        )
+
+    def another(self) -> InteractivePredictor:
+        """A predictor for another object of the same image, which is not encoded again."""
+        other = copy(self)
+        other._session, other._shown = (
+            Session(self.engine, self._session.guarantee, self._session.image),
+            None,
+        )
+        return other
+
+    def click(self, x: float, y: float, foreground: bool = True) -> BoolArray:
+        """The mask after one more click.
+
+        Args:
+            x: from the left, in pixels of the image.
+            y: from the top.
+            foreground: True where the object was missed, False where something else was taken for it.
+
+        Returns:
+            bool (H, W), in which the clicked pixel has its label.
+
+        Raises:
+            ValueError: no prompt yet, or a point outside of the image.
+        """
+        image = self._need_image()
+        self._need_answer("click")
+        self._session.click(*_checked((x, y), foreground, image, "click"))
+        return self.mask
+
+    def undo(self) -> BoolArray:
+        """The mask before the last click, which is taken back.
+
+        Raises:
+            ValueError: there is no click.
+        """
+        if not self._session.undo():
+            raise ValueError("undo: there is no click to take back")
+        return self.mask
+
+    def redo(self) -> BoolArray:
+        """The mask after the click that was taken back last, which is made again.
+
+        Raises:
+            ValueError: none was taken back since the last click.
+        """
+        if not self._session.redo():
+            raise ValueError("redo: there is no click to make again")
+        return self.mask
+
+    def reset(self) -> None:
+        """Forget the prompt and all clicks, keep the image."""
+        self._session.forget()
+
+    @property
+    def clicks(self) -> list[Click]:
+        """(x, y, label) of all clicks that stand, in the order of clicking."""
+        return list(self._session.answer.clicks) if self._session.answers else []
+
+    @property
+    def logits(self) -> FloatArray:
+        """float32 (H, W): the current logits at the image's size, positive = object.
+
+        Raises:
+            ValueError: no prompt yet.
+        """
+        self._need_image()
+        answer = self._need_answer("logits")
+        if self._shown is None or self._shown[0] is not answer:
+            self._shown = answer, answer.logits()
+        return self._shown[1].copy()
+
+    @property
+    def soft_mask(self) -> FloatArray:
+        """float32 (H, W) in [0, 1]: how sure the model is of each pixel; errors as in `logits`."""
+        soft: FloatArray = 1 / (1 + np.exp(-np.clip(self.logits, -80, 80)))
+        return soft
+
+    @property
+    def mask(self) -> BoolArray:
+        """bool (H, W): the current mask; errors as in `logits`."""
+        mask: BoolArray = self.logits > 0
+        return mask
+
+    def save(self, path: str | Path) -> None:
+        """Keep the encoded image in a file, whole or not at all, to be loaded where it is wanted again.
+
+        Raises:
+            ValueError: no image yet.
+            PisamError: the file cannot be written.
+        """
+        image = self._need_image()
+        arrays = {f"encoded_{name}": value for name, value in self.engine.to_arrays(image.encoded).items()}
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                format=FORMAT,
+                engine=self.engine.identity(),
+                size=np.array(image.size),
+                frame=image.frame,
+                **arrays,
+            )
+
+    def load(self, path: str | Path) -> None:
+        """Take an image that `save` kept, in place of `set_image`; nothing in the file is executed.
+
+        Raises:
+            ValueError: no such file, or of another model.
+        """
+        where = f"image {path}"
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            identity = str(arrays["engine"])
+            if int(arrays["format"]) != FORMAT or identity != self.engine.identity():
+                raise ValueError(f"encoded by {identity:.80}, this model is {self.engine.identity():.80}")
+            frame, size = _seen(arrays, self.engine.side)
+            encoded = {n.removeprefix("encoded_"): v for n, v in arrays.items() if n.startswith("encoded_")}
+            image = SeenImage(frame, self.engine.from_arrays(encoded, frame), size)
+        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{where}: not an image that this predictor saved: {error}") from error
+        self._session.image = image
+        self.reset()
+
+    def _begin(self, prompt: Prompt, given: FloatArray | None = None) -> BoolArray:
+        self._session.begin(self._session.ask([prompt], given)[0])
+        return self.mask
+
+    def _need_image(self) -> SeenImage:
+        if self._session.image is None:
+            raise ValueError("expected an image first; call set_image")
+        return self._session.image
+
+    def _need_answer(self, what: str) -> Answer:
+        if not self._session.answers:
+            raise ValueError(f"{what}: expected a box first; call set_box")
+        return self._session.answer
+
+    def _box(self, box: Box, image: SeenImage) -> FloatArray:
+        """A box in pixels of the frame.
+
+        Raises:
+            ValueError: without an area, or outside of the image.
+        """
+        bottom, right = image.size
+        try:
+            edges = np.asarray(box, dtype=np.float64)
+        except (TypeError, ValueError):
+            edges = np.zeros(0)
+        fits = edges.shape == (4,) and np.all(edges >= 0) and np.all(edges <= [right, bottom, right, bottom])
+        if not fits or np.any(edges[:2] >= edges[2:]):
+            raise ValueError(f"box: expected 0 <= x0 < x1 <= {right} and 0 <= y0 < y1 <= {bottom}, got {box}")
+        scaled: FloatArray = (edges * np.tile(image.scale, 2)).astype(np.float32)
+        return scaled
+
+
+def _checked(point: tuple[float, float], label: object, image: SeenImage, what: str) -> Click:
+    """A click in pixels of the image.
+
+    Raises:
+        ValueError: outside of it, or neither foreground nor background.
+    """
+    height, width = image.size
+    x, y = point
+    numbers = all(isinstance(value, (int, float, np.number)) for value in point)
+    if not numbers or not (0 <= x <= width and 0 <= y <= height):
+        raise ValueError(f"{what}: expected 0 <= x <= {width} and 0 <= y <= {height}, got ({x}, {y})")
+    if not isinstance(label, (bool, np.bool_, Integral, np.integer)) or label not in (0, 1):
+        name = "foreground" if what == "click" else "labels"
+        raise ValueError(f"{what}: {name}: expected True or False (1 or 0), got {label!r:.40}")
+    return float(x), float(y), int(label)
+
+
+def _seen(arrays: dict[str, npt.NDArray], side: int) -> tuple[UInt8Array, tuple[int, int]]:
+    """Frame and original size of a saved image.
+
+    Raises:
+        ValueError: of other shapes.
+    """
+    frame, size = arrays["frame"], arrays["size"]
+    if frame.dtype != np.uint8 or frame.shape != (side, side, 3) or size.shape != (2,) or size.min() < 1:
+        raise ValueError(f"frame {frame.dtype} {frame.shape}, size {size.tolist()}")
+    return frame, (int(size[0]), int(size[1]))

@@ -1,0 +1,192 @@
+"""A session: an image, a prompt, clicks that can be undone and made again, and the answer to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pisam.clicks.guarantee import Click, last_labels, obey
+from pisam.core.types import BoolArray, UInt8Array
+from pisam.data.prompts import MASK_LOGIT
+from pisam.predictor.engine import Engine, FloatArray, Prompt, Size
+
+GIVEN_LOGIT = 8.0  # how sure a given mask is of its pixels
+
+
+@dataclass(frozen=True)
+class SeenImage:
+    """An encoded image.
+
+    Attributes:
+        frame: uint8 (S, S, 3) RGB, the whole image squashed into the frame.
+        encoded: what the engine made of it.
+        size: (H, W) of the original.
+    """
+
+    frame: UInt8Array
+    encoded: Any
+    size: Size
+
+    @property
+    def scale(self) -> npt.NDArray[np.float64]:
+        """Frame pixels per image pixel, along x and y."""
+        height, width = self.size
+        return self.frame.shape[0] / np.array([width, height])
+
+    def in_frame(self, clicks: Sequence[Click]) -> list[Click]:
+        """Clicks in pixels of the original image, in pixels of the frame."""
+        across, down = self.scale
+        return [(x * across, y * down, label) for x, y, label in clicks]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a prompt and some clicks; at the image's size it is worked out when it is asked for.
+
+    Attributes:
+        engine: who answers.
+        image: what it is about.
+        state: the engine's.
+        clicks: in pixels of the original image, in the order of clicking.
+        given: float32 (H, W), logits of the mask to repair; None where the engine's own is repaired.
+        guarantee: whether `logits` obey all clicks.
+    """
+
+    engine: Engine
+    image: SeenImage
+    state: Any
+    clicks: tuple[Click, ...] = ()
+    given: FloatArray | None = None
+    guarantee: bool = True
+
+    def after(self, clicks: Sequence[Click]) -> Answer:
+        """The answer to all clicks so far, those made on this answer included; itself for none."""
+        if not clicks:
+            return self
+        state = self.engine.after(self.state, self.image.in_frame(clicks))
+        return replace(self, state=state, clicks=tuple(clicks))
+
+    def network(self) -> FloatArray:
+        """The network's logits, float32 (H, W), or the given ones changed where it was clicked."""
+        if self.given is not None and not self.clicks:
+            return self.given
+        logits = self.engine.logits(self.state, self.image.size)
+        return logits if self.given is None else _repaired(self.given, logits, self.clicks)
+
+    def logits(self) -> FloatArray:
+        """float32 (H, W), positive = object."""
+        network = self.network()
+        return obey(network, self.image.frame, self.clicks) if self.guarantee else network
+
+    def mask(self) -> BoolArray:
+        """bool (H, W)."""
+        mask: BoolArray = self.logits() > 0
+        return mask
+
+
+@dataclass
+class Session:
+    """One object of an image, asked for and repaired; all in pixels of the original image.
+
+    Attributes:
+        engine: the model.
+        guarantee: whether answers obey all clicks.
+        answers: to the prompt, then after each click; empty before a prompt.
+        undone: clicks taken back, with their answers, the last one first to come again.
+    """
+
+    engine: Engine
+    guarantee: bool = True
+    image: SeenImage | None = None
+    answers: list[Answer] = field(default_factory=list)
+    undone: list[Answer] = field(default_factory=list)
+
+    def see(self, frame: UInt8Array, size: Size) -> SeenImage:
+        """Encode an image, uint8 (S, S, 3) RGB squashed into the frame; prompt and clicks are forgotten."""
+        self.image = SeenImage(frame, self.engine.encode(frame), size)
+        self.forget()
+        return self.image
+
+    def ask(self, prompts: Sequence[Prompt], given: FloatArray | None = None) -> list[Answer]:
+        """The answer to each prompt, in pixels of the frame, on the image that is seen.
+
+        Args:
+            prompts: at least one.
+            given: float32 (H, W), logits of the mask to repair.
+        """
+        assert self.image is not None
+        states = self.engine.first(self.image.encoded, prompts)
+        return [Answer(self.engine, self.image, state, (), given, self.guarantee) for state in states]
+
+    def begin(self, first: Answer) -> None:
+        """Start to click on an answer to a prompt."""
+        self.image, self.answers, self.undone = first.image, [first], []
+
+    def click(self, x: float, y: float, label: int) -> Answer:
+        """The answer after one more click on the last answer."""
+        answer = self.answer.after([*self.answer.clicks, (x, y, label)])
+        self.answers.append(answer)
+        self.undone.clear()
+        return answer
+
+    def undo(self) -> bool:
+        """Take back the last click; False where there is none."""
+        if len(self.answers) < 2:
+            return False
+        self.undone.append(self.answers.pop())
+        return True
+
+    def redo(self) -> bool:
+        """Make the click again that was taken back last; False where there is none."""
+        if not self.undone:
+            return False
+        self.answers.append(self.undone.pop())
+        return True
+
+    def forget(self) -> None:
+        """Forget prompt and clicks, keep the image."""
+        self.answers, self.undone = [], []
+
+    @property
+    def answer(self) -> Answer:
+        """The last one."""
+        return self.answers[-1]
+
+
+def given_logits(coverage: FloatArray) -> FloatArray:
+    """Logits of a given mask, of its coverage (H, W) in [0, 1]: object where that is above one half."""
+    return np.where(coverage > 0.5, np.float32(GIVEN_LOGIT), np.float32(-GIVEN_LOGIT)) * np.maximum(
+        np.abs(2 * coverage - 1), np.float32(1 / GIVEN_LOGIT)
+    )
+
+
+def _repaired(given: FloatArray, network: FloatArray, clicks: Sequence[Click]) -> FloatArray:
+    """The given logits, but the network's in each connected region that a click asks for and it would change.
+
+    Args:
+        given: float32 (H, W).
+        network: float32 (H, W), after the clicks.
+        clicks: in pixels of the image.
+    """
+    before, after = given > 0, network > 0
+    answer = given
+    for label in (0, 1):
+        wanted = [pixel for pixel, other in last_labels(clicks, given.shape).items() if other == label]
+        changed = (before != after) & (after == bool(label))
+        if not any(changed[pixel] for pixel in wanted):
+            continue
+        _, regions = cv2.connectedComponents(changed.astype(np.uint8), connectivity=8)
+        asked = {regions[pixel] for pixel in wanted if changed[pixel]}
+        answer = np.where(np.isin(regions, list(asked)), network, answer)
+    return answer
+
+
+def low_resolution(given: FloatArray, side: int) -> FloatArray:
+    """A given mask as SAM's mask prompt: logits (side, side), as far from 0 as those it is used to."""
+    share: FloatArray = cv2.resize((given > 0).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    return (2 * share - 1) * np.float32(MASK_LOGIT)
