@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_resume import Die, Killed, assert_same, train_with
 
+from helpers.deaths import Die, Killed, assert_same, train_with
 from helpers.small_runs import (
     HARD_TIMEOUT,
     SOURCE,
