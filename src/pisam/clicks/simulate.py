@@ -42,16 +42,17 @@ def simulate_clicks(
     nothing.
 
     Policies:
-        paper: random points in the interior of every component (supplement B, C of the Pi-SAM paper).
-        released: one point in each component that a 3x3 erosion leaves with 2 pixels or more, largest first
-            (the released training code, in correct coordinates).
-        centre: one click, the deepest pixel of the largest component (number-of-clicks benchmarks, as RITM).
-        ritm: one click, the deepest pixel of the whole error, missed and false measured apart (RITM's own
-            clicker; `users.deepest_click` also knows earlier clicks).
-        human: one click near where people would place that one (`users.human_click`, after RClicks).
-        uniform: different pixels of the error, each as likely as any other (SAM 2's training).
-        noisy: as `paper`, then a share `noise` of the clicks is spoilt, half of them moved anywhere in the
-            image, half given the wrong label.
+
+    - `paper`: random points in the interior of every component (supplement B, C of the Pi-SAM paper).
+    - `released`: one point in each component that a 3x3 erosion leaves with 2 pixels or more, largest first
+      (the released training code, in correct coordinates).
+    - `centre`: one click, the deepest pixel of the largest component (number-of-clicks benchmarks, as RITM).
+    - `ritm`: one click, the deepest pixel of the whole error, missed and false measured apart (RITM's own
+      clicker; `users.deepest_click` also knows earlier clicks).
+    - `human`: one click near where people would place that one (`users.human_click`, after RClicks).
+    - `uniform`: different pixels of the error, each as likely as any other (SAM 2's training).
+    - `noisy`: as `paper`, then a share `noise` of the clicks is spoilt, half of them moved anywhere in the
+      image, half given the wrong label.
 
     Args:
         prediction: (B, 1, H, W) float logits, positive = object, or bool.
