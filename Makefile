@@ -18,7 +18,7 @@ pisam := $(python) -m pisam.cli
 as_root = $(if $(filter-out 0,$(shell id -u)),sudo --non-interactive) env DEBIAN_FRONTEND=noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help stage1 stage2 evaluate audit prepare interact report sweep test lint types test-fast browser test-slow bench docs format clean
+.PHONY: help stage1 stage2 evaluate audit prepare interact report sweep test lint types test-fast browser test-slow bench mutants docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +77,9 @@ test-slow: $(environment) ## the marked slow tests
 
 bench: $(environment) ## the speed measurements
 	$(python) -m pytest -m bench
+
+mutants: $(environment) ## break the code in known ways; print what no test notices
+	$(python) tests/mutants
 
 docs: $(environment) ## build the documentation into build/docs; a warning or a dead link fails
 	$(python) -m sphinx -W --keep-going -q -b html docs build/docs
