@@ -67,7 +67,7 @@ def is_caught(mutant: dict[str, str], copy: Path) -> bool:
                 "-m",
                 "pytest",
                 *options,
-                *(f"tests/{test}" for test in mutant["tests"].split()),
+                *tests,
             ],
             cwd=copy,
             env=environment,
