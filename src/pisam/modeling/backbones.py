@@ -14,6 +14,8 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
+from pisam.modeling.rel_pos_attention import use_fused_attention
+
 BACKBONES = ("nano", "vit_t", "vit_b", "vit_l", "vit_h")
 PATCH = 16  # S / E, the same for every backbone
 SAM_DIM = 256
@@ -43,6 +45,7 @@ class EarlyFeatureViT(ImageEncoderViT):
     def __init__(self, *, global_attn_indexes: tuple[int, ...], **arguments: Any) -> None:
         super().__init__(global_attn_indexes=global_attn_indexes, **arguments)
         self.early_index = global_attn_indexes[0]
+        use_fused_attention(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.patch_embed(x)

@@ -1,9 +1,9 @@
 """Modulated deformable convolution (DCNv2) as sampling and a matrix product.
 
 It equals `torchvision.ops.deform_conv2d` to rounding. On a CPU the sampling is a product with a sparse matrix
-of four corners a row; elsewhere, and where a graph is traced or exported, it is `grid_sample`. The map of all
-taps, K times as large as the input, is made in bands of rows, and where it is large made again in the backward pass
-instead of kept.
+of four corners a row; elsewhere, and where a graph is traced or exported, it is `grid_sample`. The map of
+all taps, K times as large as the input, is made in bands of rows, and where it is large made again in the
+backward pass instead of kept.
 """
 
 from __future__ import annotations
