@@ -13,9 +13,9 @@ BAND_BYTES = 2**24  # of attention scores on a CPU: what its caches hold
 class RelPosAttention(nn.Module):
     """Attention with SAM's decomposed relative position, equal to segment-anything's to rounding.
 
-    The bias of a query q and a key k is q . Rh[row of q, row of k] + q . Rw[column of q, column of k]. On a CPU
-    it is added to the scores of a band of queries; elsewhere it enters as further columns of queries and keys,
-    which any fused kernel takes: [q, q Rh, q Rw] . [k, one-hot row of k, one-hot column of k].
+    The bias of a query q and a key k is q . Rh[row of q, row of k] + q . Rw[column of q, column of k]. On a
+    CPU it is added to the scores of a band of queries; elsewhere it enters as further columns of queries and
+    keys, which any fused kernel takes: [q, q Rh, q Rw] . [k, one-hot row of k, one-hot column of k].
 
     Args:
         attention: segment-anything's layer, whose parameters it takes over under their names.
