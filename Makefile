@@ -51,7 +51,7 @@ report: $(environment) ## show what interact and evaluate measured: figures, and
 	$(pisam) report $(EXPERIMENT) $(ARGS)
 
 sweep: $(environment) ## register SWEEP=stage2_clicks with W&B, start AGENTS=1 with COUNT= trials each
-	$(pisam) sweep $(SWEEP) agents=$(AGENTS) count=$(COUNT) $(ARGS)
+	$(pisam) sweep $(SWEEP) agents=$(AGENTS) $(if $(COUNT),count=$(COUNT)) $(ARGS)
 
 test: lint types test-fast ## lint, types and the fast tests with their coverage, under 10 minutes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 
 import pisam
 from pisam import cli
+from pisam.commands.command import commands
 from pisam.commands.evaluate_options import EvaluateOptions
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ["train", "evaluate", "interact", "report", "compare", "audit", "prepare", "sets", "import-released"]
+VERBS = sorted(command.name for command in commands())
 
 
 def pisam_command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,18 +55,38 @@ def test_version() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        cli.main([verb, "--help"])
-    assert exit_.value.code == 0
-    assert f"usage: pisam {verb} " in capsys.readouterr().out
+    assert cli.main([verb, "--help"]) == 0
+    help_ = capsys.readouterr().out
+    assert f"    pisam {verb} " in help_ and "group:" not in help_
+    command = next(command for command in commands() if command.name == verb)
+    usage = help_.split("\n\n")[1]
+    assert not [key for key in command.keys if f"{key.partition('*')[0]}" not in usage]
 
 
-@pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "--fast"]])
-def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(arguments)
-    assert exit_.value.code == 2
-    assert "usage: pisam" in capsys.readouterr().err
+def test_without_arguments_every_verb_is_listed_in_a_group_and_the_next_step_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([]) == 0
+    output = capsys.readouterr().out
+    assert all(re.search(rf"^  {verb} +\w", output, re.MULTILINE) for verb in VERBS)
+    assert output.endswith("Next: pisam init DIR, which makes a folder with the experiments to work in\n")
+    (tmp_path / "experiments").mkdir()
+    assert cli.main([]) == 0
+    assert capsys.readouterr().out.endswith("Next: pisam train quickstart stage=1\n")
+    for stage in (1, 2):
+        summary = tmp_path / f"runs/quickstart/stage{stage}/summary.json"
+        summary.parent.mkdir(parents=True)
+        summary.touch()
+    assert cli.main([]) == 0
+    assert capsys.readouterr().out.endswith("Next: pisam evaluate quickstart\n")
+
+
+def test_two_dashes_before_a_key_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Config, int]] = []
+    monkeypatch.setattr("pisam.commands.train.train", lambda config, stage: calls.append((config, stage)))
+    assert cli.main(["train", "--stage=2", "--seed=4"]) == 0
+    assert [(config.seed, stage) for config, stage in calls] == [(4, 2)]
 
 
 @pytest.mark.parametrize(
@@ -72,13 +94,19 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     [
         (["train"], "train: expected stage=1 or stage=2, got no arguments"),
         (["train", "stage=3"], "train: expected stage=1 or stage=2, got stage=3"),
-        (["train", "stage=1", "stage=2"], "train: expected stage=1 or stage=2, got stage=1 stage=2"),
+        (["train", "stage=1", "stage=2"], "train: stage is given twice"),
         (["evaluate", "quickstart", "real_small"], "expected one experiment and key=value arguments"),
         (["evaluate", "quikstart"], "did you mean quickstart?"),
-        (["compare", "a"], "compare: expected two folders of results, got a"),
+        (["compare", "a"], "compare: expected `pisam compare A B`, got a"),
+        (["trian"], "trian: no such command; did you mean train?"),
+        (["train", "--fast"], "--fast: no such option of pisam train"),
+        (["compare", "a", "b", "c=d"], "compare: unknown key c"),
+        (["submit", "stage=1", "minutes=soon"], "submit: minutes=soon: expected a whole number"),
+        (["submit", "stage=1", "cluster=slum"], "got cluster=slum; did you mean slurm?"),
+        (["interact", "clicks="], "interact: clicks=: expected FILE, got nothing"),
         (["compare", "no", "nor"], "summary.json is not there"),
-        (["import-released"], "import-released: expected one checkpoint file, got none"),
-        (["import-released", "a.pth", "b.pth"], "expected one checkpoint file, got a.pth b.pth"),
+        (["import-released"], "import-released: expected `pisam import-released CKPT [out=FILE]`, got none"),
+        (["import-released", "a.pth", "b.pth"], "`pisam import-released CKPT [out=FILE]`, got a.pth b.pth"),
         (["import-released", "no.pth"], "import-released: no file no.pth"),
         (["import-released", "no.pth", "ot=x"], "unknown key ot; did you mean out?"),
     ],
@@ -181,6 +209,38 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("pisam.commands.interact.interact", interrupt)
     assert cli.main(["interact"]) == 130
+
+
+AT_ANY_TIME = {
+    "in a destructor": "class Lost: __del__ = lambda self: kill()\ncli.main = lambda: Lost() is None",
+    "while verbs are found": "find = command.commands\ncommand.commands = lambda: kill() or find()",
+    "after the end": "import atexit\natexit.register(kill)",
+}
+
+
+@pytest.mark.parametrize("moment", AT_ANY_TIME)
+def test_ctrl_c_leaves_130_and_no_traceback_at_any_time(moment: str) -> None:
+    """The signal comes where an exception would be lost, or shown by Python as it ends."""
+    program = (
+        "import os, signal, sys\nfrom pisam import cli\nfrom pisam.commands import command\n"
+        "def kill(): os.kill(os.getpid(), signal.SIGINT)\n"
+        f"{AT_ANY_TIME[moment]}\nsys.argv = ['pisam', 'sets']\ncli.entry()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (130, "")
+
+
+def test_reader_that_leaves_early_is_no_traceback() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "pisam.cli", "sets"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        error = process.stderr.read()
+    assert (process.returncode, error) == (2, "error: output: whoever read it has closed the pipe\n")
 
 
 def test_import_of_a_url_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

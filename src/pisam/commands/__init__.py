@@ -1,1 +1,1 @@
-"""What each verb of the command line does, one module each; `pisam.cli` reads their arguments."""
+"""The verbs of the command line, a file each; `pisam.commands.command` says how they declare themselves."""

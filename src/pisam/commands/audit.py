@@ -1,4 +1,9 @@
-"""`pisam audit`: every file of every source of an experiment, looked at before training does."""
+"""Look at every file of an experiment's data before training does; exit code 1 if any must be mended.
+
+    pisam audit [EXPERIMENT] [key=value ...]
+
+group: Data
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pisam.commands.command import Arguments
 from pisam.commands.generate import generate_data
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
@@ -18,6 +24,11 @@ from pisam.evaluation.rows import text_table
 
 COLUMNS = ("source", "image", "mask", "problem")
 SHOWN = 20
+
+
+def run(arguments: Arguments) -> int:
+    """Audit the data of both stages."""
+    return audit_data(arguments.config())
 
 
 def audit_data(config: Config) -> int:

@@ -1,4 +1,22 @@
-"""`pisam evaluate`: trained models and baselines on whole data sets, on any number of ranks."""
+"""Score trained models and baselines on data.val or data.test, or a folder of predicted masks.
+
+    pisam evaluate [EXPERIMENT] [models=LIST] [checkpoint=FILE] [sets=val|test] [predictions=true] [out=DIR]
+                   [key=value ...]
+    pisam evaluate predictions=DIR masks=DIR out=DIR [name=MODEL] [set=NAME] [workers=N]
+
+The second form scores any folder of 8-bit masks, named like the true ones, without a model.
+
+group: Measure
+models=LIST: some of [sam,hq,pi,sam1024] (default: what the checkpoints hold)
+checkpoint=FILE: a file or run, or [several,of,them] (default: the run's own)
+sets=val|test: evaluate on data.val or on data.test (default: val)
+predictions=WHICH: true saves what was scored; a folder is scored in place of a model
+out=DIR: in place of RUN_DIR/evaluate
+masks=DIR: the true masks
+name=MODEL: of the model, in tables (default: the folder's name)
+set=NAME: of the data set, in tables (default: the name of the folder of masks)
+workers=N: processes that score a folder (default: 0)
+"""
 
 from __future__ import annotations
 
@@ -9,7 +27,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pisam.commands.evaluate_options import EvaluateOptions, FolderOptions
+from pisam.commands.command import Arguments
+from pisam.commands.evaluate_options import (
+    EvaluateOptions,
+    FolderOptions,
+    evaluate_options,
+    folder_options,
+    is_folder_evaluation,
+)
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.files import write_json
@@ -33,6 +58,16 @@ from pisam.evaluation.results import (
 from pisam.modeling.segmenters import Segmenter
 from pisam.training.from_config import build_data
 from pisam.training.trainer import launch_ranks
+
+
+def run(arguments: Arguments) -> None:
+    """Evaluate models, or a folder of masks."""
+    own = arguments.own
+    if not is_folder_evaluation(own):
+        return evaluate(arguments.config(), evaluate_options(own))
+    if arguments.experiment:
+        raise PisamError(f"evaluate predictions=DIR: needs no experiment, got {arguments.experiment}")
+    rescore(folder_options(own | dict(argument.split("=", 1) for argument in arguments.overrides)))
 
 
 def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from pisam.config.checks import nearest
-from pisam.core.errors import PisamError
+from pisam.core.errors import PisamError, nearest
 from pisam.core.set_names import refuse_reserved
 
 MODEL_KEYS = ("models", "checkpoint", "sets", "predictions", "out")

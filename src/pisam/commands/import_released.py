@@ -1,4 +1,10 @@
-"""`pisam import-released`: a checkpoint of the authors as one of ours."""
+"""Turn a checkpoint that the authors released into one of ours, and print where it is.
+
+    pisam import-released CKPT [out=FILE]
+
+group: Use
+out=FILE: in place of CKPT-pisam.ckpt beside it
+"""
 
 from __future__ import annotations
 
@@ -6,8 +12,18 @@ from pathlib import Path
 
 import torch
 
+from pisam.commands.command import Arguments
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing
+from pisam.core.files import local_path, replacing
+
+
+def run(arguments: Arguments) -> None:
+    """Convert the checkpoint."""
+    checkpoint = local_path(arguments.words[0], "import-released")
+    if not checkpoint.is_file():
+        raise PisamError(f"import-released: no file {checkpoint}")
+    out = arguments.own.get("out")
+    print(import_released(checkpoint, Path(out) if out else None))
 
 
 def import_released(checkpoint: Path, out: Path | None = None) -> Path:

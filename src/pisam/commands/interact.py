@@ -1,4 +1,11 @@
-"""`pisam interact`: what clicks change in Pi-SAM's own masks, and the benchmark against the baselines."""
+"""Measure what clicks change in Pi-SAM's own masks, and beside the baselines on their common errors.
+
+    pisam interact [EXPERIMENT] [checkpoint=FILE] [clicks=FILE] [key=value ...]
+
+group: Measure
+checkpoint=FILE: of an HQ-SAM or a Pi-SAM, or [several,of,them] (default: the run's own)
+clicks=FILE: a clicks.json of another run, whose clicks are replayed
+"""
 
 from __future__ import annotations
 
@@ -12,9 +19,12 @@ import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
 
+from pisam.commands.command import Arguments
+from pisam.commands.evaluate_options import as_list
 from pisam.commands.interact_results import Search, begin_results, results_folder, some, write_results
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
+from pisam.core.files import local_path
 from pisam.core.progress import progress
 from pisam.core.types import Batch
 from pisam.data.datamodule import PairDataModule
@@ -46,6 +56,16 @@ from pisam.training.trainer import launch_ranks
 MUST_EQUAL = ("interact.clicks", "interact.rounds", "clicks.connectivity")  # where clicks are replayed
 STEPS = 5  # of the bar: the benchmark of an image takes about so many times as long as searching one
 Result = TypeVar("Result")
+
+
+def run(arguments: Arguments) -> None:
+    """Run the benchmark with the checkpoints and clicks that the arguments name."""
+    given: dict[str, Any] = {}
+    if clicks := arguments.own.get("clicks"):
+        given["clicks"] = local_path(clicks, "clicks")
+    if checkpoints := arguments.own.get("checkpoint"):
+        given["checkpoints"] = [local_path(p, "checkpoint") for p in as_list("checkpoint", checkpoints)]
+    interact(arguments.config(), **given)
 
 
 @dataclass

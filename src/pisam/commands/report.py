@@ -1,20 +1,33 @@
-"""`pisam report`: what `pisam interact` and `pisam evaluate` measured, as figures and one static page."""
+"""Show what interact and evaluate measured: figures, and a page to open in a browser.
+
+    pisam report [EXPERIMENT] [images=[SET/IMAGE,...]] [key=value ...]
+
+group: Measure
+images=LIST: the rows of the figures (default: the largest common errors, sets in turn)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from pisam.commands.command import Arguments
+from pisam.commands.evaluate_options import as_list
 from pisam.commands.interact_results import results_folder
-from pisam.config.checks import nearest
 from pisam.config.schema import Config
-from pisam.core.errors import PisamError
+from pisam.core.errors import PisamError, nearest
 from pisam.report.evaluations import read_evaluations, refuse_mixed
 from pisam.report.examples import Files, example_files
 from pisam.report.folder import refuse_foreign_folder
 from pisam.report.results import read_interaction
 from pisam.report.write import write_report
 from pisam.training.from_config import build_data
+
+
+def run(arguments: Arguments) -> None:
+    """Write the report and print where its page is."""
+    images = arguments.own.get("images")
+    print(report(arguments.config(), images=as_list("images", images) if images else []))
 
 
 def report(config: Config, *, images: Sequence[str] = ()) -> Path:

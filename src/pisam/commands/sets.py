@@ -1,16 +1,30 @@
-"""`pisam sets`: where the published sets are to be had, and what of them is there."""
+"""Say where the published sets are to be had, and which of them are there.
+
+    pisam sets [EXPERIMENT] [data.root=DIR] [key=value ...]
+
+group: Data
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from pisam.commands.command import Arguments
 from pisam.core.errors import PisamError
 from pisam.data.sources.known_sets import GROUPS, HQSEG_44K, KNOWN_SETS, KnownSet, Layout
 from pisam.data.sources.pairs import match_files
 from pisam.data.sources.rows import find_known, published_pairs
 
 CONTINUED = "\n" + " " * 43  # below "expected"
+
+
+def run(arguments: Arguments) -> None:
+    """List the sets below the data root of the experiment, or of the environment."""
+    named = arguments.experiment or arguments.overrides
+    root = arguments.config().data.root if named else os.environ.get("PISAM_DATA_ROOT")
+    print(list_sets(Path(root) if root else None))
 
 
 def list_sets(root: Path | None) -> str:

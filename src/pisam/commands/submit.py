@@ -1,4 +1,16 @@
-"""Training as a cluster job through submitit, which knows how jobs are queued, warned and queued again."""
+"""Queue the training of one stage as a job of the cluster, through submitit.
+
+    pisam submit [EXPERIMENT] stage=1|2 [minutes=N] [cluster=slurm|local] [slurm.partition=NAME ...]
+                 [key=value ...]
+
+An unfinished job is queued again; its logs go to RUN_DIR/submitit.
+
+group: Train
+stage=1|2: as in `pisam train`
+minutes=N: time limit of one turn (default: 240)
+cluster=slurm|local: slurm, or a process on this machine (default: slurm)
+slurm.*=VALUE: a further parameter of submitit's SlurmExecutor, such as slurm.partition
+"""
 
 from __future__ import annotations
 
@@ -10,11 +22,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from pisam.commands.command import Arguments
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 
 SECONDS_OF_WARNING = 120
 MOST_REQUEUES = 100  # submitit gives up after three by itself
+
+
+def run(arguments: Arguments) -> None:
+    """Queue the stage that the arguments name."""
+    own = arguments.own
+    if not (minutes := int(own.get("minutes", "240"))):
+        raise PisamError("minutes: got 0, expected a positive whole number")
+    slurm = {key.removeprefix("slurm."): yaml.safe_load(value) for key, value in own.items() if "." in key}
+    training = [*filter(None, [arguments.experiment]), f"stage={own['stage']}", *arguments.overrides]
+    config = arguments.config()
+    job = submit(config, training, cluster=own.get("cluster", "slurm"), minutes=minutes, slurm=slurm)
+    print(f"job {job}, logs in {Path(config.run_dir) / 'submitit'}")
 
 
 class Training:

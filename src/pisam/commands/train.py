@@ -1,11 +1,18 @@
-"""`pisam train`: one stage, from its first step or from where it was interrupted."""
+"""Train one stage of an experiment, from its first step or from where it was interrupted.
+
+    pisam train [EXPERIMENT] stage=1|2 [sweep=NAME] [key=value ...]
+
+group: Train
+stage=1|2: 1 for the High-Resolution Mask Decoder, 2 for the Precise Interactor on top of a trained stage 1
+sweep=NAME: as W&B's agents pass it: the trial gets a folder of its own below runs/sweeps/NAME
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +23,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from pisam.commands.command import Arguments
 from pisam.commands.generate import generate_data
 from pisam.config.load import save_config
 from pisam.config.schema import Config, to_plain
@@ -41,6 +49,18 @@ FREE_KEYS = ("trainer", "logging", "interact", "data.root", "data.workers", "mod
 OF_THE_OTHER_STAGE = {1: ("stage2", "clicks"), 2: ("stage1",)}
 
 
+def run(arguments: Arguments) -> None:
+    """Train the stage that the arguments name."""
+    folder = []
+    if name := arguments.own.get("sweep"):
+        if not (trial := os.environ.get("WANDB_RUN_ID")):
+            raise PisamError(
+                "sweep=NAME is for trials that W&B's agents start; see pisam sweep FILE local=true"
+            )
+        folder = [f"run_dir={Path('runs') / 'sweeps' / name / trial}"]
+    train(arguments.config(*folder), int(arguments.own["stage"]))
+
+
 @leaving_when_told()
 def train(config: Config, number: int) -> None:
     """Train a stage, resume it where it was interrupted, or say that it is complete.
@@ -49,7 +69,6 @@ def train(config: Config, number: int) -> None:
         PisamError: bad input, found before the first step.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    _quiet_libraries()
     check_stage(config, number)
     folder = stage_dir(config, number)
     if number == 2 and not config.stage2.from_:
@@ -192,13 +211,3 @@ def essence(plain: Any, number: int) -> dict[str, Any]:
 @rank_zero_only
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _quiet_libraries() -> None:
-    """Advice of libraries that does not concern the user of this package."""
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
-    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # the scores are reduced already
-    # The loader takes its place from the trainer's counters.
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
+
+from pisam.core.errors import nearest
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "model.backbone": ("nano", "vit_t", "vit_b", "vit_l", "vit_h"),
@@ -76,12 +77,6 @@ def wrong_values(config: dict[str, Any]) -> Iterator[WrongValue]:
                     row,
                     "the name of a known set, or a row {name: ..., images: ..., masks: ...}",
                 )
-
-
-def nearest(wrong: Any, valid: Iterable[Any]) -> str:
-    """The end of an error message that names the most similar of the `valid` values, or nothing."""
-    match = difflib.get_close_matches(str(wrong), [str(choice) for choice in valid], n=1)
-    return f"; did you mean {match[0]}?" if match else ""
 
 
 def _value(config: dict[str, Any], key: str) -> Any:

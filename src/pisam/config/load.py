@@ -15,9 +15,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pisam.config.checks import nearest, wrong_values
+from pisam.config.checks import wrong_values
 from pisam.config.schema import Config, PromptsConfig, to_plain
-from pisam.core.errors import PisamError
+from pisam.core.errors import PisamError, nearest
 from pisam.core.files import replacing
 
 # What a value of each field type is called in an error message.

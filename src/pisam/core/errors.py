@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
 
 class PisamError(Exception):
     """Bad input: the message says what was expected, what came, what to do, and names the file or key."""
+
+
+def nearest(wrong: Any, valid: Iterable[Any]) -> str:
+    """The end of an error message that names the most similar of the `valid` values, or nothing."""
+    match = difflib.get_close_matches(str(wrong), [str(choice) for choice in valid], n=1)
+    return f"; did you mean {match[0]}?" if match else ""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import LearningRateMonitor
 
-from pisam.config.checks import nearest
 from pisam.config.schema import Config, stage_config
-from pisam.core.errors import PisamError
+from pisam.core.errors import PisamError, nearest
 from pisam.core.provenance import git_revision
 from pisam.metrics.protocol import Protocol
 from pisam.training.callbacks.checkpoint_artifacts import CheckpointArtifacts

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pisam.config.checks import nearest
-from pisam.core.errors import PisamError
+from pisam.core.errors import PisamError, nearest
 
 DISTRIBUTIONS = ("uniform", "int_uniform", "log_uniform_values", "q_uniform", "q_log_uniform_values")
 SPEC_KEYS = ("value", "values", "probabilities", "min", "max", "distribution", "q")

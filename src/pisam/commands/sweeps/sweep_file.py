@@ -10,10 +10,9 @@ from typing import Any
 import yaml
 
 from pisam.commands.sweeps.parameters import Parameter, Values, read_parameter
-from pisam.config.checks import nearest
 from pisam.config.load import load_config
 from pisam.config.schema import Config
-from pisam.core.errors import PisamError
+from pisam.core.errors import PisamError, nearest
 
 METHODS = ("grid", "random", "bayes")
 # What an agent starts; ${interpreter} is the first python on the PATH.

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pisam.config.checks import nearest
 from pisam.config.schema import Config
-from pisam.core.errors import PisamError
+from pisam.core.errors import PisamError, nearest
 from pisam.evaluation.models.sam_baseline import RESIZE, SIDE, NativeSam
 from pisam.evaluation.models.trained import facts, trained_hq_sam, trained_model
 from pisam.modeling.hq_sam import HqSam, is_published_hq
