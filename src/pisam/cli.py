@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PisamError as error:
         return _fail(_one_line(error))
     except BrokenPipeError:
-        if sys.stdout is sys.__stdout__:  # Python would flush it once more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if (stdout := sys.__stdout__) is not None and sys.stdout is stdout:  # flushed once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
         return _fail("output: whoever read it has closed the pipe")
     except KeyboardInterrupt:
         return INTERRUPTED
