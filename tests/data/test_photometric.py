@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pisam.core.errors import PisamError
+from pisam.data.datamodule import PairDataModule
 from pisam.data.dataset import PairDataset
 from pisam.data.photometric import Photometric
 from pisam.data.sources.rows import resolve_sources
@@ -64,3 +65,34 @@ def test_change_depends_on_the_epoch_and_returns_with_its_view(tiny_root: Path, 
 def test_a_wrong_step_is_named(step: Any, message: str) -> None:
     with pytest.raises(PisamError, match=rf"data.photometric: {message}"):
         Photometric([step])
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("Normalize", r"Normalize: makes float32 \(48, 64, 3\) of uint8"),
+        ("ToFloat", "ToFloat: makes float32"),
+        ({"ToGray": {"num_output_channels": 1}}, r"ToGray: makes uint8 \(48, 64(, 1)?\)"),
+        ("FDA", "FDA: fails on an image"),
+        ({"GaussNoise": {}, "Blur": {}}, "expected NAME or"),
+        ({"GaussNoise": 3}, "GaussNoise: expected .*argument: value.*, got 3"),
+        (3, "expected NAME or"),
+        ({"Normalize": {"p": 0.0}}, "Normalize: makes float32"),
+    ],
+)
+def test_every_step_is_tried_before_anything_is_read(step: Any, message: str) -> None:
+    with pytest.raises(PisamError, match=rf"data.photometric: .*{message}"):
+        PairDataModule(root="/nowhere", train=["nothing"], photometric=[step])
+
+
+def test_steps_without_arguments_may_be_written_either_way() -> None:
+    for step in ("InvertImg", {"InvertImg": None}, {"InvertImg": {"p": 1.0}}):
+        image = Photometric([step])(IMAGE, 1)
+        assert image.dtype == np.uint8 and image.shape == IMAGE.shape
+
+
+def test_a_step_that_fails_on_one_image_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    photometric = Photometric(["InvertImg"])
+    monkeypatch.setattr(photometric._compose, "transforms", [None])
+    with pytest.raises(PisamError, match=r"data\.photometric: fails on an image \("):
+        photometric(IMAGE, 1)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pisam.core.errors import PisamError
-from pisam.evaluation.predictions import match_predictions, read_prediction, save_prediction
+from pisam.evaluation.predictions import are_binary, match_predictions, read_prediction, save_prediction
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
 ODD = "4#Architecture.v2#12.final"
@@ -97,3 +97,17 @@ def test_folders_that_do_not_fit_are_refused_by_name(damage: str, folders: tuple
             Image.fromarray(LEVELS[:20]).save(predictions / "a.png")
     with pytest.raises(PisamError, match=message):
         match_predictions(predictions, masks)
+
+
+def test_a_folder_of_0_and_1_is_one_of_masks(tmp_path: Path) -> None:
+    """Of one file alone nobody could tell: a soft prediction may reach no more than 1 of 255."""
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    for file, levels in zip(files, (LEVELS // 128, LEVELS * 0, LEVELS), strict=True):
+        Image.fromarray(levels).save(file)
+    assert are_binary(files[:2]) and not are_binary(files) and not are_binary(files[1:2])
+
+
+def test_a_transparent_colour_is_no_prediction(tmp_path: Path) -> None:
+    Image.fromarray(LEVELS).save(tmp_path / "p.png", transparency=int(LEVELS[0, 0]))
+    with pytest.raises(PisamError, match="expected 8-bit grey"):
+        read_prediction(tmp_path / "p.png")

@@ -70,3 +70,22 @@ def test_nothing_is_written_where_files_do_not_match(folders: tuple[Path, Path])
     with pytest.raises(PisamError, match="1 masks without prediction"):
         rescore(folders)
     assert not (folders[0].parent / "out").exists()
+
+
+def test_masks_of_0_and_1_are_read_as_such_on_both_sides(folders: tuple[Path, Path]) -> None:
+    summary = rescore_folder(folders[1], folders[1], folders[0].parent / "o", name="other", set_name="mine")
+    assert summary["sets"]["mine"]["iou"] == summary["sets"]["mine"]["max_f"] == 1
+    assert summary["protocol"]["predictions"] == "0/1 masks"
+
+
+def test_an_ignored_value_counts_for_no_score(folders: tuple[Path, Path]) -> None:
+    for stem in ("a#1.x", "b"):
+        mask = np.array(Image.open(folders[1] / f"{stem}.png"))
+        save_prediction(mask * np.uint8(255), folders[0].parent, "predictions", stem)
+        mask[:, 24:30] = 255
+        save_prediction(mask, folders[0].parent, "masks", stem)
+    with pytest.raises(PisamError, match="value 255 beside 1 alone"):
+        rescore(folders)
+    summary = rescore_folder(*folders, folders[0].parent / "o", name="other", set_name="mine", ignore=255)
+    assert summary["sets"]["mine"]["iou"] == summary["sets"]["mine"]["max_f"] == 1
+    assert summary["sets"]["mine"]["mae"] == 0 and summary["protocol"]["ignored mask value"] == 255

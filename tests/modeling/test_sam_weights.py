@@ -18,8 +18,8 @@ from pisam.modeling.sam_weights import (
     fit_positions,
     hash_tensors,
     load_sam_weights,
-    read_checkpoint,
 )
+from pisam.modeling.weights_file import read_checkpoint
 
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 

@@ -1,22 +1,35 @@
-"""What a data set may not be called: scores of all sets' images together stand under these names."""
+"""Names of data sets: folders and files of results are called after them, and two names are taken."""
 
 from __future__ import annotations
+
+import os
 
 from pisam.core.errors import PisamError
 
 POOLED = "pooled"  # among keys
 ALL_IMAGES = "all images"  # among the rows of a table
 
+MOST_BYTES = 200  # of a name: file systems allow 255, and suffixes follow
+
 
 def refuse_reserved(name: str, where: str) -> None:
-    """Refuse a set's name that scores use otherwise.
+    """Refuse a set's name that scores use otherwise, or that leads elsewhere as the name of a folder.
 
     Args:
         name: of a data set.
         where: what gave it, for the error.
 
     Raises:
-        PisamError: it is one of the above.
+        PisamError: it is one of the above, `..`, has a slash, ...
     """
     if name in (POOLED, ALL_IMAGES):
         raise PisamError(f"{where}: {name} means the images of all sets together; choose another name")
+    harmful = next((part for part in ("/", "\\", "\0", "\n", "\r") if part in name), None)
+    if harmful is not None:
+        raise PisamError(f"{where}: name is {name!r}, expected a text without {harmful!r}; choose another")
+    too_long = len(os.fsencode(name)) > MOST_BYTES
+    if not name.strip() or name != name.strip() or name.startswith(".") or too_long:
+        raise PisamError(
+            f"{where}: name is {name[:40]!r}, expected the name of a folder: not empty, no dot first, no "
+            f"blank at an end, at most {MOST_BYTES} bytes; choose another"
+        )

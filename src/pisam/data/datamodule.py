@@ -14,7 +14,7 @@ from pisam.core.errors import PisamError
 from pisam.data.audit.audit import audit
 from pisam.data.audit.duplicates import Part
 from pisam.data.dataset import PairDataset, collate
-from pisam.data.photometric import Step
+from pisam.data.photometric import Photometric, Step
 from pisam.data.prompts import PromptMix
 from pisam.data.sampler import TrainingSampler, ValidationSampler
 from pisam.data.sources.rows import Entry, resolve_sources
@@ -46,6 +46,9 @@ class PairDataModule(LightningDataModule):
         photometric: changes of training images, see `Photometric`.
         instances: make each instance of at least so many pixels a sample; None takes them together.
         seed: of order, views and sample seeds.
+
+    Raises:
+        PisamError: see `Photometric`.
 
     Attributes:
         resume_at: (epoch, batches of it already trained on) of a resumed run, where they are known before the
@@ -87,6 +90,8 @@ class PairDataModule(LightningDataModule):
         self.prompts = prompts
         self.instances = instances
         self.photometric = list(photometric)
+        if self.photometric:
+            Photometric(self.photometric)  # what cannot be done is refused before any file is read
         self.seed = seed
         self.train_set: PairDataset | None = None
         self.val_set: PairDataset | None = None

@@ -14,12 +14,12 @@ from torch.utils.data import Dataset
 
 from pisam.core.errors import PisamError
 from pisam.core.seeding import derive_seed
-from pisam.core.types import Batch, Clicks, Prompts
+from pisam.core.types import Batch, BoolArray, Clicks, Prompts
 from pisam.data.audit.prepared import MAX_SIDE, prepared_pairs
 from pisam.data.photometric import Photometric, Step
 from pisam.data.prompts import Prompt, PromptMix, draw_prompt
 from pisam.data.reading.reader import check_sizes, read_image, read_reduced
-from pisam.data.reading.targets import open_target, read_target
+from pisam.data.reading.targets import open_target, read_labels
 from pisam.data.sampler import Key
 from pisam.data.sources.instances import split_pairs
 from pisam.data.sources.pairs import Pair, list_pairs
@@ -159,7 +159,7 @@ class PairDataset(Dataset[Sample]):
         view = epoch % self.views if self.views else 0
         round_ = view if self.views else epoch
         rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "view"))
-        shape, coverage = open_target(pair)
+        shape, coverage, ignored = open_target(pair)
         drawn = draw_view(
             shape,
             coverage,
@@ -175,7 +175,8 @@ class PairDataset(Dataset[Sample]):
         if self.photometric is not None:
             seed = derive_seed(self.seed, round_, source.name, pair.id, "photometric")
             change = partial(self.photometric, seed=seed)
-        framed = frame_view(drawn, image, self.image_size, change)
+        left_out = ignored(drawn.reduction) if ignored else None
+        framed = frame_view(drawn, image, self.image_size, change, left_out)
         # Views return with their prompts, for what is cached of a view belongs to both.
         rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "prompt"))
         prompt = draw_prompt(framed.mask, framed.box, framed.extent, self.prompts, rng)
@@ -188,13 +189,15 @@ class PairDataset(Dataset[Sample]):
             set=source.name,
             seed=derive_seed(self.seed, epoch, source.name, pair.id),
             view=view,
+            ignored=_row(framed.ignored),
             prompt=None if self.prompts.only_boxes else prompt,
         )
 
     def _sample(self, source: Source, pair: Pair) -> Sample:
-        image, mask = read_image(pair.image), read_target(pair)
+        image, labels = read_image(pair.image), read_labels(pair)
+        mask, ignored = labels.mask, labels.ignored
         check_sizes(pair.image, image.shape, pair.mask, mask.shape)
-        framed = frame_for_validation(image, mask, self.image_size)
+        framed = frame_for_validation(image, mask, self.image_size, ignored)
         return Sample(
             image=_chw(framed.image),
             mask=torch.from_numpy(framed.mask)[None],
@@ -203,7 +206,9 @@ class PairDataset(Dataset[Sample]):
             id=pair.id,
             set=source.name,
             seed=derive_seed(self.seed, "val", source.name, pair.id),
+            ignored=_row(framed.ignored),
             original_mask=torch.from_numpy(mask),
+            original_ignored=None if ignored is None else torch.from_numpy(ignored),
         )
 
 
@@ -251,6 +256,10 @@ def _where_any(ignored_and_masks: Sequence[tuple[Tensor | None, Tensor | None]])
         for ignored, mask in ignored_and_masks
         if mask is not None
     ]
+
+
+def _row(mask: BoolArray | None) -> Tensor | None:
+    return None if mask is None else torch.from_numpy(mask)[None]
 
 
 def _chw(image: np.ndarray) -> Tensor:

@@ -48,12 +48,14 @@ class Framed:
         mask: bool (S, S), never empty.
         box: float32 (4,), xyxy edges in pixels of the frame.
         window: what of the original the frame shows.
+        ignored: bool (S, S), pixels at least half of which are ignored and that are not object; None = none.
     """
 
     image: UInt8Array
     mask: BoolArray
     box: FloatArray
     window: Window
+    ignored: BoolArray | None = None
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -134,7 +136,13 @@ def draw_view(
     return View(shown, reduction, prepared or reduction > 1, inside)
 
 
-def frame_view(view: View, image: UInt8Array, size: int, change: Change | None = None) -> Framed:
+def frame_view(
+    view: View,
+    image: UInt8Array,
+    size: int,
+    change: Change | None = None,
+    ignored: UInt8Array | None = None,
+) -> Framed:
     """The frame of a view.
 
     Args:
@@ -142,6 +150,7 @@ def frame_view(view: View, image: UInt8Array, size: int, change: Change | None =
         image: uint8 (H / r, W / r, 3), the image reduced by r = `view.reduction`.
         size: side S of the frame.
         change: of the content's colours; padding keeps its own.
+        ignored: uint8 (H / r, W / r), see `reduce_mask`, what the data say nothing of.
     """
     window = view.window
     shown = _resize_image(view.cut(image), window, view.interpolated)
@@ -155,19 +164,34 @@ def frame_view(view: View, image: UInt8Array, size: int, change: Change | None =
     framed_mask = np.zeros((size, size), dtype=bool)
     framed_image[: window.out_height, : window.out_width] = shown
     framed_mask[: window.out_height, : window.out_width] = mask
-    return Framed(framed_image, framed_mask, box_of(framed_mask), window)
+    framed = Framed(framed_image, framed_mask, box_of(framed_mask), window)
+    if ignored is None:
+        return framed
+    left_out = (
+        _resize_coverage(np.asarray(view.cut(ignored), np.uint8), window, view.reduction > 1) >= ALL / 2
+    )
+    framed_ignored = np.zeros_like(framed_mask)
+    framed_ignored[: window.out_height, : window.out_width] = left_out[:, :: -1 if window.mirrored else 1]
+    return replace(framed, ignored=framed_ignored & ~framed_mask)
 
 
-def frame_for_validation(image: UInt8Array, mask: BoolArray, size: int) -> Framed:
+def frame_for_validation(
+    image: UInt8Array, mask: BoolArray, size: int, ignored: BoolArray | None = None
+) -> Framed:
     """The whole pair squashed into the frame; the box is that of the original mask, scaled.
 
-    Taking the box before resizing keeps the prompt independent of how thin structures survive it.
+    Taking the box before resizing keeps the prompt independent of how thin structures survive it. `ignored`
+    is bool (H, W), what the data say nothing of.
     """
     height, width = mask.shape
     window = Window(0, 0, width, height, size, size)
     scale = np.array([size / width, size / height] * 2)
     box = (box_of(mask) * scale).astype(np.float32)
-    return Framed(*frame_whole(image, mask, size, size), box, window)
+    framed = Framed(*frame_whole(image, mask, size, size), box, window)
+    if ignored is None:
+        return framed
+    left_out = _resize_coverage(reduce_mask(ignored, 1), window) >= ALL / 2
+    return replace(framed, ignored=left_out & ~framed.mask)
 
 
 def squash(image: UInt8Array, size: int) -> UInt8Array:
@@ -221,16 +245,19 @@ def _resize_image(image: npt.NDArray[np.generic], window: Window, interpolated: 
 
 def _resize_mask(coverage: UInt8Array, window: Window, interpolated: bool = False) -> BoolArray:
     """Object where it covers at least half of a pixel, or, if it does so nowhere, the pixels covered most."""
-    size = (window.out_width, window.out_height)
-    if interpolated:
-        resized = cv2.resize(coverage, size)
-    else:
-        # Along the rows first, band by band: as floats a large mask takes four times the memory.
-        bands = (coverage[top : top + BAND].astype(np.float32) for top in range(0, len(coverage), BAND))
-        narrow = np.concatenate([_resize(band, size[0], len(band)) for band in bands])
-        resized = _resize(narrow, *size)
+    resized = _resize_coverage(coverage, window, interpolated)
     result: BoolArray = resized >= min(ALL / 2, float(resized.max()))
     return result
+
+
+def _resize_coverage(coverage: UInt8Array, window: Window, interpolated: bool = False) -> npt.NDArray[Any]:
+    size = (window.out_width, window.out_height)
+    if interpolated:
+        return cv2.resize(coverage, size)
+    # Along the rows first, band by band: as floats a large mask takes four times the memory.
+    bands = (coverage[top : top + BAND].astype(np.float32) for top in range(0, len(coverage), BAND))
+    narrow = np.concatenate([_resize(band, size[0], len(band)) for band in bands])
+    return _resize(narrow, *size)
 
 
 def _resize(values: npt.NDArray[Any], width: int, height: int) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from PIL import Image
 
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing
-from pisam.data.reading.image_files import load_upright
-from pisam.data.sources.pairs import SUFFIXES
+from pisam.data.reading.image_files import load_picture
+from pisam.data.sources.pairs import SUFFIXES, list_pictures
 
 SHOWN = 3  # names in an error message
 
@@ -30,21 +31,33 @@ def read_prediction(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         PisamError: unreadable, or no 8-bit grey picture; names the file.
     """
-    picture = load_upright(path)
-    if picture.mode == "1":
-        picture = picture.convert("L")
-    if picture.mode == "P":
-        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-    levels = np.array(picture)
-    if picture.mode in ("LA", "RGBA") and (levels[..., -1] == 255).all():
+    picture = load_picture(path)
+    image = picture.image
+    if image.mode == "P" or picture.has_alpha:
+        image = image.convert("RGBA" if picture.has_alpha else "RGB")
+    levels = np.array(image)
+    if image.mode in ("LA", "RGBA") and (levels[..., -1] == 255).all():
         levels = levels[..., :-1]
     if levels.ndim == 3 and levels.shape[2] in (1, 3) and (levels == levels[..., :1]).all():
         levels = levels[..., 0]
-    if levels.dtype != np.uint8 or levels.ndim != 2:
+    if picture.wide is not None or levels.ndim != 2:
         raise PisamError(
-            f"{path}: a prediction of mode {picture.mode}; expected 8-bit grey, 255 = object; convert it"
+            f"{path}: a prediction of mode {image.mode}; expected 8-bit grey, 255 = object; convert it"
         )
     return levels
+
+
+def are_binary(predictions: Iterable[Path]) -> bool:
+    """Tell 0/1 masks from soft predictions: no file goes beyond 1, and some file reaches it.
+
+    One file alone cannot tell: of a soft prediction 1 of 255 is nearly nothing.
+    """
+    highest = 0
+    for path in predictions:
+        highest = max(highest, int(read_prediction(path).max()))
+        if highest > 1:
+            return False
+    return highest == 1
 
 
 def match_predictions(predictions: Path, masks: Path) -> list[tuple[str, Path, Path]]:
@@ -106,13 +119,12 @@ def _sides(path: Path) -> list[int]:
 def _by_stem(folder: Path, key: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise PisamError(f"{key}: no folder {folder}")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in found:
-            raise PisamError(f"{key}: {found[path.stem]} and {path} have the same stem; remove one")
-        found[path.stem] = path
-    if not found:
-        raise PisamError(f"{key}: no picture in {folder}; expected files of {', '.join(SUFFIXES)}")
-    return found
+    pictures = list_pictures(folder)
+    for first, *others in pictures.files.values():
+        if others:
+            raise PisamError(f"{key}: {first} and {others[0]} have the same stem; remove one")
+    if not pictures.files:
+        raise PisamError(
+            f"{key}: no picture in {folder}{pictures.instead}; expected files of {', '.join(SUFFIXES)}"
+        )
+    return {stem: file for stem, (file,) in pictures.files.items()}

@@ -15,7 +15,8 @@ from pisam.core.types import Prediction, Prompts, SamFeatures
 from pisam.modeling.backbones import SamParts, build_sam_parts
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_transformer import run_sam_transformer
-from pisam.modeling.sam_weights import load_sam, load_sam_state, read_checkpoint
+from pisam.modeling.sam_weights import load_sam, load_sam_state
+from pisam.modeling.weights_file import read_checkpoint, unwrap
 
 HQ_PARTS = ("hf_token", "hf_mlp", "compress_vit_feat", "embedding_encoder", "embedding_maskfeature")
 BACKBONE_OF_EARLY_DIM = {160: "vit_t", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
@@ -118,8 +119,9 @@ def build_hq_sam(backbone: str, weights: str | Path | None = None, image_size: i
 
 
 def is_published_hq(contents: dict) -> bool:
-    """Whether a checkpoint's contents are a published HQ-SAM, SAM included, in the authors' names."""
-    return all(f"mask_decoder.{name}" in contents for name in ("hf_token.weight", "iou_token.weight"))
+    """Tell whether a checkpoint's contents are a published HQ-SAM, SAM included, in the authors' names."""
+    state = unwrap(contents)
+    return all(f"mask_decoder.{name}" in state for name in ("hf_token.weight", "iou_token.weight"))
 
 
 def load_published_hq(checkpoint: str | Path, image_size: int = 1024) -> HqSam:
@@ -133,7 +135,7 @@ def load_published_hq(checkpoint: str | Path, image_size: int = 1024) -> HqSam:
         PisamError: no published HQ-SAM, or names or shapes that differ; the message lists them.
     """
     path = Path(checkpoint)
-    state = read_checkpoint(path)
+    state = unwrap(read_checkpoint(path))
     early = state.get("mask_decoder.compress_vit_feat.0.weight")
     if not is_published_hq(state) or early is None or len(early) not in BACKBONE_OF_EARLY_DIM:
         raise PisamError(

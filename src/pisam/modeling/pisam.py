@@ -15,7 +15,8 @@ from pisam.modeling.backbones import SamParts
 from pisam.modeling.hr_mask_decoder import HighResolutionMaskDecoder
 from pisam.modeling.precise_interactor import PreciseInteractor
 from pisam.modeling.sam_network import SamNetwork
-from pisam.modeling.sam_weights import load_sam, read_checkpoint
+from pisam.modeling.sam_weights import load_sam
+from pisam.modeling.weights_file import read_checkpoint
 
 CHECKPOINT_KEY = "pisam"  # where a checkpoint of ours says which model it belongs to
 

@@ -15,7 +15,7 @@ from pisam.core.errors import PisamError
 from pisam.modeling.backbones import build_image_encoder, build_prompt_encoder
 from pisam.modeling.hr_conv_head import HRConvHead
 from pisam.modeling.pisam import PiSam, build_model, checkpoint_of
-from pisam.modeling.sam_weights import read_checkpoint
+from pisam.modeling.weights_file import read_checkpoint, refuse_nonsense, unwrap
 
 # The first prefix that fits decides; what follows it stays, unless SECOND names it.
 PREFIXES = (
@@ -86,14 +86,14 @@ def import_released(checkpoint: str | Path, weights: str | Path | None = None) -
         PisamError: not a released checkpoint, or SAM's decoder in it is not the one of `weights`.
     """
     path = Path(checkpoint)
-    contents = read_checkpoint(path)
-    released = contents.get("model_state_dict", contents)
-    early = released.get("compress_vit_feat.0.weight") if isinstance(released, dict) else None
+    released = unwrap(read_checkpoint(path))
+    early = released.get("compress_vit_feat.0.weight")
     if early is None or len(early) not in BACKBONE_OF_EARLY_DIM:
         raise PisamError(
             f"checkpoint {path}: no released Pi-SAM file, which has compress_vit_feat.0.weight with one of "
             f"{sorted(BACKBONE_OF_EARLY_DIM)} rows"
         )
+    refuse_nonsense(released, what=f"checkpoint {path}")
     backbone = BACKBONE_OF_EARLY_DIM[len(early)]
     model = build_model(backbone, weights, RELEASED_SIZE)
     state = translate(released) | released_rgb_embedding(backbone)

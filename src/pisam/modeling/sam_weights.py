@@ -1,4 +1,4 @@
-"""SAM checkpoints: found, read safely, fitted to the frame size, loaded strictly, hashed."""
+"""SAM checkpoints: found, fitted to the frame size, loaded strictly, hashed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
 from pisam.modeling.backbones import PATCH, SamParts, build_sam_parts
+from pisam.modeling.weights_file import describe, read_checkpoint, refuse_nonsense, unwrap
 
 FILE_PATTERNS = {
     "vit_t": "mobile_sam*.pt*",
@@ -43,25 +44,6 @@ def find_sam_weights(location: str | Path, backbone: str) -> Path:
         what = "none" if not found else ", ".join(file.name for file in found)
         raise PisamError(f"SAM weights for {backbone}: expected one {pattern} in {path}, found {what}")
     return found[0]
-
-
-def read_checkpoint(path: Path) -> dict:
-    """A checkpoint's contents; only tensors and plain values are ever unpickled.
-
-    Raises:
-        PisamError: absent, truncated, or holding anything else.
-    """
-    if not path.is_file():
-        raise PisamError(f"checkpoint {path}: no such file")
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises anything: IndexError, struct.error, ...
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise PisamError(f"checkpoint {path}: truncated, or not a file of tensors ({reason})") from error
-    if not isinstance(contents, dict):
-        kind = type(contents).__name__
-        raise PisamError(f"checkpoint {path}: expected a dictionary of tensors, got {kind}")
-    return contents
 
 
 def load_sam(backbone: str, weights: str | Path | None, image_size: int) -> SamParts:
@@ -97,7 +79,7 @@ def load_sam_weights(parts: SamParts, path: Path, image_size: int) -> None:
     Raises:
         PisamError: unreadable file, or names or shapes that differ; the message lists them.
     """
-    load_sam_state(parts, read_checkpoint(path), image_size, what=f"SAM weights {path}")
+    load_sam_state(parts, unwrap(read_checkpoint(path)), image_size, what=f"SAM weights {path}")
 
 
 def load_sam_state(parts: SamParts, state: Mapping[str, Tensor], image_size: int, *, what: str) -> None:
@@ -114,6 +96,7 @@ def load_sam_state(parts: SamParts, state: Mapping[str, Tensor], image_size: int
             "mask_decoder": parts.mask_decoder,
         }
     )
+    refuse_nonsense(used, what=what)
     load_strictly(modules, fit_positions(used, image_size), what=what)
 
 
@@ -121,9 +104,13 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) 
     """`load_state_dict` whose error is one line: how many names differ, and the first of each kind.
 
     Raises:
-        PisamError: missing names, unexpected names, or other shapes; nothing is loaded then.
+        PisamError: missing names, unexpected names, other shapes, or values that are no weights; nothing is
+            loaded then.
     """
     own = module.state_dict()
+    # A module's own values, given back to it, are as good as they were.
+    given = {k: v for k, v in state.items() if k not in own or not _is_same(own[k], v)}
+    refuse_nonsense(given, what=what)
     kinds = {
         "missing": sorted(own.keys() - state.keys()),
         "unexpected": sorted(state.keys() - own.keys()),
@@ -135,8 +122,14 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) 
         if names
     ]
     if problems:
-        raise PisamError(f"{what}: does not fit this model: {'; '.join(problems)}")
+        kind = f" ({description})" if (description := describe(state)) else ""
+        raise PisamError(f"{what}: does not fit this model: {'; '.join(problems)}{kind}")
     module.load_state_dict(state)
+
+
+def _is_same(one: Tensor, other: object) -> bool:
+    plain = isinstance(other, Tensor) and other.layout == torch.strided and other.shape == one.shape
+    return plain and other.data_ptr() == one.data_ptr()
 
 
 def fit_positions(state: dict[str, Tensor], image_size: int) -> dict[str, Tensor]:
@@ -147,7 +140,7 @@ def fit_positions(state: dict[str, Tensor], image_size: int) -> dict[str, Tensor
     """
     table = state.get("image_encoder.pos_embed")
     side = image_size // PATCH
-    if table is None or table.shape[1] == side:
+    if table is None or table.ndim != 4 or table.shape[1] == side:
         return state
     trained_side = table.shape[1]
     resized = F.interpolate(
@@ -155,7 +148,7 @@ def fit_positions(state: dict[str, Tensor], image_size: int) -> dict[str, Tensor
     )
     fitted = dict(state) | {"image_encoder.pos_embed": resized.permute(0, 2, 3, 1)}
     for name, value in state.items():
-        if ".rel_pos_" in name and len(value) == 2 * trained_side - 1:
+        if ".rel_pos_" in name and value.ndim == 2 and len(value) == 2 * trained_side - 1:
             fitted[name] = F.interpolate(value.T[None], 2 * side - 1, mode="linear")[0].T
     return fitted
 

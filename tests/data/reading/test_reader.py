@@ -24,7 +24,7 @@ from helpers.odd_files import (
 )
 from pisam.core.errors import PisamError
 from pisam.data.dataset import PairDataset
-from pisam.data.reading.reader import read_image, read_mask, read_pair
+from pisam.data.reading.reader import check_sizes, read_image, read_mask
 from pisam.data.sources.pairs import Pair
 from pisam.data.sources.rows import Source
 from pisam.data.transforms import frame_for_validation
@@ -194,10 +194,9 @@ def test_sizes_are_compared_after_rotation(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((32, 24, 3), np.uint8)).save(tmp_path / "turned.jpg", exif=exif)
     Image.fromarray(np.zeros((32, 24, 3), np.uint8)).save(tmp_path / "upright.jpg")
     mask = save(grey(), tmp_path / "mask.png")
-    image, read = read_pair(tmp_path / "turned.jpg", mask)
-    assert image.shape[:2] == read.shape == (24, 32)
+    assert read_image(tmp_path / "turned.jpg").shape[:2] == read_mask(mask).shape == (24, 32)
     with pytest.raises(PisamError, match=r"mask.png: the mask is 32x24 but its image .*upright.jpg is 24x32"):
-        read_pair(tmp_path / "upright.jpg", mask)
+        check_sizes(tmp_path / "upright.jpg", read_image(tmp_path / "upright.jpg").shape, mask, (24, 32))
 
 
 def test_real_photographs_are_read(shared: Path) -> None:
@@ -205,6 +204,7 @@ def test_real_photographs_are_read(shared: Path) -> None:
         folder = shared / "data" / source / "val"
         mask_path = sorted((folder / "masks").iterdir())[0]
         image_path = next((folder / "images").glob(f"{mask_path.stem}.*"))
-        image, mask = read_pair(image_path, mask_path)
+        image, mask = read_image(image_path), read_mask(mask_path)
+        check_sizes(image_path, image.shape, mask_path, mask.shape)
         assert image.dtype == np.uint8 and image.std() > 10
         np.testing.assert_array_equal(mask, np.array(Image.open(mask_path)) > 127)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,3 +68,55 @@ def test_all_gaps_are_found_beside_what_is_whole(tmp_path: Path) -> None:
     assert [pair.id for pair in matched.pairs] == ["a", "c"]
     assert [image.name for image, _ in matched.gaps if image] == ["b.jpg", "c.jpg"]
     assert [mask.name for mask in matched.unused] == ["d.png"]
+
+
+def test_two_ways_to_write_an_accent_are_one_name(tmp_path: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "é-fenêtre") for form in ("NFC", "NFD"))
+    source = own(tmp_path, [f"{apart}.jpg"], [f"{composed}.png"])
+    (pair,) = list_pairs(source)
+    assert pair.id == composed and pair.image.name == f"{apart}.jpg"
+    names = tmp_path / "part.txt"
+    names.write_text(f"{composed}\n", encoding="utf-8")
+    assert list_pairs(replace(source, names=names)) == [pair]
+    touch(source.images, f"{composed}.jpg")
+    with pytest.raises(PisamError, match="same stem as"):
+        list_pairs(source)
+
+
+@pytest.mark.parametrize(
+    "text", ["\ufeffa.jpg\n", "\ufeffa\r\n", "images\\a.jpg\r\n", "sub/a.jpg\n", " a \n\n"]
+)
+def test_lists_as_other_programs_write_them(tmp_path: Path, text: str) -> None:
+    names = tmp_path / "part.txt"
+    names.write_bytes(text.encode())
+    source = replace(own(tmp_path, ["a.jpg", "b.jpg"], ["a.png", "b.png"]), names=names)
+    assert [pair.id for pair in list_pairs(source)] == ["a"]
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "JPE", "JPEG"])
+def test_every_name_of_a_jpeg_is_one(tmp_path: Path, suffix: str) -> None:
+    assert [pair.id for pair in list_pairs(own(tmp_path, [f"a.{suffix}"], ["a.png"]))] == ["a"]
+
+
+def test_what_is_not_looked_at_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = own(tmp_path, ["a.jpg", "b.heic", "c.heic", "._a.jpg", "README"], ["a.png", "a.txt"])
+    (source.images / "more").mkdir()
+    images = "2 files of .heic, 1 files without suffix, 1 hidden files, 1 subfolders left out"
+    expected = [f"{source.images}: {images}", f"{source.masks}: 1 files of .txt left out"]
+    assert match_files(source).left_out == expected
+    with caplog.at_level("INFO"):
+        list_pairs(source)
+    assert [record.getMessage() for record in caplog.records] == [f"{source.name}: {e}" for e in expected]
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
+    source = own(tmp_path, ["a.heic"], ["a.png"])
+    (source.images / "part1").mkdir()
+    with pytest.raises(PisamError, match=r"no image .*\(there are 1 files of .heic, 1 subfolders\);"):
+        list_pairs(source)
+
+
+@pytest.mark.parametrize("mask", ["A.png", "a_mask.png", "a.jpg.png", "a .png"])
+def test_a_mask_of_nearly_the_name_is_mentioned(tmp_path: Path, mask: str) -> None:
+    with pytest.raises(PisamError, match=rf"image without mask; .*there is {mask}, which"):
+        list_pairs(own(tmp_path, ["a.jpg"], [mask]))

@@ -5,7 +5,7 @@ A finding is
 - suspect: usable, but wrong in all likelihood: a picture both in training and in validation or test, a mask
   that covers everything, an image of one shade. To be mended too, but training only warns of it;
 - a note: worth knowing, and often right as it is: a picture twice on one side, soft masks, masks without an
-  image, another number of pairs than the distribution holds.
+  image, files that were not looked at, another number of pairs than the distribution holds.
 """
 
 from __future__ import annotations
@@ -92,7 +92,10 @@ def audit(sources: Iterable[tuple[Part, Source]], findings: Sequence[Finding] = 
             continue
         facts = facts_of(source, matched.pairs)
         found = chain(
-            _of_folders(source, matched), _of_files(matched.pairs, facts), _soft(matched.pairs, facts)
+            _of_folders(source, matched),
+            _of_files(matched.pairs, facts),
+            _soft(matched.pairs, facts),
+            _few_shades(matched.pairs, facts),
         )
         result.findings += [
             Finding(level, part, source.name, image, mask, text) for level, image, mask, text in found
@@ -127,6 +130,8 @@ def _of_folders(source: Source, matched: Matched) -> Iterator[Found]:
             first,
             f"{first}: mask without an image; the folder has {len(matched.unused)}",
         )
+    for text in matched.left_out:
+        yield "note", None, None, text
     expected = published_pairs(source)
     if expected is not None and source.limit is None and len(matched.pairs) != expected:
         text = f"{len(matched.pairs)} pairs in {source.images}, but its distribution holds {expected}"
@@ -154,5 +159,18 @@ def _soft(pairs: Sequence[Pair], facts: Sequence[PairFacts]) -> Iterator[Found]:
         text = (
             f"{pair.mask}: {most:.0%} of the object is neither black nor white, more than "
             f"{MUCH_SOFT:.0%} in {len(soft)} of {len(pairs)} masks; grey is object above 127"
+        )
+        yield "note", pair.image, pair.mask, text
+
+
+def _few_shades(pairs: Sequence[Pair], facts: Sequence[PairFacts]) -> Iterator[Found]:
+    """One note for all masks of a source with a few greys alone: trimaps, or numbers of objects."""
+    found = [(pair, fact.shades) for pair, fact in zip(pairs, facts, strict=True) if fact.shades]
+    if found:
+        pair, shades = found[0]
+        text = (
+            f"{pair.mask}: of all greys between black and white it has {', '.join(map(str, shades))} alone, "
+            f"so it may be a trimap or number objects ({len(found)} of {len(pairs)} masks); say ignore: "
+            f"{shades[0]} or ids: true in the row if it does"
         )
         yield "note", pair.image, pair.mask, text

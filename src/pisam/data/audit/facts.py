@@ -14,16 +14,16 @@ from pisam.core.errors import PisamError
 from pisam.data.audit import fingerprints
 from pisam.data.audit.cache import remembered
 from pisam.data.audit.fingerprints import content_hash, look_hash
-from pisam.data.reading import image_files, targets
-from pisam.data.reading import reader as reading
-from pisam.data.reading.reader import binarise, check_sizes, read_image
-from pisam.data.reading.targets import target_coverage
+from pisam.data.reading import channels, image_files, reader, targets, values, wide
+from pisam.data.reading.reader import check_sizes, read_image
+from pisam.data.reading.targets import read_labels
+from pisam.data.reading.values import OBJECT_ABOVE, histogram
 from pisam.data.sources import coco
 from pisam.data.sources.pairs import Pair
 from pisam.data.sources.rows import Source
 
-# Darker and lighter coverage than this is neither background nor object.
-_SOFT = (17, 238)
+SOFT = (17, 238)  # darker and lighter coverage is background and object
+FEW_SHADES = 3
 
 
 class PairFacts(NamedTuple):
@@ -34,6 +34,7 @@ class PairFacts(NamedTuple):
         width, height: upright, in pixels.
         share: of the pixels that are object, in [0, 1].
         soft: share of the object's pixels, edges included, that are neither black nor white.
+        shades: the values between black and white, where they are so few that they look chosen.
         content: hash of the image file's bytes.
         look: perceptual hash of the image in hexadecimal, empty for an image of one shade.
     """
@@ -43,6 +44,7 @@ class PairFacts(NamedTuple):
     height: int = 0
     share: float = 0.0
     soft: float = 0.0
+    shades: Sequence[int] = ()
     content: str = ""
     look: str = ""
 
@@ -59,17 +61,18 @@ def facts_of(source: Source, pairs: Sequence[Pair]) -> list[PairFacts]:
 def examine(pair: Pair) -> PairFacts:
     """Read both files of a pair; whatever goes wrong becomes its `problem`."""
     try:
-        image, coverage = read_image(pair.image), target_coverage(pair)
+        image, (coverage, _) = read_image(pair.image), read_labels(pair)
         check_sizes(pair.image, image.shape, pair.mask, coverage.shape)
-        mask = binarise(coverage, pair.mask)
-        touched = int((coverage >= _SOFT[0]).sum())
-        soft = int(((coverage >= _SOFT[0]) & (coverage <= _SOFT[1])).sum())
+        counts = histogram(coverage)
+        between = counts[SOFT[0] : SOFT[1] + 1]
+        shades = (np.flatnonzero(between) + SOFT[0]).tolist()
         look = look_hash(image)
         return PairFacts(
             width=image.shape[1],
             height=image.shape[0],
-            share=float(mask.mean()),
-            soft=soft / touched,
+            share=float((coverage > OBJECT_ABOVE).mean()),
+            soft=float(between.sum() / counts[SOFT[0] :].sum()),
+            shades=shades if len(shades) <= FEW_SHADES else (),
             content=content_hash(pair.image.read_bytes()),
             look="" if look is None else f"{look:016x}",
         )
@@ -85,7 +88,7 @@ def examine(pair: Pair) -> PairFacts:
 
 def _rules() -> str:
     """Changes whenever the same files might be read differently."""
-    modules = (coco, fingerprints, image_files, reading, targets)
+    modules = (channels, coco, fingerprints, image_files, reader, targets, values, wide)
     files = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
     versions = f"{PIL.__version__} {np.__version__} {cv2.__version__}"
     code = b"".join(file.read_bytes() for file in files)

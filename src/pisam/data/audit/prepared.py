@@ -82,6 +82,11 @@ def prepared_pairs(source: Source, folder: Path) -> list[Pair]:
     Raises:
         PisamError: some are missing or incomplete there, or their originals changed since.
     """
+    if source.ignore is not None and source.ignore >= 0:
+        raise PisamError(
+            f"data.prepared: its masks say object or not, but {source.name} has ignore: {source.ignore}; "
+            "train on it from the originals"
+        )
     own, pairs = _folder_of(source, folder), list_pairs(source)
     index = _load_index(own)
     unfit = [pair for pair in pairs if not _is_current(pair, own, index.get(pair.id))]

@@ -6,6 +6,8 @@ orientation is applied; an unreadable one counts as upright.
 Refused are missing, damaged and truncated files, files without their end (a download filled up with zeros),
 several pages, floating-point pixels, and headers that claim more than `MAX_PIXELS`. What no format allows to
 notice: bits that changed inside a JPEG or WebP, zeros at the end of a BMP, TIFF or WebP.
+
+Pillow cuts most wider files to eight bits, and takes white for 0 in some: see `wide`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +25,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from pisam.core.errors import PisamError
+from pisam.data.reading.wide import GREY_MODES, grey_values, raw_mode, wide_values
 
 # Larger than any camera of today; a file that claims more is damaged or hostile.
 MAX_PIXELS = 160_000_000
@@ -31,8 +35,7 @@ BAND = 256  # rows handed over at a time
 # Pillow knows more, and runs other programs for some of them.
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 
-SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
+_COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,28 +48,39 @@ _TURNS = {
 }
 
 
-def load_upright(path: Path) -> Image.Image:
-    """The upright picture of a file that was looked at from its header to its end, in its own mode.
+@dataclass(frozen=True)
+class Picture:
+    """An upright picture.
 
-    Raises:
-        PisamError: for everything above; names the file, what was expected and what to do.
+    Attributes:
+        image: in eight bits a channel, or 16-bit grey; never of mode "1".
+        size: (width, height) of the whole picture, where `image` may be a reduced one.
+        wide: uint16 (H, W) or (H, W, C), the values of a file of more than eight bits, in place of `image`'s.
+        step: what the sample value 1 of the file has become in `image`: 255, 85 and 17 for 1-, 2- and 4-bit
+            grey, which Pillow spreads over eight bits, else 1.
     """
-    return load_reduced(path, 1)[0]
+
+    image: Image.Image
+    size: tuple[int, int]
+    wide: npt.NDArray[np.uint16] | None = None
+    step: int = 1
+
+    @property
+    def has_alpha(self) -> bool:
+        """An alpha channel, or one colour that the file declares transparent."""
+        return self.image.mode in ("RGBA", "LA", "PA") or "transparency" in self.image.info
 
 
-def load_reduced(path: Path, reduction: int) -> tuple[Image.Image, tuple[int, int]]:
-    """As `load_upright`, but a JPEG may come at a fraction of its size, which its decoder reaches faster.
+def load_picture(path: Path, reduction: int = 1) -> Picture:
+    """The picture of a file that was looked at from its header to its end.
 
     Args:
         path: the file.
-        reduction: 1, 2, 4 or 8.
-
-    Returns:
-        the picture, its sides divided by `reduction` and rounded up if it is a JPEG that allows it, else
-        whole; and the (width, height) of the whole picture, upright.
+        reduction: 1, 2, 4 or 8: a JPEG may come at that fraction of its size, which its decoder reaches
+            faster; its sides are then divided and rounded up.
 
     Raises:
-        PisamError: as `load_upright`.
+        PisamError: for everything above; names the file, what was expected and what to do.
     """
     try:
         if not path.is_file():
@@ -78,11 +92,16 @@ def load_reduced(path: Path, reduction: int) -> tuple[Image.Image, tuple[int, in
             warnings.filterwarnings("ignore", module="PIL")
             with Image.open(file, formats=FORMATS) as image:
                 _check_header(image, path)
-                _check_end(_whole(file), image.format)
-                whole = _upright_size(image)
+                data = _whole(file)
+                _check_end(data, image.format)
+                raw = raw_mode(image)  # first: to look for EXIF in a PNG, Pillow may load it
+                size = _upright_size(image)
+                jpeg = image.format in ("JPEG", "MPO")
                 _draft(image, reduction)
                 image.load()
-                return _upright(image), whole
+                wide, upright = wide_values(image, data, raw, _upright, path), _upright(image)
+                # Pillow turns a TIFF itself.
+                return _spread(Picture(upright, size if jpeg else upright.size, wide), raw)
     except Image.DecompressionBombError as error:
         raise _too_large(path) from error
     except PermissionError as error:
@@ -91,9 +110,24 @@ def load_reduced(path: Path, reduction: int) -> tuple[Image.Image, tuple[int, in
         raise PisamError(
             f"{path}: not an image that can be read; expected one of {', '.join(FORMATS)}; replace it"
         ) from error
-    # Pillow's decoders raise all of these on damaged files.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
-        raise PisamError(f"{path}: damaged or truncated ({error}); expected all of it; replace it") from error
+    except PisamError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PisamError(
+            f"{path}: damaged or truncated ({reason}); expected all of it; replace it"
+        ) from error
+
+
+def picture_of(image: Image.Image, path: Path) -> Picture:
+    """A picture that was opened elsewhere; `path` begins errors.
+
+    Raises:
+        PisamError: pixels of another kind than 8 or 16 bits.
+    """
+    _check_mode(image, path)
+    wide = grey_values(image, path) if image.mode in GREY_MODES else None
+    return _spread(Picture(image, image.size, wide), image.mode)
 
 
 def as_array(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -112,6 +146,17 @@ def bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
     """
     for top in range(0, image.height, BAND):
         yield top, image.crop((0, top, image.width, min(image.height, top + BAND)))
+
+
+def _spread(picture: Picture, raw: str) -> Picture:
+    """What Pillow made of 1-, 2- and 4-bit grey, told by `Picture.step`."""
+    bits = 1 if picture.image.mode == "1" else int(raw[2]) if raw[:3] in ("L;2", "L;4") else 8
+    if bits == 8:
+        return picture
+    image, step = picture.image.convert("L"), 255 // (2**bits - 1)
+    transparent = picture.image.info.get("transparency")
+    image.info = {} if not isinstance(transparent, int) else {"transparency": transparent * step}
+    return Picture(image, picture.size, step=step)
 
 
 def _draft(image: Image.Image, reduction: int) -> None:
@@ -145,7 +190,11 @@ def _check_header(image: Image.Image, path: Path) -> None:
     # A phone's MPO holds the photograph first, then depth maps and the like.
     if pages > 1 and image.format != "MPO":
         raise PisamError(f"{path}: holds {pages} pages or frames; expected one; save the right one alone")
-    if image.mode not in (*COLOUR_MODES, *SIXTEEN_BIT_MODES):
+    _check_mode(image, path)
+
+
+def _check_mode(image: Image.Image, path: Path) -> None:
+    if image.mode not in (*_COLOUR_MODES, *GREY_MODES):
         raise PisamError(f"{path}: pixels of kind {image.mode}; expected 8 or 16 bits a channel; convert it")
 
 

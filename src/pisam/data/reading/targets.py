@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,10 +12,29 @@ import numpy.typing as npt
 
 from pisam.core.errors import PisamError
 from pisam.core.types import BoolArray, UInt8Array
-from pisam.data.reading.image_files import SIXTEEN_BIT_MODES, load_upright
-from pisam.data.reading.reader import open_mask, read_coverage, read_mask
+from pisam.data.reading.image_files import load_picture
+from pisam.data.reading.reader import Reduce, binarise, open_mask, read_coverage
 from pisam.data.reading.reduction import reduce_mask
+from pisam.data.reading.values import Values, refuse_unstated_index, take_out
 from pisam.data.sources.pairs import Pair
+
+
+class Target(NamedTuple):
+    """The truth of a pair.
+
+    Attributes:
+        coverage: uint8 (H, W), 255 = all of the pixel is object; some pixel exceeds 127.
+        ignored: bool (H, W), pixels of which nothing is said, none of them object; None = there is none.
+    """
+
+    coverage: UInt8Array
+    ignored: BoolArray | None
+
+    @property
+    def mask(self) -> BoolArray:
+        """The object, bool (H, W)."""
+        object_: BoolArray = self.coverage > 127
+        return object_
 
 
 def read_target(pair: Pair) -> BoolArray:
@@ -24,58 +43,67 @@ def read_target(pair: Pair) -> BoolArray:
     Raises:
         PisamError: as `read_mask`, or the pair's instance is not there any more.
     """
+    return read_labels(pair).mask
+
+
+def read_labels(pair: Pair) -> Target:
+    """The object of a pair and what is ignored beside it.
+
+    Raises:
+        PisamError: as `read_target`.
+    """
+    ignored = None
     if pair.shapes is not None:
         target = pair.shapes.mask(pair.instance)
     elif pair.ids:
-        ids = read_ids(pair.mask)
+        ids, ignored = _ids(pair.mask, pair.ignore)
         target = ids > 0 if pair.instance is None else ids == pair.instance
-    elif pair.instance is None:
-        return read_mask(pair.mask)
     else:
-        target = component(read_mask(pair.mask), pair.instance)
+        coverage, ignored = read_coverage(pair.mask, pair.ignore)
+        target = binarise(coverage, pair.mask)
+        if pair.instance is None:
+            return Target(coverage, ignored)
+        target = component(target, pair.instance)
     if not target.any():
         which = "object" if pair.instance is None else f"instance {pair.instance}"
         raise PisamError(f"{pair.mask}: no pixel of {which} for {pair.image}; mend it or take the pair out")
-    return target
+    return Target(target.view(np.uint8) * np.uint8(255), ignored)
 
 
-def target_coverage(pair: Pair) -> UInt8Array:
-    """How much of each pixel is object: uint8 (H, W), 255 = all. Only masks have more than two values.
-
-    Raises:
-        PisamError: as `read_target`.
-    """
-    if pair.shapes is None and not pair.ids and pair.instance is None:
-        return read_coverage(pair.mask)
-    return read_target(pair).view(np.uint8) * np.uint8(255)
-
-
-def open_target(pair: Pair) -> tuple[tuple[int, int], Callable[[int], UInt8Array]]:
-    """(H, W) and a function that gives `reduce_mask` of the object for 1, 2, 4 or 8.
+def open_target(pair: Pair) -> tuple[tuple[int, int], Reduce, Reduce | None]:
+    """(H, W), and functions that give `reduce_mask` of the object and of what is ignored for 1, 2, 4 or 8.
 
     Raises:
         PisamError: as `read_target`.
     """
-    if pair.shapes is None and not pair.ids and pair.instance is None:
-        return open_mask(pair.mask)
-    target = read_target(pair)
-    height, width = target.shape
-    return (height, width), partial(reduce_mask, target)
+    if pair.shapes is None and not pair.ids and pair.instance is None and pair.ignore is None:
+        return *open_mask(pair.mask), None
+    labels = read_labels(pair)
+    target = labels.mask
+    ignored = None if labels.ignored is None else partial(reduce_mask, labels.ignored)
+    return (target.shape[0], target.shape[1]), partial(reduce_mask, target), ignored
 
 
-def read_ids(path: Path) -> npt.NDArray[np.integer]:
+def read_ids(path: Path, ignore: int | None = None) -> Values:
     """The object ids (H, W) of an instance mask: palette indices, or the grey values themselves; 0 = none.
 
     Raises:
         PisamError: as `read_mask`, or a file with colours in place of ids.
     """
-    image = load_upright(path)
-    if image.mode not in ("L", "P", *SIXTEEN_BIT_MODES):
+    return _ids(path, ignore)[0]
+
+
+def _ids(path: Path, ignore: int | None) -> tuple[Values, BoolArray | None]:
+    """Ids, and where the file has the ignored value."""
+    picture = load_picture(path)
+    if picture.image.mode not in ("L", "P") and (picture.wide is None or picture.wide.ndim > 2):
         raise PisamError(
-            f"{path}: pixels of kind {image.mode}; expected one id per pixel, as grey values or palette "
-            "indices; save it so, or drop ids from the row"
+            f"{path}: pixels of kind {picture.image.mode}; expected one id per pixel, as grey values or "
+            "palette indices; save it so, or drop ids from the row"
         )
-    return np.array(image)
+    values: Values = np.array(picture.image) // picture.step if picture.wide is None else picture.wide
+    refuse_unstated_index(np.unique(values), path, ignore)
+    return take_out(values, ignore)
 
 
 def component(mask: BoolArray, number: int) -> BoolArray:

@@ -1,20 +1,27 @@
-"""Annotation files in COCO's format: polygons and run-length codes, in place of a folder of masks."""
+"""Annotation files in COCO's format: polygons and run-length codes, in place of a folder of masks.
+
+Ids are compared as what they mean: 1, 1.0 and "1" are one id. Two annotations or images of one id, or two
+images of one file, are refused; what is left out (crowds, annotations without a segmentation or without an
+image) is counted.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_masks
 
 from pisam.core.errors import PisamError
+from pisam.data.sources.segmentation import MAX_PIXELS, decode, whole
+
+Id = int | str
 
 
 @dataclass(frozen=True)
@@ -36,65 +43,175 @@ class Shapes:
         """One annotation, or the union of all: bool (H, W).
 
         Raises:
-            PisamError: a segmentation cannot be decoded, or has another size than its image.
+            PisamError: a segmentation is not as `segmentation.decode` wants it; names file and annotation.
         """
         union = np.zeros((self.height, self.width), bool)
         for id_ in self.codes if annotation is None else [annotation]:
-            decoded = self._decode(id_)
-            if decoded.shape != union.shape:
-                raise PisamError(
-                    f"{self.file}: annotation {id_} is {decoded.shape[1]}x{decoded.shape[0]}, its image "
-                    f"{self.width}x{self.height}; expected the same size; mend one of them"
-                )
-            union |= decoded
+            union |= self._decode(id_)
         return union
 
     def _decode(self, id_: int) -> npt.NDArray[np.bool_]:
         code = self.codes[id_]
+        size = [whole(side) for side in code["size"]] if _has_size(code) else [self.height, self.width]
+        if size != [self.height, self.width]:
+            raise PisamError(
+                f"{self.file}: annotation {id_} is {size[1]}x{size[0]}, its image "
+                f"{self.width}x{self.height}; expected the same size; mend one of them"
+            )
         try:
-            if isinstance(code, list):
-                code = coco_masks.merge(coco_masks.frPyObjects(code, self.height, self.width))
-            elif isinstance(code["counts"], list):
-                code = coco_masks.frPyObjects(code, *code["size"])
-            decoded: npt.NDArray[np.bool_] = coco_masks.decode(code).astype(bool)
-        except Exception as error:  # the decoder raises anything
+            return decode(code, self.height, self.width)
+        except ValueError as error:
             raise PisamError(
                 f"{self.file}: annotation {id_}: the segmentation cannot be decoded ({error}); expected "
                 "polygons or a run-length code; mend it or take it out"
             ) from error
-        return decoded
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """What an annotation file holds.
+
+    Attributes:
+        shapes: of each image that has any, by the image's file name.
+        left_out: what was passed over, how often.
+    """
+
+    shapes: dict[str, Shapes]
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def read_coco(file: Path) -> dict[str, Shapes]:
     """The shapes of each image that has any, by the image's file name.
 
-    Crowd annotations and those without a segmentation are passed over.
-
     Raises:
-        PisamError: not a COCO annotation file.
+        PisamError: not a COCO annotation file, or one that says two things of one id or file.
     """
-    return _read(file, os.stat(file).st_mtime_ns)
+    return open_coco(file).shapes
+
+
+def open_coco(file: Path) -> CocoFile:
+    """The same, and what was left out; a file is read once until it changes."""
+    try:
+        status = os.stat(file)
+    except OSError as error:
+        raise PisamError(f"{file}: cannot be read: {error.strerror}; expected a COCO file") from error
+    return _read(file, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=8)
-def _read(file: Path, modified: int) -> dict[str, Shapes]:
+def _read(file: Path, modified: int, size: int) -> CocoFile:
     try:
-        contents = json.loads(file.read_text(encoding="utf-8"))
-        codes: dict[int, dict[int, Any]] = {}
-        for annotation in contents["annotations"]:
-            if annotation.get("segmentation") and not annotation.get("iscrowd"):
-                codes.setdefault(annotation["image_id"], {})[int(annotation["id"])] = annotation[
-                    "segmentation"
-                ]
-        return {
-            str(image["file_name"]): Shapes(
-                file, int(image["height"]), int(image["width"]), codes[image["id"]]
-            )
-            for image in contents["images"]
-            if image["id"] in codes
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        contents = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
+        images = dict(_images(contents["images"], file))
+        codes, left_out = _codes(contents["annotations"], images, file)
+    except PisamError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PisamError(
-            f"{file}: no COCO annotations ({type(error).__name__}: {error}); expected JSON with images (id, "
-            "file_name, height, width) and annotations (id, image_id, segmentation)"
+            f"{file}: no COCO annotations ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
+            "expected JSON with images (id, file_name, height, width) and annotations (id, image_id, "
+            "segmentation)"
         ) from error
+    shapes = {
+        name: Shapes(file, height, width, codes[id_])
+        for id_, (name, height, width) in images.items()
+        if id_ in codes
+    }
+    left_out["images without a segmentation"] = len(images) - len(shapes)
+    return CocoFile(shapes, {what: count for what, count in left_out.items() if count})
+
+
+def _images(rows: list[Any], file: Path) -> Iterator[tuple[Id, tuple[str, int, int]]]:
+    """(id, (file name, height, width)) of each image."""
+    ids: set[Id] = set()
+    names: dict[str, Id] = {}
+    for row in rows:
+        id_, name = _id(row["id"]), row["file_name"]
+        height, width = whole(row["height"]), whole(row["width"])
+        where = f"{file}: image {id_}"
+        if id_ is None or not isinstance(name, str) or not _is_below(name):
+            raise PisamError(
+                f"{file}: image of id {row['id']!r} and file_name {name!r}; expected a number or text, and "
+                "the name of a file below the folder of images; mend it"
+            )
+        if height is None or width is None or min(height, width) < 1 or height * width > MAX_PIXELS:
+            raise PisamError(
+                f"{where}: height {row['height']!r} and width {row['width']!r}; expected whole numbers of "
+                f"pixels, {MAX_PIXELS // 10**6} megapixels at most; mend them"
+            )
+        if id_ in ids:
+            raise PisamError(f"{where}: two images have this id; expected one; number them anew")
+        if name in names:
+            raise PisamError(
+                f"{where}: its file_name {name} is that of image {names[name]} too; expected one image a "
+                "file; merge the two"
+            )
+        ids.add(id_)
+        names[name] = id_
+        yield id_, (name, height, width)
+
+
+def _codes(
+    rows: list[Any], images: Mapping[Id, Any], file: Path
+) -> tuple[dict[Id, dict[int, Any]], dict[str, int]]:
+    """Segmentations by image and annotation id, and how many annotations were left out for what reason."""
+    codes: dict[Id, dict[int, Any]] = {}
+    left_out = {
+        "crowd annotations": 0,
+        "annotations without a segmentation": 0,
+        "annotations of no image in the file": 0,
+    }
+    for row in rows:
+        crowd = row.get("iscrowd") or 0
+        crowd = whole(int(crowd) if isinstance(crowd, bool) else crowd)
+        if crowd not in (0, 1):
+            raise PisamError(
+                f"{file}: annotation {row['id']!r}: iscrowd is {row['iscrowd']!r}; expected 0 or 1; mend it"
+            )
+        if _id(row["image_id"]) not in images:
+            left_out["annotations of no image in the file"] += 1
+        elif crowd:
+            left_out["crowd annotations"] += 1
+        elif not row.get("segmentation"):
+            left_out["annotations without a segmentation"] += 1
+        else:
+            image, id_ = _id(row["image_id"]), whole(row["id"])
+            assert image is not None
+            if id_ is None or id_ < 0:
+                raise PisamError(
+                    f"{file}: annotation {row['id']!r}: expected a whole number as its id; mend it"
+                )
+            own = codes.setdefault(image, {})
+            if id_ in own:
+                raise PisamError(
+                    f"{file}: annotation {id_}: two annotations of image {images[image][0]} have this id; "
+                    "expected one; number them anew"
+                )
+            own[id_] = row["segmentation"]
+    return codes, left_out
+
+
+def _id(value: Any) -> Id | None:
+    """An id as what it means: a number, else the text."""
+    number = whole(value)
+    return value if number is None and isinstance(value, str) else number
+
+
+def _is_below(name: str) -> bool:
+    """A path that leads to a file below a folder, and nowhere else."""
+    parts = name.replace("\\", "/").split("/")
+    return bool(parts[-1]) and ".." not in parts and not name.startswith("/") and "\0" not in name
+
+
+def _has_size(code: Any) -> bool:
+    return isinstance(code, dict) and isinstance(code.get("size"), list) and len(code["size"]) == 2
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; `json` alone keeps the last of two equal keys."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        double = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"an object has the key {double[:40]} twice")
+    return found

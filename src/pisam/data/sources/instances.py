@@ -45,10 +45,10 @@ def _areas(pair: Pair) -> list[tuple[int, int]]:
     if pair.shapes is not None:
         areas = {number: int(pair.shapes.mask(number).sum()) for number in pair.shapes.codes}
     elif pair.ids:
-        numbers, counts = np.unique(read_ids(pair.mask), return_counts=True)
+        numbers, counts = np.unique(read_ids(pair.mask, pair.ignore), return_counts=True)
         areas = {n: count for n, count in zip(numbers.tolist(), counts.tolist(), strict=True) if n > 0}
     else:
-        areas = component_areas(read_mask(pair.mask))
+        areas = component_areas(read_mask(pair.mask, pair.ignore))
     found = [(number, area) for number, area in sorted(areas.items()) if area]
     if not found:
         raise PisamError(

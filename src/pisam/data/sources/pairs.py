@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from pisam.core.errors import PisamError
-from pisam.data.sources.coco import Shapes, read_coco
+from pisam.data.sources.coco import Shapes, open_coco
 from pisam.data.sources.rows import Source
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Pair:
         ids: the mask's values are ids of objects.
         shapes: the image's annotations, if they come from an annotation file.
         instance: the id, annotation or component that is meant; None = all together.
+        ignore: as in `Source`.
     """
 
     id: str
@@ -32,6 +39,7 @@ class Pair:
     ids: bool = False
     shapes: Shapes | None = field(default=None, compare=False, repr=False)
     instance: int | None = None
+    ignore: int | None = None
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,13 @@ class Matched:
         pairs: sorted by id, at most `source.limit`.
         gaps: what must be mended, as (image or None, error message).
         unused: masks without an image. Some distributions keep the masks of several parts in one folder.
+        left_out: what else lies there and was not looked at, a line each.
     """
 
     pairs: list[Pair]
     gaps: list[tuple[Path | None, str]]
     unused: list[Path]
+    left_out: list[str]
 
 
 def list_pairs(source: Source) -> list[Pair]:
@@ -58,13 +68,16 @@ def list_pairs(source: Source) -> list[Pair]:
     matched = match_files(source)
     if matched.gaps:
         raise PisamError(matched.gaps[0][1])
+    for text in matched.left_out:
+        log.info("%s: %s", source.name, text)
     return matched.pairs
 
 
 def match_files(source: Source) -> Matched:
     """Find each image's mask: the file of the same stem.
 
-    A stem is a file name without its last suffix: real names contain dots and '#'.
+    A stem is a file name without its last suffix: real names contain dots and '#'. The two ways of writing
+    an accented letter (NFC and NFD of Unicode) are one name.
 
     Raises:
         PisamError: a folder or the list of names cannot be read, or there is no image.
@@ -72,49 +85,50 @@ def match_files(source: Source) -> Matched:
     if source.annotated:
         return _match_annotations(source)
     gaps: list[tuple[Path | None, str]] = []
-    images, masks = _files_by_stem(source.images), _files_by_stem(source.masks)
+    images, masks = list_pictures(source.images), list_pictures(source.masks)
+    stems = images.files
     if source.names is not None:
         listed = _listed_stems(source.names)
         gaps += [
             (None, f"{source.names}: lists {stem}, but {source.images} holds no such image; mend one of them")
-            for stem in sorted(listed - images.keys())
+            for stem in sorted(listed - stems.keys())
         ]
-        images = {stem: files for stem, files in images.items() if stem in listed}
-    if not images:
+        stems = {stem: files for stem, files in stems.items() if stem in listed}
+    if not stems:
         raise PisamError(
-            f"{source.images}: no image in this folder of {source.name}; expected {', '.join(SUFFIXES)}; "
-            "put them there or change the row"
+            f"{source.images}: no image in this folder of {source.name}{images.instead}; expected "
+            f"{', '.join(SUFFIXES)}; put them there or change the row"
         )
-    pairs = []
-    for stem, (image, *doubles) in sorted(images.items()):
-        found = masks.get(stem, [])
+    pairs, similar = [], {_loosely(stem): files[0] for stem, files in masks.files.items()}
+    for stem, (image, *doubles) in sorted(stems.items()):
+        found = masks.files.get(stem, [])
         if doubles:
             gaps.append((image, _same_stem(doubles[0], image)))
         if not found:
+            near = similar.get(_loosely(stem)) or similar.get(_loosely(image.name))
+            there = "" if near is None else f"; there is {near.name}, which has another stem"
             expected = source.masks / (stem + ".png")
-            gaps.append(
-                (
-                    image,
-                    f"{image}: image without mask; expected {expected} (or another suffix); "
-                    "add it or take the image out",
-                )
-            )
+            text = f"{image}: image without mask; expected {expected} (or another suffix){there}"
+            gaps.append((image, f"{text}; add it or take the image out"))
         elif len(found) > 1:
             gaps.append((image, _same_stem(found[1], found[0])))
         else:
-            pairs.append(Pair(stem, image, found[0], ids=source.ids))
-    unused = [files[0] for stem, files in sorted(masks.items()) if stem not in images]
-    return Matched(pairs[: source.limit], gaps, unused)
+            pairs.append(Pair(stem, image, found[0], ids=source.ids, ignore=source.ignore))
+    unused = [files[0] for stem, files in sorted(masks.files.items()) if stem not in stems]
+    return Matched(pairs[: source.limit], gaps, unused, [*images.lines(), *masks.lines()])
 
 
 def _match_annotations(source: Source) -> Matched:
     listed = None if source.names is None else _listed_stems(source.names)
+    contents, folder = open_coco(source.masks), list_pictures(source.images)
     gaps: list[tuple[Path | None, str]] = []
     pairs: dict[str, Pair] = {}
-    for name, shapes in read_coco(source.masks).items():
-        image, stem = source.images / name, Path(name).stem
+    for name, shapes in contents.shapes.items():
+        stem = _plain(Path(name).stem)
         if listed is not None and stem not in listed:
             continue
+        same = folder.files.get(stem, [])
+        image = next((file for file in same if _plain(file.name) == _plain(name)), source.images / name)
         if not image.is_file():
             gaps.append((None, f"{source.masks}: names {name}, but there is no {image}; mend one of them"))
         elif stem in pairs:
@@ -123,35 +137,86 @@ def _match_annotations(source: Source) -> Matched:
             pairs[stem] = Pair(stem, image, source.masks, shapes=shapes)
     if not pairs and not gaps:
         raise PisamError(f"{source.masks}: no image with a segmentation for {source.name}; expected some")
-    return Matched([pairs[stem] for stem in sorted(pairs)][: source.limit], gaps, [])
+    left_out = [f"{source.masks}: {count} {what} left out" for what, count in contents.left_out.items()]
+    return Matched([pairs[stem] for stem in sorted(pairs)][: source.limit], gaps, [], left_out)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a folder holds.
+
+    Attributes:
+        folder: itself.
+        files: the picture files of each stem; more than one is a gap.
+        others: how many files of each other suffix, of hidden ones, and subfolders.
+    """
+
+    folder: Path
+    files: dict[str, list[Path]]
+    others: Mapping[str, int]
+
+    @property
+    def instead(self) -> str:
+        """What lies there besides, for an error."""
+        return f" (there are {_counted(self.others)})" if self.others else ""
+
+    def lines(self) -> list[str]:
+        """One line on what was not looked at, or none."""
+        return [f"{self.folder}: {_counted(self.others)} left out"] if self.others else []
+
+
+def list_pictures(folder: Path) -> Pictures:
+    """The picture files of a folder by their stems, each stem in NFC.
+
+    Raises:
+        PisamError: it cannot be listed.
+    """
+    files: dict[str, list[Path]] = {}
+    others: Counter[str] = Counter()
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise PisamError(f"{folder}: cannot be listed: {error.strerror}") from error
+    for entry in entries:
+        stem, suffix = os.path.splitext(entry.name)
+        # macOS archives leave "._name" beside each file.
+        if entry.name.startswith("."):
+            others["hidden files"] += 1
+        elif suffix.lower() in SUFFIXES:
+            files.setdefault(_plain(stem), []).append(folder / entry.name)
+        else:
+            folders = entry.is_dir()
+            others[
+                "subfolders" if folders else f"files of {suffix}" if suffix else "files without suffix"
+            ] += 1
+    return Pictures(folder, files, others)
+
+
+def _counted(others: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in sorted(others.items()))
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _loosely(name: str) -> str:
+    """Equal for names that a reader takes for the same: case, blanks, a usual ending."""
+    return name.strip().casefold().removesuffix("_mask").removesuffix("-mask").removesuffix("_gt")
 
 
 def _same_stem(file: Path, other: Path) -> str:
     return f"{file}: same stem as {other.name}; expected one file; keep one of the two"
 
 
-def _files_by_stem(folder: Path) -> dict[str, list[Path]]:
-    """The picture files of each stem; more than one is a gap to be told."""
-    files: dict[str, list[Path]] = {}
-    try:
-        names = os.listdir(folder)
-    except OSError as error:
-        raise PisamError(f"{folder}: cannot be listed: {error.strerror}") from error
-    for name in sorted(names):
-        stem, suffix = os.path.splitext(name)
-        # macOS archives leave "._name" beside each file.
-        if not name.startswith(".") and suffix.lower() in SUFFIXES:
-            files.setdefault(stem, []).append(folder / name)
-    return files
-
-
 def _listed_stems(names: Path) -> set[str]:
     try:
-        lines = names.read_text(encoding="utf-8").splitlines()
+        lines = names.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise PisamError(f"{names}: cannot be read as text: {error}; expected a file name a line") from error
     stems = set()
     for line in filter(None, map(str.strip, lines)):
-        stem, suffix = os.path.splitext(Path(line).name)
-        stems.add(stem if suffix.lower() in SUFFIXES else Path(line).name)
+        name = _plain(PureWindowsPath(line).name)  # after the last / or \
+        stem, suffix = os.path.splitext(name)
+        stems.add(stem if suffix.lower() in SUFFIXES else name)
     return stems

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 Entry = str | Mapping[str, Any]
 
-ROW_KEYS = ("name", "images", "masks", "annotations", "ids", "names", "limit", "weight", "force")
+ROW_KEYS = ("name", "images", "masks", "annotations", "ids", "ignore", "names", "limit", "weight", "force")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Source:
         force: train on it although it is a published test part.
         ids: values of the masks are ids of objects, 0 = background.
         annotated: `masks` is an annotation file.
+        ignore: the value of mask pixels that are neither object nor background; -1 = there is none, None =
+            not stated: what could be one is then refused.
     """
 
     name: str
@@ -48,12 +50,14 @@ class Source:
     force: bool = False
     ids: bool = False
     annotated: bool = False
+    ignore: int | None = None
 
     @property
     def key(self) -> bytes:
         """Equal for sources whose files are the same and mean the same, whatever part of them is taken."""
         folders = "\0".join(os.path.abspath(folder) for folder in (self.images, self.masks))
-        return os.fsencode(f"{folders}\0ids" if self.ids else folders)
+        ids, ignore = "\0ids" * self.ids, "" if self.ignore is None else f"\0ignore {self.ignore}"
+        return os.fsencode(f"{folders}{ids}{ignore}")
 
 
 def resolve_source(entry: Entry, root: Path | None) -> Source:
@@ -61,8 +65,8 @@ def resolve_source(entry: Entry, root: Path | None) -> Source:
 
     Args:
         entry: a name in `KNOWN_SETS`, or a row with `name` and, unless it is a known one, `images` and
-            `masks` (a folder) or `annotations` (a COCO file); optionally `ids`, `names`, `limit`, `weight`
-            and `force`.
+            `masks` (a folder) or `annotations` (a COCO file); optionally `ids`, `ignore`, `names`, `limit`,
+            `weight` and `force`.
         root: folder that layouts and relative folders start from.
 
     Raises:
@@ -74,8 +78,8 @@ def resolve_source(entry: Entry, root: Path | None) -> Source:
             keys = ", ".join(ROW_KEYS)
             raise PisamError(f"data row {row}: unknown key {key}, expected {keys}{_hint(key, ROW_KEYS)}")
     name = row.get("name")
-    if not isinstance(name, str) or not name or "/" in name:
-        raise PisamError(f"data row {row}: name is {name!r}, expected a text without '/'")
+    if not isinstance(name, str) or not name:
+        raise PisamError(f"data row {row}: name is {name!r}, expected a text")
     refuse_reserved(name, f"data row {row}")
     if ("images" in row) != ("masks" in row or "annotations" in row) or {
         "masks",
@@ -98,7 +102,24 @@ def resolve_source(entry: Entry, root: Path | None) -> Source:
             raise PisamError(f"data row {name}: {key} is {flag!r}, expected true or false")
     if flags["ids"] and "masks" not in row:
         raise PisamError(f"data row {name}: ids says what the values of masks mean; give images and masks")
-    return replace(source, limit=limit, weight=float(weight), **flags)
+    ignore = _ignored_value(name, row)
+    return replace(source, limit=limit, weight=float(weight), ignore=ignore, **flags)
+
+
+def _ignored_value(name: str, row: Mapping[str, Any]) -> int | None:
+    value = row.get("ignore")
+    if value is not None and "annotations" in row:
+        raise PisamError(
+            f"data row {name}: ignore names a value of masks, but annotations have none; drop it"
+        )
+    if value is None or value is False:
+        return None if value is None else -1
+    if type(value) is not int or not 1 <= value <= 65535:
+        raise PisamError(
+            f"data row {name}: ignore is {value!r}, expected the value of ignored mask pixels, 1 to 65535, "
+            "or false for none"
+        )
+    return value
 
 
 def resolve_sources(entries: Iterable[Entry], root: Path | None, *, training: bool) -> list[Source]:

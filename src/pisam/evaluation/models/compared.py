@@ -13,7 +13,6 @@ from pisam.evaluation.models.trained import facts, trained_hq_sam, trained_model
 from pisam.modeling.hq_sam import HqSam, is_published_hq
 from pisam.modeling.pisam import PiSam, read_identity
 from pisam.modeling.sam_network import SamNetwork
-from pisam.modeling.sam_weights import read_checkpoint
 from pisam.modeling.segmenters import (
     HqSamSegmenter,
     PiSamSegmenter,
@@ -21,6 +20,7 @@ from pisam.modeling.segmenters import (
     Segmenter,
     share_encoders,
 )
+from pisam.modeling.weights_file import read_checkpoint
 from pisam.training.from_config import build_network
 from pisam.training.run_folder import stage1_checkpoint, stage_dir
 
