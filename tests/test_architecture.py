@@ -14,7 +14,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 ROWS = [
     ["core"],
     ["config.checks", "config.schema"],
-    ["config", "clicks", "metrics", "modeling", "data.sources", "data.reading", "data.generated"],
+    ["clicks", "metrics", "modeling", "data.sources", "data.reading", "data.generated"],
+    ["config"],
     ["data", "data.sources.instances"],
     ["predictor"],
     ["training.losses", "training.loss_points", "training.optim", "training.preflight", "training.stages"],

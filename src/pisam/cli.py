@@ -125,9 +125,9 @@ def _fail(message: str) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    """The message; that of a loader's worker process is the end of a traceback."""
+    """The message, printable; that of a loader's worker process is the end of a traceback."""
     _, _, message = str(error).rpartition("pisam.core.errors.PisamError: ")
-    return " ".join(message.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
 
 
 def _rank_label() -> str:

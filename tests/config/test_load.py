@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from pisam.config.load import KINDS, OPTIONAL_SECTIONS, load_config, save_config
+from pisam.config.load import KINDS, OPTIONAL_SECTIONS, load_config, load_with_origins, save_config
 from pisam.config.schema import Config, PromptsConfig, training_prompts, training_sources
 from pisam.core.errors import PisamError
+from pisam.modeling.backbone_table import BACKBONES
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
@@ -105,9 +106,11 @@ def test_every_field_type_has_a_name_for_error_messages() -> None:
         nested = [leaf_types(value) for value in values.values() if is_dataclass(value)]
         return {str(f.type) for f, value in values.items() if not is_dataclass(value)}.union(*nested)
 
-    assert leaf_types(Config()) - OPTIONAL_SECTIONS.keys() == set(KINDS)
+    kinds = {kind.removesuffix(" | None") for kind in leaf_types(Config()) - OPTIONAL_SECTIONS.keys()}
+    assert kinds == set(KINDS)
 
 
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1}, ' * 9}]\n" for n in range(1, 9))
 BAD_ARGUMENTS = [
     ("stage1.ema=1", "expected a number between 0 and 1, or null"),
     ("stage2.ema=mean", "expected a number or null"),
@@ -173,7 +176,19 @@ BAD_ARGUMENTS = [
     ("trainer.devices=[]", "trainer.devices: got [], expected auto, a number of devices"),
     ("trainer.devices=true", "trainer.devices: got True, expected auto, a number of devices"),
     ("trainer.timeout=0", "trainer.timeout: got 0.0, expected a positive number of minutes"),
-    ("trainer.max_time=1:00:00:00", "trainer.max_time: got '216000', expected \"DD:HH:MM:SS\" in quotes"),
+    ("trainer.max_time=12:30", "trainer.max_time: got '12:30', expected \"DD:HH:MM:SS\""),
+    ("stage1.lr=1e10", "stage1.lr: got 10000000000.0, expected a positive number, at most 10"),
+    ("seed=0x10", "seed: got '0x10', expected a whole number"),
+    ("seed=12:30", "seed: got '12:30', expected a whole number"),
+    ("stage1.epochs=" + "9" * 400, "stage1.epochs: got 999.*999, expected a number of at most 1e+12"),
+    ("stage1.lr=" + "9" * 400, "stage1.lr: got 999.*999, expected a number"),
+    ("stage1.lr=" + "9" * 5000, "stage1.lr: got '999.*999', expected a number"),
+    ("data.train=" + "[" * 20_000, "nested too deeply"),
+    ("name=" + "a" * 300, "name: got 'aaa.*aaa', expected letters, digits"),
+    ("run_dir=" + "a" * 300, "run_dir: got 'aaa.*aaa', expected a path whose names"),
+    ("run_dir=a\0b", r"run_dir: got 'a\x00b', expected a path"),
+    ("q" * 300 + "=1", "unknown key qqq.*qqq"),
+    ("data.train=[\x07]", "the value is not valid YAML"),
     ("logging.mode=onlin", "logging.mode: got 'onlin', expected one of.*; did you mean online?"),
     ("logging.images=17", "logging.images: got 17, expected a number from 0 to 16"),
     ("seed=-1", "seed: got -1, expected a number from 0 to 4294967295"),
@@ -184,14 +199,14 @@ BAD_ARGUMENTS = [
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"), BAD_ARGUMENTS, ids=[argument for argument, _ in BAD_ARGUMENTS]
+    ("argument", "message"), BAD_ARGUMENTS, ids=[ascii(argument)[1:40] for argument, _ in BAD_ARGUMENTS]
 )
 def test_bad_argument_is_one_line_that_names_it(argument: str, message: str) -> None:
     with pytest.raises(PisamError) as raised:
         load_config("quickstart", ["seed=3", argument])
-    assert str(raised.value).startswith(f"{argument}: ")
+    assert str(raised.value).startswith(f"{argument}: " if len(argument) < 120 else argument[:60])
     assert re.search(re.escape(message).replace(r"\.\*", ".*"), str(raised.value))
-    assert "\n" not in str(raised.value)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 500
 
 
 @pytest.mark.parametrize(
@@ -238,10 +253,97 @@ def test_unknown_experiment_names_the_nearest_and_all() -> None:
         load_config("elsewhere/x.yaml")
 
 
-def test_outside_the_repository_a_path_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_the_repository_the_packages_own_experiments_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = load_config("quickstart")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(PisamError, match="give the path of a YAML file"):
-        load_config("quickstart")
+    assert load_config("quickstart") == inside
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "quickstart.yaml").write_text("seed: 5")
+    assert load_config("quickstart").seed == 5
+
+
+@pytest.mark.parametrize("typed", ["20261126_1530", "0123", "12:30", "1e3", "yes", "a #b", "[x", "a: b"])
+def test_text_is_what_was_typed(typed: str, tmp_path: Path) -> None:
+    config = load_config("quickstart", [f"run_dir={typed}", f"logging.project={typed}"])
+    assert (config.run_dir, config.logging.project) == (typed, typed)
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize("typed", ["20261126_1530", "0123", "12:30", "1e3", "yes", "2026-11-26"])
+def test_text_in_a_file_is_what_was_typed(typed: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    row = f"{{name: {typed}, images: {typed}, masks: ~/{typed}, limit: 3}}"
+    file.write_text(
+        f"run_dir: {typed}\ndata: {{root: ~/x, train: [{row}]}}\ntrainer: {{max_time: 01:00:00:00}}"
+    )
+    config, home = load_config(file), Path.home()
+    assert (config.run_dir, config.data.root) == (typed, str(home / "x"))
+    assert config.data.train == [{"name": typed, "images": typed, "masks": str(home / typed), "limit": 3}]
+    assert config.trainer.max_time == "01:00:00:00"
+
+
+def test_null_and_quotes_mean_what_yaml_means() -> None:
+    arguments = [
+        "data.root=null",
+        "model.weights=~",
+        "stage2.from=",
+        "logging.project='null'",
+        'run_dir="~/x"',
+    ]
+    config = load_config("quickstart", arguments)
+    assert (config.data.root, config.model.weights, config.stage2.from_) == (None, None, None)
+    assert (config.logging.project, config.run_dir) == ("null", str(Path.home() / "x"))
+
+
+def test_choices_stand_beside_the_code_that_they_name() -> None:
+    from pisam.clicks.policies import POLICIES
+    from pisam.modeling.backbones import build_image_encoder
+
+    for policy in POLICIES:
+        assert load_config("quickstart", [f"clicks.policy={policy}"]).clicks.policy == policy
+    for backbone in BACKBONES:
+        assert load_config("quickstart", [f"model.backbone={backbone}"]).model.backbone == backbone
+    with pytest.raises(ValueError, match=", ".join(BACKBONES)):
+        build_image_encoder("vit_x", 64)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 60_000, "nested too deeply"),
+        ("a: &a [1]\n", "unknown key a"),
+        ("data: {train: " + "x" * 2**16 + "}", "larger than 64 kB"),
+        (BOMB, "more than 10000 values"),
+        ("seed: \0", "not readable as YAML"),
+    ],
+)
+def test_hostile_file_is_one_line(content: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "hostile.yaml"
+    file.write_text(content)
+    with pytest.raises(PisamError, match=message) as raised:
+        load_config(file)
+    assert str(raised.value).startswith(f"{file}: ") and "\n" not in str(raised.value)
+
+
+def test_origins_name_file_and_line_argument_and_environment(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PISAM_WEIGHTS", "weights")
+    _, origins = load_with_origins(experiment, ["stage1.epochs=7"])
+    named = {key: str(origin) for key, origin in origins.items()}
+    assert named == {
+        "model.backbone": f"{experiment}:1",
+        "data.train": f"{experiment}:2",
+        "stage1.lr": f"{experiment}:3",
+        "stage1.epochs": "stage1.epochs=7",
+        "name": "the file's name",
+        "run_dir": "name",
+        "logging.group": "name",
+        "model.weights": "PISAM_WEIGHTS",
+    }
 
 
 @pytest.mark.parametrize("key", ["model.weights", "stage2.from"])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-POLICIES = ("paper", "released", "centre", "ritm", "human", "uniform", "noisy")
+from pisam.clicks.policies import POLICIES
 
 
 def check_maps(prediction: Tensor, mask: Tensor, region: Tensor | None) -> None:
@@ -57,8 +57,8 @@ def check_margin(margin: float) -> None:
 
 
 def check_policy(policy: str, noise: float) -> None:
-    if policy not in POLICIES:
-        raise ValueError(f"policy: expected one of {', '.join(POLICIES)}, got {policy!r}")
+    if policy not in (known := [*POLICIES, "noisy"]):
+        raise ValueError(f"policy: expected one of {', '.join(known)}, got {policy!r}")
     if not isinstance(noise, Real) or not 0 <= noise <= 1:
         raise ValueError(f"noise: expected a share of the clicks, 0 <= noise <= 1, got {noise!r}")
     if noise and policy != "noisy":

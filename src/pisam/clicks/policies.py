@@ -6,12 +6,16 @@ All chance comes from the generator it is given.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pisam.clicks.components import Components, component_mask, depth_map, find_components
 from pisam.clicks.error_map import ErrorMap
+from pisam.clicks.users import deepest_click, human_click
 
 Pixels = NDArray[np.int64]
 
@@ -30,6 +34,7 @@ def clicks_per_component(areas: NDArray[np.int64], min_area: int) -> NDArray[np.
 def paper_clicks(
     errors: ErrorMap,
     rng: np.random.Generator,
+    *,
     max_clicks: int,
     min_area: int,
     margin: float,
@@ -57,7 +62,9 @@ def paper_clicks(
     return _in_image(components, owners, offsets)
 
 
-def released_clicks(errors: ErrorMap, rng: np.random.Generator, max_clicks: int, connectivity: int) -> Pixels:
+def released_clicks(
+    errors: ErrorMap, rng: np.random.Generator, *, max_clicks: int, connectivity: int, **unused: Any
+) -> Pixels:
     """One random pixel in each of the largest components that a 3x3 erosion leaves with 2 pixels or more.
 
     Source: the released training code, which erodes each kind of error before it looks for components.
@@ -74,7 +81,9 @@ def released_clicks(errors: ErrorMap, rng: np.random.Generator, max_clicks: int,
     return _in_image(components, kept, np.array(offsets, np.int64))
 
 
-def centre_click(errors: ErrorMap, connectivity: int) -> Pixels:
+def centre_click(
+    errors: ErrorMap, rng: np.random.Generator | None = None, *, connectivity: int, **unused: Any
+) -> Pixels:
     """The deepest pixel of the largest component, the first in reading order among equals; at most one click.
 
     Source: the number-of-clicks benchmarks of interactive segmentation, as in RITM.
@@ -87,12 +96,33 @@ def centre_click(errors: ErrorMap, connectivity: int) -> Pixels:
     return _in_image(components, np.array([row]), np.array([depth.argmax()]))
 
 
-def uniform_clicks(errors: ErrorMap, rng: np.random.Generator, max_clicks: int) -> Pixels:
+def uniform_clicks(errors: ErrorMap, rng: np.random.Generator, *, max_clicks: int, **unused: Any) -> Pixels:
     """`max_clicks` different pixels of the error, each pixel as likely as any other (SAM 2's training)."""
     wrong = np.flatnonzero(errors)
     chosen = wrong[rng.choice(len(wrong), min(len(wrong), max_clicks), replace=False)]
     y, x = np.unravel_index(chosen, errors.shape)
     return np.stack([x, y, errors[y, x].astype(np.int64) - 1], axis=1)
+
+
+def ritm_click(errors: ErrorMap, rng: np.random.Generator | None = None, **unused: Any) -> Pixels:
+    """The one pixel that RITM's clicker takes."""
+    return _one(deepest_click(errors))
+
+
+def person_click(errors: ErrorMap, rng: np.random.Generator, **unused: Any) -> Pixels:
+    """One pixel as a person would place it."""
+    return _one(human_click(errors, rng))
+
+
+# The names that `clicks.policy` may have; each takes error map and generator, and all settings by keyword.
+POLICIES: dict[str, Callable[..., Pixels]] = {
+    "paper": paper_clicks,
+    "released": released_clicks,
+    "centre": centre_click,
+    "uniform": uniform_clicks,
+    "ritm": ritm_click,
+    "human": person_click,
+}
 
 
 def disturb(pixels: Pixels, shape: tuple[int, int], rng: np.random.Generator, noise: float) -> Pixels:
@@ -106,6 +136,10 @@ def disturb(pixels: Pixels, shape: tuple[int, int], rng: np.random.Generator, no
     disturbed[moved, :2] = anywhere[moved]
     disturbed[mislabelled, 2] = 1 - disturbed[mislabelled, 2]
     return disturbed
+
+
+def _one(click: tuple[int, int, int] | None) -> Pixels:
+    return np.array([] if click is None else [click], np.int64).reshape(-1, 3)
 
 
 def _in_image(components: Components, rows: NDArray[np.int64], offsets: NDArray[np.int64]) -> Pixels:

@@ -17,8 +17,7 @@ from pisam.clicks.checks import (
     check_seeds,
 )
 from pisam.clicks.error_map import error_maps
-from pisam.clicks.policies import centre_click, disturb, paper_clicks, released_clicks, uniform_clicks
-from pisam.clicks.users import deepest_click, human_click
+from pisam.clicks.policies import POLICIES, disturb
 from pisam.core.types import Clicks
 
 
@@ -88,20 +87,16 @@ def simulate_clicks(
     rows = np.zeros((len(prediction), max_clicks, 4), np.float32)  # x, y, label, valid
     for row, errors, seed in zip(rows, error_maps(prediction, mask, region), seeds, strict=True):
         rng = np.random.Generator(np.random.PCG64(seed))
-        match policy:
-            case "released":
-                pixels = released_clicks(errors, rng, max_clicks, connectivity)
-            case "centre":
-                pixels = centre_click(errors, connectivity)
-            case "ritm" | "human":
-                click = deepest_click(errors) if policy == "ritm" else human_click(errors, rng)
-                pixels = np.array([] if click is None else [click], np.int64).reshape(-1, 3)
-            case "uniform":
-                pixels = uniform_clicks(errors, rng, max_clicks)
-            case _:
-                pixels = paper_clicks(errors, rng, max_clicks, min_area, margin, connectivity)
-                if policy == "noisy":
-                    pixels = disturb(pixels, errors.shape, rng, noise)
+        pixels = POLICIES["paper" if policy == "noisy" else policy](
+            errors,
+            rng,
+            max_clicks=max_clicks,
+            min_area=min_area,
+            margin=margin,
+            connectivity=connectivity,
+        )
+        if policy == "noisy":
+            pixels = disturb(pixels, errors.shape, rng, noise)
         row[: len(pixels), :2] = pixels[:, :2] + 0.5
         row[: len(pixels), 2] = pixels[:, 2]
         row[: len(pixels), 3] = 1

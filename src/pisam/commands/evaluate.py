@@ -27,6 +27,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pisam.commands.begin import begin
 from pisam.commands.command import Arguments
 from pisam.commands.evaluate_options import (
     EvaluateOptions,
@@ -64,7 +65,10 @@ def run(arguments: Arguments) -> None:
     """Evaluate models, or a folder of masks."""
     own = arguments.own
     if not is_folder_evaluation(own):
-        return evaluate(arguments.config(), evaluate_options(own))
+        config, options = arguments.config(), evaluate_options(own)
+        reads = config.data.val if options.sets == "val" else config.data.test
+        begin(config, "evaluate", reads=reads, writes=options.out or Path(config.run_dir) / "evaluate")
+        return evaluate(config, options)
     if arguments.experiment:
         raise PisamError(f"evaluate predictions=DIR: needs no experiment, got {arguments.experiment}")
     rescore(folder_options(own | dict(argument.split("=", 1) for argument in arguments.overrides)))

@@ -19,6 +19,7 @@ import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
 
+from pisam.commands.begin import begin
 from pisam.commands.command import Arguments
 from pisam.commands.evaluate_options import as_list
 from pisam.commands.interact_results import Search, begin_results, results_folder, some, write_results
@@ -65,7 +66,9 @@ def run(arguments: Arguments) -> None:
         given["clicks"] = local_path(clicks, "clicks")
     if checkpoints := arguments.own.get("checkpoint"):
         given["checkpoints"] = [local_path(p, "checkpoint") for p in as_list("checkpoint", checkpoints)]
-    interact(arguments.config(), **given)
+    config = arguments.config()
+    begin(config, "interact", reads=config.data.val, writes=results_folder(config))
+    interact(config, **given)
 
 
 @dataclass

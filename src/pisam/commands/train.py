@@ -19,14 +19,12 @@ from typing import Any
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
+from pisam.commands.begin import begin
 from pisam.commands.command import Arguments
 from pisam.commands.generate import generate_data
-from pisam.config.load import save_config
-from pisam.config.schema import Config, to_plain
+from pisam.config.load import load_config, save_config
+from pisam.config.schema import Config, to_plain, training_sources
 from pisam.core.errors import PisamError
 from pisam.core.files import refuse_unwritable, sweep_temporaries
 from pisam.core.provenance import git_revision
@@ -58,7 +56,10 @@ def run(arguments: Arguments) -> None:
                 "sweep=NAME is for trials that W&B's agents start; see pisam sweep FILE local=true"
             )
         folder = [f"run_dir={Path('runs') / 'sweeps' / name / trial}"]
-    train(arguments.config(*folder), int(arguments.own["stage"]))
+    config, number = arguments.config(*folder), int(arguments.own["stage"])
+    reads = [*training_sources(config, number), *config.data.val]
+    begin(config, f"train stage {number}", reads=reads, writes=stage_dir(config, number))
+    train(config, number)
 
 
 @leaving_when_told()
@@ -184,10 +185,9 @@ def _refuse_unfinished_stage_1(config: Config) -> None:
 
 def _refuse_another_run(config: Config, number: int, saved: Path) -> None:
     try:
-        before = essence(OmegaConf.to_container(OmegaConf.load(saved)), number)
-    except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise PisamError(f"{saved}: not readable as the configuration of this run: {reason}") from error
+        before = essence(to_plain(load_config(saved)), number)
+    except PisamError as error:
+        raise PisamError(f"{saved}: not readable as the configuration of this run: {error}") from error
     now = essence(to_plain(config), number)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):

@@ -1,4 +1,4 @@
-"""An experiment's file and `key=value` arguments become a checked `Config`, by one merge, and a file again.
+"""An experiment's file and `key=value` arguments become a checked `Config`, and a file again.
 
 Defaults, then the experiment's file, then the arguments. The result is saved with the run.
 """
@@ -6,47 +6,104 @@ Defaults, then the experiment's file, then the arguments. The result is saved wi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from yaml import MappingNode, Node, ScalarNode
 
-from pisam.config.checks import wrong_values
+from pisam.config.rules import key_name, wrong_values
 from pisam.config.schema import Config, PromptsConfig, to_plain
 from pisam.core.errors import PisamError, nearest
-from pisam.core.files import replacing
+from pisam.core.files import replacing, shipped
 
-# What a value of each field type is called in an error message.
-KINDS = {
-    "str": "text",
-    "str | None": "text or null",
-    "int": "a whole number",
-    "float": "a number",
-    "int | None": "a whole number or null",
-    "float | None": "a number or null",
-    "bool | None": "true, false or null",
-    "bool": "true or false",
-    "Any": "a number, a list or text",
-    "list[float]": "a list of numbers",
-    "list[Any]": "a list of sets",
-    "list[Any] | None": "a list of sets or null",
+LARGEST_FILE = 2**16  # bytes; an experiment is a page
+MOST_VALUES = 10_000  # aliases make more of a small file
+ROW_TEXTS = {"name": False, "images": True, "masks": True, "annotations": True, "names": True}  # True: a path
+STRING = "tag:yaml.org,2002:str"
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return float(value)
+
+
+def _exactly(kind: type) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError
+        return value
+
+    return check
+
+
+def _numbers(value: Any) -> list[float]:
+    return [_number(item) for item in _exactly(list)(value)]
+
+
+# What a value of each field type is called in an error message, and what makes it one.
+KINDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "str": ("text", _exactly(str)),
+    "int": ("a whole number", _exactly(int)),
+    "float": ("a number", _number),
+    "bool": ("true or false", _exactly(bool)),
+    "Any": ("a number, a list or text", lambda value: value),
+    "list[float]": ("a list of numbers", _numbers),
+    "list[Any]": ("a list of sets", _exactly(list)),
 }
-
-
 # Sections that may be left out as a whole.
 OPTIONAL_SECTIONS = {"PromptsConfig | None": PromptsConfig}
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML whose numbers are decimal: 1e-4 is one, while 0123 is not 83 and 12:30 not 750."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, pattern) for tag, pattern in rules if tag.rsplit(":")[-1] in ("null", "bool", "merge")]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9][0-9_]*$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"""[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)?$|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$
+        |[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$""",
+        re.VERBOSE,
+    ),
+    list("-+0123456789."),
+)
+_Loader.add_constructor(
+    "tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node).replace("_", ""))
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What set a value: a file and the line in it, or an argument."""
+
+    source: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.source if self.line is None else f"{self.source}:{self.line}"
 
 
 def load_config(experiment: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Defaults, the experiment's file and `key=value` arguments merged into one checked `Config`.
 
     Args:
-        experiment: a name in `experiments/` of the current directory, or the path of a YAML file.
-        overrides: `key=value` with dotted keys, e.g. `stage1.lr=3e-4`; the value is read as YAML.
+        experiment: a name in `experiments/` of the current directory, one that comes with the package, or
+            the path of a YAML file.
+        overrides: `key=value` with dotted keys, e.g. `stage1.lr=3e-4`. Text is taken as it was typed, `~/`
+            at the beginning of a path is the home folder; other values are read as YAML.
 
     Returns:
         The configuration, with `name`, `run_dir`, `logging.group` and the folders from PISAM_WEIGHTS and
@@ -55,126 +112,202 @@ def load_config(experiment: str | Path, overrides: Iterable[str] = ()) -> Config
     Raises:
         PisamError: no such experiment, an unknown key or a wrong value; names the file or argument.
     """
+    return load_with_origins(experiment, overrides)[0]
+
+
+def load_with_origins(
+    experiment: str | Path, overrides: Iterable[str] = ()
+) -> tuple[Config, dict[str, Origin]]:
+    """As `load_config`, and what set each value that is not a default, under its dotted key."""
     file = _find_experiment(experiment)
-    layers = [(str(file), _read_file(file))]
-    layers += [(argument, _read_argument(argument)) for argument in overrides]
-    origin = {key: source for source, layer in layers for key in _checked_keys(source, layer)}
-    merged = OmegaConf.merge(OmegaConf.structured(Config), *(_with_field_names(layer) for _, layer in layers))
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, Config)
-    _fill_in(config, file)
-    for key, value, expected in wrong_values(to_plain(config)):
-        set_by = [source for known, source in origin.items() if known == key or known.startswith(f"{key}.")]
-        raise PisamError(f"{set_by[-1] if set_by else file}: {key}: got {value!r}, expected {expected}")
-    return config
+    config, origins = Config(), {}
+    for source, node in ((str(file), _file_node(file)), *((a, _argument_node(a)) for a in overrides)):
+        if node is not None:
+            origins |= dict(_fill(config, node, source, is_file=source == str(file)))
+    origins |= _fill_in(config, file)
+    for key, value, expected in wrong_values(config):
+        set_by = [origin for known, origin in origins.items() if known == key or known.startswith(f"{key}.")]
+        source = set_by[-1].source if set_by else str(file)
+        raise PisamError(f"{_short(source)}: {key}: got {_short(repr(value))}, expected {expected}")
+    return config, origins
 
 
 def save_config(config: Config, path: str | Path) -> None:
     """Write `config` as YAML that `load_config` reads back equal; interrupted, it leaves no half file."""
     with replacing(Path(path)) as temporary:
-        OmegaConf.save(OmegaConf.create(to_plain(config)), temporary)
+        temporary.write_text(yaml.safe_dump(to_plain(config), sort_keys=False), encoding="utf-8")
 
 
 def _find_experiment(experiment: str | Path) -> Path:
     path = Path(experiment)
     is_path = path.suffix in (".yaml", ".yml") or path.name != str(experiment)
-    file = path if is_path else Path("experiments") / f"{experiment}.yaml"
-    if file.is_file():
-        return file
-    names = sorted(known.stem for known in Path("experiments").glob("*.yaml"))
+    own = Path("experiments")
+    try:
+        for file in [path] if is_path else [own / f"{path}.yaml", shipped("experiments") / f"{path}.yaml"]:
+            if file.is_file():
+                return file
+    except (OSError, ValueError) as error:  # a name that is too long, a NUL
+        raise PisamError(f"experiment {_short(str(experiment))}: {error}") from error
+    names = sorted({file.stem for folder in (own, shipped("experiments")) for file in folder.glob("*.yaml")})
     if is_path or not names:
-        raise PisamError(f"experiment {experiment}: found no file {file}; give the path of a YAML file")
+        raise PisamError(f"experiment {experiment}: found no file {path}; give the path of a YAML file")
     choices = f"{', '.join(names)}{nearest(experiment, names)}"
     raise PisamError(f"experiment {experiment}: expected a path or one of {choices}")
 
 
-def _read_file(file: Path) -> dict[str, Any]:
+def _file_node(file: Path) -> Node | None:
     try:
-        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        if file.stat().st_size > LARGEST_FILE:
+            raise PisamError(f"{file}: larger than {LARGEST_FILE // 1024} kB; that is no experiment")
+        node = _parse(file.read_text(encoding="utf-8"), str(file))
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise PisamError(f"{file}: not valid YAML{line}: {error.problem}") from error
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+    except (yaml.YAMLError, OSError, ValueError) as error:
         raise PisamError(f"{file}: not readable as YAML: {str(error).splitlines()[0]}") from error
-    return _literal(str(file), content)
+    if node is not None and not isinstance(node, MappingNode):
+        found = type(_plain(node)).__name__
+        raise PisamError(f"{file}: expected lines of `key: value`, got a {found}")
+    return node
 
 
-def _read_argument(argument: str) -> dict[str, Any]:
-    key, equals, _ = argument.partition("=")
+def _argument_node(argument: str) -> Node:
+    key, equals, value = argument.partition("=")
     if not (equals and key):
-        raise PisamError(f"{argument}: expected key=value, for example stage1.lr=3e-4")
+        raise PisamError(f"{_short(argument)}: expected key=value, for example stage1.lr=3e-4")
+    node: Node | None
+    if _is_text(key) and not re.fullmatch(r"""|~|null|Null|NULL|'.*'|".*\"""", value):
+        node = ScalarNode(STRING, value)
+        _refuse_references([node], argument)
+    else:
+        try:
+            node = _parse(value, argument)
+        except (yaml.YAMLError, ValueError) as error:
+            raise PisamError(f"{_short(argument)}: the value is not valid YAML; quote it") from error
+    node = node or ScalarNode("tag:yaml.org,2002:null", "")
+    for part in reversed(key.split(".")):
+        node = MappingNode("tag:yaml.org,2002:map", [(ScalarNode(STRING, part), node)])
+    return node
+
+
+def _parse(text: str, source: str) -> Node | None:
+    """The YAML nodes of a text; no file may read this machine's environment, or fill its memory."""
     try:
-        content = OmegaConf.to_container(OmegaConf.from_dotlist([argument]), resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise PisamError(f"{argument}: the value is not valid YAML; quote it") from error
-    return _literal(argument, content)
+        node: Node | None = _Loader(text).get_single_node()
+        _refuse_references([] if node is None else _scalars(node, [MOST_VALUES], source), source)
+    except RecursionError as error:
+        raise PisamError(f"{_short(source)}: nested too deeply") from error
+    return node
 
 
-def _literal(source: str, content: Any) -> dict[str, Any]:
-    """`content`, refused where OmegaConf would resolve it: no file may read this machine's environment."""
-    if not isinstance(content, dict):
-        raise PisamError(f"{source}: expected lines of `key: value`, got a {type(content).__name__}")
-    for text in _strings(content):
-        if "${" in text or text == "???":
-            raise PisamError(f"{source}: {text}: references and placeholders are refused; write the value")
-    return content
+def _scalars(node: Node, left: list[int], source: str) -> Iterator[ScalarNode]:
+    left[0] -= 1
+    if left[0] < 0:
+        raise PisamError(f"{source}: more than {MOST_VALUES} values; that is no experiment")
+    if isinstance(node, ScalarNode):
+        yield node
+    else:
+        for child in node.value:
+            for part in child if isinstance(child, tuple) else (child,):
+                yield from _scalars(part, left, source)
 
 
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _strings(key)
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
+def _refuse_references(scalars: Iterable[ScalarNode], source: str) -> None:
+    for node in scalars:
+        if "${" in node.value or node.value == "???":
+            raise PisamError(
+                f"{source}: {node.value}: references and placeholders are refused; write the value"
+            )
 
 
-def _key_name(name: str) -> str:
-    """The YAML key of a field: `from` is a Python keyword, so its field ends in an underscore."""
-    return name.rstrip("_")
+def _plain(node: Node) -> Any:
+    """The value of a node; a number that Python refuses stays text."""
+    try:
+        return _Loader("").construct_object(node, deep=True)
+    except (ValueError, OverflowError, TypeError, yaml.YAMLError):
+        return str(node.value)
 
 
-def _with_field_names(layer: dict[str, Any]) -> dict[str, Any]:
-    if "from" not in layer.get("stage2", {}):
-        return layer
-    stage2 = {"from_" if key == "from" else key: value for key, value in layer["stage2"].items()}
-    return {**layer, "stage2": stage2}
+def _is_text(key: str) -> bool:
+    section: Any = Config()
+    *sections, name = key.split(".")
+    for part in sections:
+        section = _section(section, {key_name(f.name): f for f in fields(section)}.get(part))
+        if section is None:
+            return False
+    return any(key_name(f.name) == name and str(f.type).startswith("str") for f in fields(section))
 
 
-def _checked_keys(source: str, layer: dict[str, Any], section: Any = None, prefix: str = "") -> Iterator[str]:
-    """The dotted keys that `layer` sets, each of them known and of the right type."""
-    section = Config() if section is None else section
-    known = {_key_name(f.name): f for f in fields(section)}
-    for name, value in layer.items():
-        key = f"{prefix}{name}"
+def _section(parent: Any, f: Field | None) -> Any:
+    """The section that a field holds, or would hold where it is left out."""
+    if f is None:
+        return None
+    value = getattr(parent, f.name)
+    return value if is_dataclass(value) else OPTIONAL_SECTIONS.get(str(f.type), lambda: None)()
+
+
+def _fill(
+    section: Any, node: Node, source: str, prefix: str = "", *, is_file: bool
+) -> Iterator[tuple[str, Origin]]:
+    """Set what `node` sets in `section`, each key known and of the right type; yields what set it."""
+    known = {key_name(f.name): f for f in fields(section)}
+    seen = set()
+    for name_node, value_node in node.value:
+        name = str(name_node.value)
+        key, line = f"{prefix}{name}", name_node.start_mark and name_node.start_mark.line + 1
         if name not in known:
             siblings = [prefix + sibling for sibling in known]
-            raise PisamError(f"{source}: unknown key {key}{_nearest_key(key, siblings)}")
-        default = getattr(section, known[name].name)
-        if (optional := OPTIONAL_SECTIONS.get(str(known[name].type))) and value is not None:
-            default = optional()
-        if not is_dataclass(default):
-            yield key
-            schema = OmegaConf.structured(type(section))
-            try:
-                OmegaConf.update(schema, known[name].name, value, merge=False)
-            except (OmegaConfBaseException, TypeError, ValueError) as error:
-                kind = KINDS[str(known[name].type)]
-                raise PisamError(f"{source}: {key}: got {value!r}, expected {kind}") from error
-        elif isinstance(value, dict):
-            yield from _checked_keys(source, value, default, f"{key}.")
+            raise PisamError(f"{_short(source)}: unknown key {_short(key)}{_nearest_key(key, siblings)}")
+        if name in seen:
+            raise PisamError(f"{source}: not valid YAML in line {line}: {key} is there twice")
+        seen.add(name)
+        field = known[name]
+        below = _section(section, field)
+        if below is None or (str(field.type) in OPTIONAL_SECTIONS and _plain(value_node) is None):
+            setattr(section, field.name, _typed(field, value_node, f"{_short(source)}: {key}"))
+            yield key, Origin(source, line if is_file else None)
+        elif isinstance(value_node, MappingNode):
+            setattr(section, field.name, below)
+            yield from _fill(below, value_node, source, f"{key}.", is_file=is_file)
         else:
-            example = next(_all_keys(default, key))
-            raise PisamError(f"{source}: {key}: got {value!r}, expected keys below it such as {example}")
+            example = next(_all_keys(below, key))
+            value = _short(repr(_plain(value_node)))
+            raise PisamError(f"{source}: {key}: got {value}, expected keys below it such as {example}")
+
+
+def _typed(field: Field, node: Node, where: str) -> Any:
+    kind, optional = re.subn(r" \| None$", "", str(field.type))
+    if kind == "str" and isinstance(node, ScalarNode) and node.tag != "tag:yaml.org,2002:null":
+        is_path = any(rule.is_path for rule in field.metadata["rules"])
+        return os.path.expanduser(node.value) if is_path else node.value
+    if kind == "list[Any]":
+        _keep_texts_of_rows(node)
+    value = _plain(node)
+    if value is None and optional:
+        return None
+    expected, convert = KINDS.get(kind, ("", lambda value: value))
+    try:
+        return convert(value)
+    except (TypeError, OverflowError) as error:
+        if optional:
+            expected = f"{expected.replace(' or ', ', ')} or null"
+        raise PisamError(f"{where}: got {_short(repr(value))}, expected {expected}") from error
+
+
+def _keep_texts_of_rows(node: Node) -> None:
+    """Names and paths in rows of data sets are text as it was typed, too."""
+    for row in node.value if isinstance(node, yaml.SequenceNode) else ():
+        for name, value in row.value if isinstance(row, MappingNode) else ():
+            if name.value in ROW_TEXTS and isinstance(value, ScalarNode) and not value.tag.endswith(":null"):
+                value.tag = STRING
+                if ROW_TEXTS[name.value]:
+                    value.value = os.path.expanduser(value.value)
 
 
 def _all_keys(section: Any, prefix: str = "") -> Iterator[str]:
     for f in fields(section):
         value = getattr(section, f.name)
-        key = f"{prefix}.{_key_name(f.name)}".lstrip(".")
+        key = f"{prefix}.{key_name(f.name)}".lstrip(".")
         if is_dataclass(value):
             yield from _all_keys(value, key)
         else:
@@ -190,10 +323,25 @@ def _nearest_key(wrong: str, siblings: list[str]) -> str:
     return nearest(wrong, siblings) or nearest(wrong, every)
 
 
-def _fill_in(config: Config, file: Path) -> None:
-    config.name = config.name or file.stem
-    config.run_dir = config.run_dir or str(Path("runs") / config.name)
-    config.logging.group = config.logging.group or config.name
-    config.data.root = config.data.root or os.environ.get("PISAM_DATA_ROOT") or None
+def _short(text: str) -> str:
+    """A text as a message shows it: the middle of a long one is left out."""
+    return text if len(text) <= 120 else f"{text[:60]} ... {text[-20:]}"
+
+
+def _fill_in(config: Config, file: Path) -> dict[str, Origin]:
+    """What the experiment leaves open, and where it comes from."""
+    found: dict[str, Origin] = {}
+
+    def fill(section: Any, key: str, value: str | None, source: str) -> None:
+        name = key.rpartition(".")[2]
+        if not getattr(section, name) and value:
+            setattr(section, name, value)
+            found[key] = Origin(source)
+
+    fill(config, "name", file.stem, "the file's name")
+    fill(config, "run_dir", str(Path("runs") / config.name), "name")
+    fill(config.logging, "logging.group", config.name, "name")
+    fill(config.data, "data.root", os.environ.get("PISAM_DATA_ROOT"), "PISAM_DATA_ROOT")
     if config.model.backbone != "nano":
-        config.model.weights = config.model.weights or os.environ.get("PISAM_WEIGHTS") or None
+        fill(config.model, "model.weights", os.environ.get("PISAM_WEIGHTS"), "PISAM_WEIGHTS")
+    return found

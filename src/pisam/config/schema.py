@@ -1,129 +1,231 @@
-"""The configuration schema: every key a user may set, and its default."""
+"""The configuration: every key a user may set, with its default, what it may hold and a line of help."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from pisam.config.rules import (
+    LOCAL,
+    PATH,
+    Rule,
+    at_least,
+    between,
+    each,
+    key,
+    matching,
+    named_in,
+    one_of,
+    positive,
+)
+
+
+def _policies() -> Iterable[str]:
+    from pisam.clicks.policies import POLICIES  # slow to load
+
+    return POLICIES
+
+
+def _backbones() -> Iterable[str]:
+    from pisam.modeling.backbone_table import BACKBONES
+
+    return BACKBONES
+
+
+def _are_devices(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(type(index) is int and index >= 0 for index in value)
+    return value == "auto" or (type(value) is int and (value > 0 or value == -1))
+
+
+def _is_step(step: Any) -> bool:
+    return isinstance(step, str) or (isinstance(step, dict) and len(step) == 1)
+
+
+def _is_jitter(value: list[float]) -> bool:
+    return not value or (len(value) == 2 and 0 < value[0] < value[1] < math.inf)
+
+
+FOLDER_NAME = matching(
+    r"[A-Za-z0-9][\w.-]{0,99}",
+    "letters, digits, '.', '_' or '-', 100 at most, for it names the run's folder",
+)
+ROWS = each(
+    "the name of a known set, or a row {name: ..., images: ..., masks: ...}",
+    lambda row: isinstance(row, str | dict),
+)
+STEPS = each("the name of a transform, or {NAME: {argument: value}}", _is_step)
+STEP_ARGUMENTS = each(
+    "arguments below the name, {NAME: {argument: value}}",
+    lambda step: not isinstance(step, dict) or isinstance(next(iter(step.values())), dict),
+)
+DEVICES = Rule("auto, a number of devices (-1 for all) or a list of indices", _are_devices)
+ANY_KIND = Rule(
+    "a positive number for at least one kind",
+    lambda prompts: any((prompts.box, prompts.jittered_box, prompts.points, prompts.noisy_mask)),
+)
 
 
 @dataclass
 class ModelConfig:
-    backbone: str = "nano"  # nano, vit_t, vit_b, vit_l, vit_h
-    weights: str | None = None  # SAM checkpoint, or a directory of them (default: $PISAM_WEIGHTS)
-    image_size: int = 1024  # side of the square network frame, a multiple of 64
-    decoder: str = "pi"  # pi = Pi-SAM; hq = HQ-SAM, the baseline, which has a stage 1 alone
+    backbone: str = key("nano", "SAM's image encoder", named_in(_backbones, "nano"))
+    weights: str | None = key(
+        None, "SAM's checkpoint, or a directory of them (default: $PISAM_WEIGHTS)", PATH, LOCAL
+    )
+    image_size: int = key(
+        1024,
+        "side of the square network frame",
+        at_least(64),
+        Rule("a multiple of 64", lambda size: size % 64 == 0),
+    )
+    decoder: str = key("pi", "pi = Pi-SAM; hq = HQ-SAM, the baseline, a stage 1 alone", one_of("pi", "hq"))
 
 
 @dataclass
 class PromptsConfig:
-    box: float = 1.0  # how often each kind is drawn in training, in proportion
-    jittered_box: float = 0.0
-    points: float = 0.0
-    noisy_mask: float = 0.0
-    max_points: int = 10
-    box_noise: float = 0.1  # standard deviation of a jittered edge, as a share of the box's side
+    box: float = key(1.0, "how often a box is the prompt in training, in proportion", at_least(0))
+    jittered_box: float = key(0.0, "the same of a box with moved edges", at_least(0))
+    points: float = key(0.0, "the same of points", at_least(0))
+    noisy_mask: float = key(0.0, "the same of a spoilt mask", at_least(0))
+    max_points: int = key(10, "largest number of points", at_least(1))
+    box_noise: float = key(
+        0.1, "standard deviation of a jittered edge, as a share of the box's side", at_least(0)
+    )
 
 
 @dataclass
 class DataConfig:
-    root: str | None = None  # default: $PISAM_DATA_ROOT
-    train: list[Any] = field(default_factory=list)  # known set names or {name, images, masks, weight, limit}
-    val: list[Any] = field(default_factory=list)
-    test: list[Any] = field(default_factory=list)
-    batch_size: int = 4  # per rank
-    workers: int = 4
-    flip: bool = True
-    jitter: list[float] = field(default_factory=lambda: [0.8, 1.6])  # [] = no large-scale jitter
-    photometric: list[Any] = field(default_factory=list)  # albumentations' pixel-level transforms
-    instances: str = "union"  # union, components: each object of an image a sample of its own
-    min_instance: int = 64  # pixels; smaller components are no samples
-    prepared: str | None = None  # folder of `pisam prepare`: training reads its smaller copies
-    prompts: PromptsConfig = field(default_factory=PromptsConfig)
-    generate: bool = False  # write the generated sets of the quick start below root where they are missing
+    root: str | None = key(None, "folder of the data sets (default: $PISAM_DATA_ROOT)", PATH)
+    train: list[Any] = key([], "known sets or rows {name, images, masks, weight, limit}", ROWS)
+    val: list[Any] = key([], "sets to validate on", ROWS)
+    test: list[Any] = key([], "sets for `pisam evaluate sets=test`", ROWS)
+    batch_size: int = key(4, "images of each rank in a step", at_least(1))
+    workers: int = key(4, "processes that read images, of each rank", at_least(0))
+    flip: bool = key(True, "mirror half of the training images")
+    jitter: list[float] = key(
+        [0.8, 1.6],
+        "range of the large-scale jitter; [] = none",
+        Rule("[] or two increasing positive numbers", _is_jitter),
+    )
+    photometric: list[Any] = key([], "albumentations' pixel-level transforms", STEPS, STEP_ARGUMENTS)
+    instances: str = key(
+        "union", "components = each object of an image is a sample", one_of("union", "components")
+    )
+    min_instance: int = key(64, "pixels of the smallest component that is a sample", at_least(1))
+    prepared: str | None = key(None, "folder of `pisam prepare`, whose copies are read in training", PATH)
+    prompts: PromptsConfig = key(PromptsConfig, "prompts in training", ANY_KIND)
+    generate: bool = key(False, "write the quick start's generated sets below root where they are missing")
 
 
 @dataclass
 class StageConfig:
-    epochs: int = 100
-    max_steps: int = -1  # overrides epochs when positive
-    lr: float = 1e-3
-    accumulate: int = 1
-    train: list[Any] | None = None  # in place of data.train
-    val_every: int = 1  # epochs between validations
-    monitor: str | None = None  # the score that makes a validation the best; default val/iou or val/iou_after
-    early_stop: int | None = None  # stop after that many validations without a better monitor
-    ema: float | None = None  # decay of averaged weights, e.g. 0.999, which are validated and saved as best
+    epochs: int = key(100, "epochs to train", at_least(1))
+    max_steps: int = key(
+        -1,
+        "optimiser steps in place of epochs",
+        Rule("a positive number, or -1 for no limit", lambda steps: steps == -1 or steps > 0),
+    )
+    lr: float = key(1e-3, "learning rate after warm-up", positive("a positive number, at most 10", 10))
+    accumulate: int = key(1, "batches of an optimiser step", at_least(1))
+    train: list[Any] | None = key(None, "sets in place of data.train", ROWS)
+    val_every: int = key(1, "epochs between two validations", at_least(1))
+    monitor: str | None = key(
+        None, "score that makes a validation the best (default: val/iou; stage 2 val/iou_after)"
+    )
+    early_stop: int | None = key(
+        None,
+        "stop after that many validations without a better monitor",
+        positive("a positive number of validations, or null"),
+    )
+    ema: float | None = key(
+        None,
+        "decay of averaged weights, for example 0.999, which are validated and saved as best",
+        Rule("a number between 0 and 1, or null", lambda decay: 0 < decay < 1),
+    )
 
 
 @dataclass
 class InteractorStageConfig(StageConfig):
-    # In YAML `from`: a stage-1 run, checkpoint or imported released file (default: this run's stage1)
-    from_: str | None = None
-    views: int = 0  # > 0: that many augmented views per image, frozen features cached in memory
-    prompts: PromptsConfig | None = None  # in place of data.prompts: worse masks have more to repair
+    from_: str | None = key(
+        None, "a stage-1 run, checkpoint or imported released file (default: this run's stage 1)", PATH, LOCAL
+    )
+    views: int = key(0, "> 0: augmented views per image, frozen features kept in memory", at_least(0))
+    prompts: PromptsConfig | None = key(
+        None, "in place of data.prompts: worse masks have more to repair", ANY_KIND
+    )
 
 
 @dataclass
 class LossConfig:
-    low_res: float = 1.0
-    high_res: float = 1.0
-    bce: float = 1.0
-    dice: float = 1.0
-    near_clicks: float = 0.0  # share of the points of stage 2's loss that is drawn around the clicks
+    low_res: float = key(1.0, "weight of the mask at a quarter of the frame's resolution", at_least(0))
+    high_res: float = key(1.0, "weight of the mask at the frame's resolution", at_least(0))
+    bce: float = key(1.0, "weight of the binary cross-entropy", at_least(0))
+    dice: float = key(1.0, "weight of the Dice loss", at_least(0))
+    near_clicks: float = key(0.0, "share of stage 2's loss points that is drawn near clicks", between(0, 1))
 
 
 @dataclass
 class ClicksConfig:
-    policy: str = "paper"  # paper, released, centre, uniform
-    max_clicks: int = 10
-    min_area: int = 8
-    margin: float = 0.25
-    connectivity: int = 8
+    policy: str = key("paper", "how clicks are drawn from errors in training", named_in(_policies, "paper"))
+    max_clicks: int = key(10, "clicks of a sample at most", at_least(1))
+    min_area: int = key(8, "pixels of the smallest error that is clicked", at_least(1))
+    margin: float = key(0.25, "share of an error's depth that clicks keep from its edge", between(0, 1))
+    connectivity: int = key(8, "neighbours that join a component", one_of(4, 8))
 
 
 @dataclass
 class InteractConfig:
-    images: int = 200  # those with the largest common error of all models
-    clicks: int = 10  # on that error, given at once: before and after
-    rounds: int = 20  # of one click each on a model's own error: the longest curve
+    images: int = key(200, "those with the largest common error of all models", at_least(1))
+    clicks: int = key(10, "clicks on that error, given at once", at_least(1))
+    rounds: int = key(20, "rounds of one click on a model's own error: the longest curve", at_least(1))
 
 
 @dataclass
 class TrainerConfig:
-    accelerator: str = "auto"
-    devices: Any = "auto"  # a number, a list of indices, or auto
-    num_nodes: int = 1
-    strategy: str = "auto"
-    precision: str = "32-true"  # 32-true, bf16-mixed, 16-mixed
-    compile: bool = False  # torch.compile: minutes once, then faster steps on a GPU
-    dry_run: bool | None = None  # measure the memory of a step before training; default: on a GPU only
-    max_time: str | None = None  # "DD:HH:MM:SS" of one attempt; the same command continues
-    timeout: float = 10.0  # minutes that ranks wait for each other before they give up
-    save_seconds: float = 30.0  # of training between two saves of last.ckpt: what a kill can cost
+    accelerator: str = key("auto", "what computes", one_of("auto", "cpu", "gpu", "cuda", "mps"))
+    devices: Any = key("auto", "how many of them, or which", DEVICES)
+    num_nodes: int = key(1, "machines", at_least(1))
+    strategy: str = key(
+        "auto", "Lightning's strategy", one_of("auto", "ddp", "ddp_find_unused_parameters_true")
+    )
+    precision: str = key("32-true", "of the numbers", one_of("32-true", "bf16-mixed", "16-mixed"))
+    compile: bool = key(False, "torch.compile: minutes once, then faster steps on a GPU")
+    dry_run: bool | None = key(None, "measure the memory of a step before training (default: on a GPU only)")
+    max_time: str | None = key(
+        None,
+        "DD:HH:MM:SS of one attempt; the same command continues",
+        matching(r"\d+(:\d\d){3}", '"DD:HH:MM:SS"'),
+    )
+    timeout: float = key(
+        10.0, "minutes that ranks wait for each other", positive("a positive number of minutes", 10**6)
+    )
+    save_seconds: float = key(30.0, "of training between two saves of last.ckpt", at_least(0))
 
 
 @dataclass
 class LoggingConfig:
-    mode: str = "offline"  # offline, online, disabled
-    project: str = "pisam"
-    group: str | None = None  # default: the run's name
-    images: int = 8  # panels per validation, at most 16
+    mode: str = key("offline", "of W&B", one_of("offline", "online", "disabled"))
+    project: str = key("pisam", "W&B's project")
+    group: str | None = key(None, "W&B's group (default: the run's name)")
+    images: int = key(8, "pictures of masks per validation", between(0, 16))
 
 
 @dataclass
 class Config:
-    name: str = ""  # default: the experiment file's stem
-    seed: int = 0
-    run_dir: str = ""  # default: runs/NAME
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    stage1: StageConfig = field(default_factory=StageConfig)
-    stage2: InteractorStageConfig = field(default_factory=InteractorStageConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    clicks: ClicksConfig = field(default_factory=ClicksConfig)
-    interact: InteractConfig = field(default_factory=InteractConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    name: str = key("", "of the run (default: the experiment file's stem)", FOLDER_NAME)
+    seed: int = key(0, "of everything random", between(0, 2**32 - 1))  # Lightning's are of 32 bits
+    run_dir: str = key("", "where the run is kept (default: runs/NAME)", PATH)
+    model: ModelConfig = key(ModelConfig, "the network")
+    data: DataConfig = key(DataConfig, "what is trained and measured on")
+    stage1: StageConfig = key(StageConfig, "training of the High-Resolution Mask Decoder")
+    stage2: InteractorStageConfig = key(InteractorStageConfig, "training of the Precise Interactor")
+    loss: LossConfig = key(LossConfig, "weights of the losses")
+    clicks: ClicksConfig = key(ClicksConfig, "simulated clicks")
+    interact: InteractConfig = key(InteractConfig, "the benchmark of `pisam interact`")
+    trainer: TrainerConfig = key(TrainerConfig, "where and how fast")
+    logging: LoggingConfig = key(LoggingConfig, "where numbers and pictures go")
 
 
 def stage_config(config: Config, number: int) -> StageConfig:

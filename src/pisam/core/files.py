@@ -87,6 +87,11 @@ def local_path(location: str | Path, what: str) -> Path:
     return Path(location)
 
 
+def shipped(name: str) -> Path:
+    """A folder that comes with the package."""
+    return Path(__file__).resolve().parents[1] / name
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -14,9 +14,9 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
+from pisam.modeling.backbone_table import BACKBONES, Backbone
 from pisam.modeling.rel_pos_attention import use_fused_attention
 
-BACKBONES = ("nano", "vit_t", "vit_b", "vit_l", "vit_h")
 PATCH = 16  # S / E, the same for every backbone
 SAM_DIM = 256
 NANO_SEED = 20241028
@@ -74,21 +74,14 @@ def build_sam_parts(backbone: str, image_size: int) -> SamParts:
 
 def build_image_encoder(backbone: str, image_size: int) -> tuple[nn.Module, int]:
     """An untrained image encoder and the channels D of its early feature."""
-    match backbone:
-        case "vit_b":
-            return _vit(image_size, width=768, depth=12, heads=12, global_blocks=(2, 5, 8, 11)), 768
-        case "vit_l":
-            return _vit(image_size, width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23)), 1024
-        case "vit_h":
-            return _vit(image_size, width=1280, depth=32, heads=16, global_blocks=(7, 15, 23, 31)), 1280
-        case "nano":
-            return _vit(image_size, width=192, depth=2, heads=3, global_blocks=(0, 1)), 192
-        case "vit_t":
-            # Imported here, because timm is slow to load and no other backbone needs it.
-            from pisam.modeling.tiny_vit import EARLY_DIM, EarlyFeatureTinyViT
+    if (row := BACKBONES.get(backbone)) is None:
+        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
+    if row.depth:
+        return _vit(image_size, row), row.early_dim
+    # Imported here, because timm is slow to load and no other backbone needs it.
+    from pisam.modeling.tiny_vit import EarlyFeatureTinyViT
 
-            return EarlyFeatureTinyViT(image_size), EARLY_DIM
-    raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
+    return EarlyFeatureTinyViT(image_size), row.early_dim
 
 
 def build_prompt_encoder(image_size: int) -> PromptEncoder:
@@ -108,18 +101,16 @@ def build_mask_decoder() -> MaskDecoder:
     return MaskDecoder(transformer_dim=SAM_DIM, transformer=transformer)
 
 
-def _vit(
-    image_size: int, *, width: int, depth: int, heads: int, global_blocks: tuple[int, ...]
-) -> EarlyFeatureViT:
+def _vit(image_size: int, row: Backbone) -> EarlyFeatureViT:
     return EarlyFeatureViT(
         img_size=image_size,
         patch_size=PATCH,
-        embed_dim=width,
-        depth=depth,
-        num_heads=heads,
+        embed_dim=row.early_dim,
+        depth=row.depth,
+        num_heads=row.heads,
         out_chans=SAM_DIM,
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
         use_rel_pos=True,
         window_size=14,
-        global_attn_indexes=global_blocks,
+        global_attn_indexes=row.global_blocks,
     )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pisam.core.errors import PisamError
 from pisam.core.types import Prediction, Prompts, SamFeatures
+from pisam.modeling.backbone_table import BACKBONES
 from pisam.modeling.backbones import SamParts, build_sam_parts
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_transformer import run_sam_transformer
@@ -19,7 +20,7 @@ from pisam.modeling.sam_weights import load_sam, load_sam_state
 from pisam.modeling.weights_file import read_checkpoint, unwrap
 
 HQ_PARTS = ("hf_token", "hf_mlp", "compress_vit_feat", "embedding_encoder", "embedding_maskfeature")
-BACKBONE_OF_EARLY_DIM = {160: "vit_t", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+BACKBONE_OF_EARLY_DIM = {row.early_dim: name for name, row in BACKBONES.items() if row.weights}
 
 
 class HqMasks(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pisam.core.errors import PisamError
+from pisam.modeling.backbone_table import BACKBONES
 from pisam.modeling.backbones import build_image_encoder, build_prompt_encoder
 from pisam.modeling.hr_conv_head import HRConvHead
 from pisam.modeling.pisam import PiSam, build_model, checkpoint_of
@@ -51,7 +52,7 @@ SECOND = (
 )
 SECOND_WITHIN = ("interactor.blocks.", "decoder.object_embedder.deformable")
 DERIVED = ("interact_2.img_pe", "interact_2.bnd_op.laplacian_kernel")  # computed here, not loaded
-BACKBONE_OF_EARLY_DIM = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+BACKBONE_OF_EARLY_DIM = {row.early_dim: name for name, row in BACKBONES.items() if row.weights and row.depth}
 RELEASED_SIZE = 1024
 RELEASED_SEED = 42  # of rank 0
 

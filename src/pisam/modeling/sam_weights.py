@@ -14,15 +14,11 @@ from torch import Tensor, nn
 
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
+from pisam.modeling.backbone_table import BACKBONES
 from pisam.modeling.backbones import PATCH, SamParts, build_sam_parts
 from pisam.modeling.weights_file import describe, read_checkpoint, refuse_nonsense, unwrap
 
-FILE_PATTERNS = {
-    "vit_t": "mobile_sam*.pt*",
-    "vit_b": "sam_vit_b*.pth",
-    "vit_l": "sam_vit_l*.pth",
-    "vit_h": "sam_vit_h*.pth",
-}
+FILE_PATTERNS = {name: row.weights for name, row in BACKBONES.items() if row.weights}
 # In published files, but no part of what is used here: the classifier of TinyViT.
 DECLARED_UNUSED = ("image_encoder.head.*", "image_encoder.norm_head.*")
 

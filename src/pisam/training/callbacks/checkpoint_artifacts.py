@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
-from omegaconf import OmegaConf
 
 from pisam.training.callbacks.run_summary import is_complete
 from pisam.training.logging.wandb_logger import tell_wandb
@@ -49,8 +50,9 @@ class CheckpointArtifacts(Callback):
 def artifact_name(checkpoint: Path) -> str:
     """What W&B calls the checkpoint of a run of ours; another file's own name, in the letters it allows."""
     stage = checkpoint.parent.parent
-    if (stage / "config.yaml").is_file():
-        return f"{OmegaConf.load(stage / 'config.yaml').logging.group}-{stage.name}"
+    with suppress(OSError, ValueError, yaml.YAMLError, KeyError, TypeError):  # no folder of a run
+        saved = yaml.safe_load((stage / "config.yaml").read_text(encoding="utf-8"))
+        return f"{saved['logging']['group']}-{stage.name}"
     return re.sub(r"[^\w.-]", "_", checkpoint.stem)
 
 

@@ -1,0 +1,140 @@
+"""What the values of a configuration may be beyond their types: rules that stand beside a field's default."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any
+
+from pisam.core.errors import nearest
+
+LARGEST = 10**12  # of any number; larger ones overflow somewhere
+LONGEST_NAME = 255  # bytes of a file's name
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition of a value.
+
+    Attributes:
+        expected: what it should be, as it ends an error message and stands in the reference.
+        holds: True for a value that fulfils it; null is never asked about.
+        choices: the values, where they can be listed.
+        each: True to ask it of each item of a list.
+        is_path: True where `~` stands for the home folder.
+    """
+
+    expected: str
+    holds: Callable[[Any], bool]
+    choices: Callable[[], Iterable[Any]] | None = None
+    each: bool = False
+    is_path: bool = False
+
+    def message(self, value: Any) -> str:
+        """What was expected, with the nearest choice."""
+        if self.choices is None:
+            return self.expected
+        choices = list(self.choices())
+        return f"one of {', '.join(map(str, choices))}{nearest(value, choices)}"
+
+
+def key(default: Any, help: str, *rules: Rule) -> Any:
+    """A field of the schema.
+
+    Args:
+        default: its value where nothing sets it; a list or a section is copied.
+        help: one line for the reference.
+        rules: what it may hold, the first that fails is named.
+    """
+    metadata = {"help": help, "rules": rules}
+    if isinstance(default, type):
+        return field(default_factory=default, metadata=metadata)
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def one_of(*choices: Any) -> Rule:
+    """Choices that are known here."""
+    return Rule(f"one of {', '.join(map(str, choices))}", lambda value: value in choices, lambda: choices)
+
+
+def named_in(table: Callable[[], Iterable[str]], default: str) -> Rule:
+    """The names of a table that stands beside the code; it is looked up where a value is not the default."""
+    return Rule("one of a table", lambda value: value == default or value in table(), table)
+
+
+def at_least(low: float) -> Rule:
+    """A finite number that is not smaller."""
+    return Rule(f"a number >= {low}", lambda value: low <= value < math.inf)
+
+
+def between(low: float, high: float) -> Rule:
+    """A number from `low` to `high`, both allowed."""
+    return Rule(f"a number from {low} to {high}", lambda value: low <= value <= high)
+
+
+def positive(what: str = "a positive number", at_most: float = LARGEST) -> Rule:
+    """A finite number above 0."""
+    return Rule(what, lambda value: 0 < value <= at_most)
+
+
+def each(expected: str, holds: Callable[[Any], bool]) -> Rule:
+    """A condition of each item of a list."""
+    return Rule(expected, holds, each=True)
+
+
+def matching(pattern: str, expected: str) -> Rule:
+    """A text that a regular expression describes."""
+    return Rule(expected, lambda value: re.fullmatch(pattern, value) is not None)
+
+
+def _is_path(value: str) -> bool:
+    parts = value.split(os.sep)
+    return "\0" not in value and all(len(os.fsencode(part)) <= LONGEST_NAME for part in parts)
+
+
+def _is_local(value: str) -> bool:
+    return re.match(r"[A-Za-z][\w+.-]+://", value) is None
+
+
+PATH = Rule("a path whose names have at most 255 bytes", _is_path, is_path=True)
+LOCAL = Rule("a local file or folder, not a URL: download it first", _is_local)
+
+Wrong = tuple[str, Any, str]
+
+
+def key_name(name: str) -> str:
+    """The YAML key of a field: `from` is a Python keyword, so its field ends in an underscore."""
+    return name.rstrip("_")
+
+
+def wrong_values(section: Any, prefix: str = "") -> Iterator[Wrong]:
+    """Every value that no run could use, as (dotted key, value, what was expected).
+
+    Args:
+        section: a configuration or a section of it, with values of the right types.
+        prefix: the section's own key and a dot.
+    """
+    for f in fields(section):
+        value, name = getattr(section, f.name), f"{prefix}{key_name(f.name)}"
+        if value is None:
+            continue
+        for rule in f.metadata["rules"]:
+            for item in value if rule.each else [value]:
+                if not rule.holds(item):
+                    shown = asdict(item) if is_dataclass(item) and not isinstance(item, type) else item
+                    yield name, shown, rule.message(item)
+        if is_dataclass(value):
+            yield from wrong_values(value, f"{name}.")
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int | float) and abs(number) > LARGEST:
+                yield name, number, f"a number of at most {LARGEST:.0e}"
+
+
+def expectations(rules: Sequence[Rule]) -> str:
+    """The rules of a field in a few words, for the reference."""
+    return "; ".join(", ".join(map(str, r.choices())) if r.choices else r.expected for r in rules)
