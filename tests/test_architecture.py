@@ -13,7 +13,6 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 # Top to bottom. A prefix stands for all modules below it; the longest prefix of a module decides.
 ROWS = [
     ["core"],
-    ["config.checks", "config.schema"],
     ["clicks", "metrics", "modeling", "data.sources", "data.reading", "data.generated"],
     ["config"],
     ["data", "data.sources.instances"],
