@@ -23,6 +23,7 @@ as_root = $(if $(filter-out 0,$(shell id -u)),sudo --non-interactive) env DEBIAN
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Variables: EXPERIMENT=quickstart  ARGS="key=value ..."  PYTHON=python of an existing environment'
+	@echo 'Next: make stage1 stage2 trains the quick start on two CPU cores; then make evaluate interact report'
 
 stage1: $(environment) ## train the High-Resolution Mask Decoder
 	$(pisam) train $(EXPERIMENT) stage=1 $(ARGS)

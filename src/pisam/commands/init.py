@@ -15,7 +15,7 @@ from pisam.commands.command import Arguments
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing, shipped
 
-PATTERNS = ("*.yaml", "sweeps/*.yaml", "slurm/*")
+PATTERNS = ("README.md", "*.yaml", "sweeps/*.yaml", "slurm/*")
 
 
 def run(arguments: Arguments) -> None:

@@ -40,6 +40,10 @@ def _are_devices(value: Any) -> bool:
     return value == "auto" or (type(value) is int and (value > 0 or value == -1))
 
 
+def _is_logger(name: Any) -> bool:
+    return name in ("tensorboard", "csv")
+
+
 def _is_step(step: Any) -> bool:
     return isinstance(step, str) or (isinstance(step, dict) and len(step) == 1)
 
@@ -209,6 +213,7 @@ class LoggingConfig:
     mode: str = key("offline", "of W&B", one_of("offline", "online", "disabled"))
     project: str = key("pisam", "W&B's project")
     group: str | None = key(None, "W&B's group (default: the run's name)")
+    also: list[Any] = key([], "further loggers: tensorboard, csv", each("tensorboard or csv", _is_logger))
     images: int = key(8, "pictures of masks per validation", between(0, 16))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from pisam.config.schema import Config, to_plain
+from pisam.core.errors import PisamError
 from pisam.training.logging.jsonl_logger import JsonLinesLogger
 from pisam.training.logging.run_id import read_run_id
 from pisam.training.logging.wandb_logger import StageRun
@@ -32,4 +34,15 @@ def build_loggers(config: Config, number: int, facts: dict[str, Any]) -> list[Lo
                 id=os.environ.get("WANDB_RUN_ID") or read_run_id(folder),  # that of a sweep goes first
             )
         )
-    return loggers
+    return loggers + [_further(name, folder) for name in config.logging.also]
+
+
+def _further(name: str, folder: Path) -> Logger:
+    if name == "csv":
+        return CSVLogger(folder, name="csv")  # a file per attempt: one of its own is overwritten
+    try:
+        return TensorBoardLogger(folder, name="tensorboard", version="")
+    except ModuleNotFoundError as error:
+        raise PisamError(
+            "logging.also: tensorboard is not installed: pip install 'pisam[tensorboard]'"
+        ) from error

@@ -13,6 +13,7 @@ from pisam.commands.sweeps.parameters import Parameter, Values, read_parameter
 from pisam.config.load import load_config
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError, nearest
+from pisam.core.files import shipped
 
 METHODS = ("grid", "random", "bayes")
 # What an agent starts; ${interpreter} is the first python on the PATH.
@@ -116,10 +117,12 @@ def read_sweep(file: str | Path, overrides: Sequence[str] = (), experiment: str 
 
 
 def _find(file: str) -> Path:
-    known = Path("experiments") / "sweeps"
-    path = Path(file) if Path(file).suffix in (".yaml", ".yml") else known / f"{file}.yaml"
+    folders = [Path("experiments") / "sweeps", shipped("experiments") / "sweeps"]
+    is_path = Path(file).suffix in (".yaml", ".yml")
+    choices = [Path(file)] if is_path else [folder / f"{file}.yaml" for folder in folders]
+    path = next((choice for choice in choices if choice.is_file()), choices[0])
     if not path.is_file():
-        names = sorted(choice.stem for choice in known.glob("*.yaml"))
+        names = sorted({choice.stem for folder in folders for choice in folder.glob("*.yaml")})
         hint = f"; there are {', '.join(names)}{nearest(file, names)}" if names else ""
         raise PisamError(f"sweep {file}: found no file {path}{hint}")
     return path
