@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pisam.config.load import KINDS, OPTIONAL_SECTIONS, load_config, load_with_origins, save_config
-from pisam.config.schema import Config, PromptsConfig, training_prompts, training_sources
+from pisam.config.schema import Config, PromptsConfig, to_plain, training_prompts, training_sources
 from pisam.core.errors import PisamError
 from pisam.modeling.backbone_table import BACKBONES
 
@@ -78,6 +79,15 @@ def test_experiment_loads_and_survives_a_round_trip(name: str, tmp_path: Path) -
     assert load_config(tmp_path / "run" / "config.yaml") == config
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
     assert config.name == name
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2", "hq"])
+def test_configurations_of_earlier_runs_load(stage: str) -> None:
+    file = ROOT / "experiments" / "results" / "real_small" / f"{stage}.yaml"
+    saved, plain = yaml.safe_load(file.read_text(encoding="utf-8")), to_plain(load_config(file))
+    for section, values in saved.items():
+        for key, value in values.items() if isinstance(values, dict) else [(None, values)]:
+            assert (plain[section] if key is None else plain[section][key]) == value
 
 
 def test_paper_experiments_follow_the_paper() -> None:

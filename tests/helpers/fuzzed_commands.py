@@ -15,11 +15,13 @@ import resource
 import sys
 import time
 import traceback
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from pisam.cli import main
+from pisam.commands.command import commands
 
 
 def call(arguments: list[str], content: str | None, folder: Path) -> dict[str, Any]:
@@ -38,6 +40,8 @@ def call(arguments: list[str], content: str | None, folder: Path) -> dict[str, A
 
 
 if __name__ == "__main__":
+    for command in commands():
+        import_module(command.module)  # which takes longer than most calls
     with TemporaryDirectory() as name:
         os.chdir(name)
         results = [call(case["arguments"], case["file"], Path(name)) for case in json.load(sys.stdin)]
