@@ -44,5 +44,5 @@ def test_further_loggers_write_what_the_first_one_does(tmp_path: Path) -> None:
 
 
 def test_further_logger_that_is_not_known_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PisamError, match="logging.also: got 'mlflow', expected tensorboard or csv"):
+    with pytest.raises(PisamError, match=r"logging\.also: got 'mlflow', expected tensorboard or csv"):
         small_config(tmp_path, tmp_path, "logging.also=[mlflow]")
