@@ -30,6 +30,7 @@ def test_loggers_of_each_mode(tmp_path: Path) -> None:
 def test_further_loggers_write_what_the_first_one_does(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     config = small_config(tmp_path, tmp_path, "logging.also=[csv,tensorboard]")
+    (tmp_path / "run/stage1").mkdir(parents=True)
     for attempt in range(2):  # a resumed run keeps what its first part wrote
         for logger in build_loggers(config, 1, {}):
             logger.log_metrics({"train/loss": 0.25 + attempt}, step=attempt)
