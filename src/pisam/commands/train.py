@@ -27,23 +27,28 @@ from pisam.config.load import load_config, save_config
 from pisam.config.schema import Config, to_plain, training_sources
 from pisam.core.errors import PisamError
 from pisam.core.files import refuse_unwritable, sweep_temporaries
+from pisam.core.lock import Lock, holding
 from pisam.core.provenance import git_revision
 from pisam.evaluation.rows import text_table
+from pisam.modeling.pisam import read_own_checkpoint
 from pisam.training.callback_list import build_callbacks
 from pisam.training.from_config import build_data, build_stage, check_stage, compile_network
 from pisam.training.loggers import build_loggers
 from pisam.training.logging.run_id import new_run_id
 from pisam.training.logging.wandb_logger import begin_logging, finish_logging
-from pisam.training.preflight import checking
+from pisam.training.preflight import check_machine, checking, job, wait_for_rank_0
 from pisam.training.resume.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
+from pisam.training.resume.last_checkpoint import KEY, refuse_other_samples
 from pisam.training.resume.preemption import EXIT_CODE, Preemption, leave_soon, leaving_when_told
 from pisam.training.resume.ranks import leave_together
+from pisam.training.resume.time_limit import TimeLimit
 from pisam.training.run_folder import stage_dir
 from pisam.training.trainer import build_trainer
 
 # Keys that may change between the parts of one run: they say where, how fast and how it is measured,
-# not what.
+# not what. Of `trainer` the precision decides numbers; the number of ranks is in the checkpoint.
 FREE_KEYS = ("trainer", "logging", "interact", "data.root", "data.workers", "model.weights", "run_dir")
+DECISIVE_KEYS = ("trainer.precision",)
 OF_THE_OTHER_STAGE = {1: ("stage2", "clicks"), 2: ("stage1",)}
 
 
@@ -67,21 +72,39 @@ def train(config: Config, number: int) -> None:
     """Train a stage, resume it where it was interrupted, or say that it is complete.
 
     Raises:
-        PisamError: bad input, found before the first step.
+        PisamError: bad input, found before the first step; or another process writes to this run.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     check_stage(config, number)
     folder = stage_dir(config, number)
     if number == 2 and not config.stage2.from_:
         _refuse_unfinished_stage_1(config)
-    summary, checkpoints = folder / "summary.json", folder / "checkpoints"
-    if summary.is_file() or any((checkpoints / name).is_file() for name in (LAST, PREVIOUS)):
-        _refuse_another_run(config, number, folder / "config.yaml")
-    if summary.is_file():
+    if (folder / "summary.json").is_file():
+        _refuse_another_run(config, number, folder)
         _say(f"stage {number} of {config.run_dir} is complete")
         print_table(config)
         return
+    options = config.trainer
+    check_machine(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        precision=options.precision,
+        compiled=options.compile,
+    )
+    if rank_zero_only.rank:  # what started this process starts all of them
+        _train(config, number, None)
+    else:
+        with holding(folder) as lock:
+            _train(config, number, lock)
 
+
+def _train(config: Config, number: int, lock: Lock | None) -> None:
+    """Train a stage that is not complete; rank 0 holds the lock of its folder."""
+    folder = stage_dir(config, number)
+    summary, checkpoints = folder / "summary.json", folder / "checkpoints"
+    begun = any((checkpoints / name).is_file() for name in (LAST, PREVIOUS))
+    if begun:
+        _refuse_another_run(config, number, folder)
     generate_data(config)
     seed_everything(config.seed, workers=False)
     if not config.data.val:
@@ -89,18 +112,26 @@ def train(config: Config, number: int) -> None:
     data = build_data(config, number)
     with checking("data: looking for images and masks"):
         data.setup("fit")
+    resume = _point_to_resume(checkpoints)
+    if resume is not None:
+        saved = read_own_checkpoint(resume)[KEY]
+        refuse_other_samples(resume, saved.get("samples"), data.samples)
     with checking("network: loading and hashing SAM's weights") as found:
         stage = build_stage(config, number)
         found.append(f"{config.model.backbone}, frozen part {stage.model.frozen_hash()[:12]}")
     with checking("data: reading files that no audit knows yet"):
         rank_zero_only(data.check_files)()
-    resume = _point_to_resume(checkpoints)
     if config.trainer.compile:
         compile_network(stage.model)
     if resume:
         _say(f"resuming stage {number} from {resume}")
+        rank_zero_only(save_config)(config, folder / "config.yaml")  # what it goes on with
     else:
         _start_afresh(config, folder)
+    if lock is None:
+        wait_for_rank_0(folder, minutes=config.trainer.timeout)
+    else:
+        lock.announce(job=job(), ready=True)
     callbacks = build_callbacks(config, number, stage, data.counts)
     facts = {**stage.model.identity(), **git_revision(), "samples": data.counts}
     loggers = build_loggers(config, number, facts)
@@ -122,7 +153,10 @@ def train(config: Config, number: int) -> None:
     if trainer.is_global_zero and summary.is_file():
         print_table(config)
     else:
-        _say(f"stage {number} stopped at trainer.max_time; the same command continues it")
+        timed = any(callback.reached for callback in callbacks if isinstance(callback, TimeLimit))
+        where = "stopped at trainer.max_time" if timed else "stopped early"
+        steps = f"after {trainer.global_step} of {trainer.estimated_stepping_batches:g} steps"
+        _say(f"stage {number} {where} {steps}; the same command continues it")
     if any(callback.agreed for callback in callbacks if isinstance(callback, Preemption)):
         leave_together(trainer, EXIT_CODE)
 
@@ -183,7 +217,8 @@ def _refuse_unfinished_stage_1(config: Config) -> None:
         )
 
 
-def _refuse_another_run(config: Config, number: int, saved: Path) -> None:
+def _refuse_another_run(config: Config, number: int, folder: Path) -> None:
+    saved = folder / "config.yaml"
     try:
         before = essence(to_plain(load_config(saved)), number)
     except PisamError as error:
@@ -203,7 +238,8 @@ def essence(plain: Any, number: int) -> dict[str, Any]:
     for section, value in plain.items():
         for key, item in value.items() if isinstance(value, dict) else [("", value)]:
             dotted = f"{section}.{key}".rstrip(".")
-            if section not in (*FREE_KEYS, *OF_THE_OTHER_STAGE[number]) and dotted not in FREE_KEYS:
+            free = section in (*FREE_KEYS, *OF_THE_OTHER_STAGE[number]) or dotted in FREE_KEYS
+            if dotted in DECISIVE_KEYS or not free:
                 flat[dotted] = item
     return flat
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -13,7 +14,8 @@ from torch.utils.data import DataLoader, Sampler
 from pisam.core.errors import PisamError
 from pisam.data.audit.audit import audit
 from pisam.data.audit.duplicates import Part
-from pisam.data.dataset import PairDataset, collate
+from pisam.data.dataset import PairDataset
+from pisam.data.loader import BatchLoader
 from pisam.data.photometric import Photometric, Step
 from pisam.data.prompts import PromptMix
 from pisam.data.sampler import TrainingSampler, ValidationSampler
@@ -46,6 +48,7 @@ class PairDataModule(LightningDataModule):
         photometric: changes of training images, see `Photometric`.
         instances: make each instance of at least so many pixels a sample; None takes them together.
         seed: of order, views and sample seeds.
+        timeout: seconds that a batch of the loader's processes may take.
 
     Raises:
         PisamError: see `Photometric`.
@@ -74,6 +77,7 @@ class PairDataModule(LightningDataModule):
         instances: int | None = None,
         photometric: Sequence[Step] = (),
         seed: int = 0,
+        timeout: float = 600.0,
     ) -> None:
         super().__init__()
         self.root = None if root is None else Path(root)
@@ -93,6 +97,7 @@ class PairDataModule(LightningDataModule):
         if self.photometric:
             Photometric(self.photometric)  # what cannot be done is refused before any file is read
         self.seed = seed
+        self.timeout = timeout
         self.train_set: PairDataset | None = None
         self.val_set: PairDataset | None = None
         self.resume_at: tuple[int, int] | None = None
@@ -102,6 +107,12 @@ class PairDataModule(LightningDataModule):
         """Samples per source, under `train` and `val`, of what is set up."""
         parts = {"train": self.train_set, "val": self.val_set}
         return {part: data.counts() for part, data in parts.items() if data is not None}
+
+    @property
+    def samples(self) -> dict[str, dict[str, Any]]:
+        """Samples per source of what is set up, `train` and `val`, and a digest of their names in order."""
+        parts = {"train": self.train_set, "val": self.val_set}
+        return {part: data.identity() for part, data in parts.items() if data is not None}
 
     def setup(self, stage: str | None = None) -> None:
         """Find every file of every source, so that a missing one stops the run before its first step.
@@ -215,11 +226,11 @@ class PairDataModule(LightningDataModule):
         return epochs["processed"], batches["processed"] if in_epoch else 0
 
     def _loader(self, data: PairDataset, sampler: Sampler | list[int], batch_size: int) -> DataLoader:
-        return DataLoader(
+        return BatchLoader(
             data,
             batch_size=batch_size,
             sampler=sampler,
-            collate_fn=collate,
+            timeout=self.timeout,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -154,6 +156,12 @@ class PairDataset(Dataset[Sample]):
         for source, _ in self.items:
             counts[source.name] += 1
         return counts
+
+    def identity(self) -> dict[str, Any]:
+        """Samples per source under `sets`, and under `sha256` a digest of all sources' and samples' names."""
+        names = "".join(f"{source.name}\0{pair.id}\0" for source, pair in self.items)
+        digest = hashlib.sha256(names.encode("utf-8", "surrogateescape"))
+        return {"sets": self.counts(), "sha256": digest.hexdigest()}
 
     def _training_sample(self, source: Source, pair: Pair, epoch: int) -> Sample:
         view = epoch % self.views if self.views else 0

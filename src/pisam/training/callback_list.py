@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import LearningRateMonitor
 
 from pisam.config.schema import Config, stage_config
 from pisam.core.errors import PisamError, nearest
@@ -16,7 +15,6 @@ from pisam.training.callbacks.final_validation import FinalValidation
 from pisam.training.callbacks.finite_loss import FiniteLoss
 from pisam.training.callbacks.first_error import FirstError
 from pisam.training.callbacks.first_steps import FirstSteps
-from pisam.training.callbacks.gradient_norm import GradientNorm
 from pisam.training.callbacks.image_scores import ImageScores
 from pisam.training.callbacks.interaction_iou import InteractionIoU
 from pisam.training.callbacks.mask_panels import MaskPanels
@@ -33,6 +31,7 @@ from pisam.training.resume.checkpoint_io import LAST
 from pisam.training.resume.last_checkpoint import LastCheckpoint
 from pisam.training.resume.preemption import Preemption
 from pisam.training.resume.same_start import SameStart
+from pisam.training.resume.time_limit import TimeLimit
 from pisam.training.run_folder import stage1_checkpoint, stage_dir
 from pisam.training.stages.stage import Stage
 
@@ -83,8 +82,7 @@ def build_callbacks(
     ]
     if number == 2:
         clicks = config.clicks
-        own.insert(
-            0,
+        own.append(
             ClickSimulation(
                 policy=clicks.policy,
                 max_clicks=clicks.max_clicks,
@@ -92,7 +90,7 @@ def build_callbacks(
                 margin=clicks.margin,
                 connectivity=clicks.connectivity,
                 cache=config.stage2.views > 0,
-            ),
+            )
         )
     if schedule.ema is not None:
         own.append(WeightAverage(schedule.ema))
@@ -101,8 +99,6 @@ def build_callbacks(
     if config.logging.images:
         own.append(MaskPanels(folder / "pictures", set_names, config.logging.images))
     checkpoints = folder / "checkpoints"
-    if schedule.max_steps > 0:
-        own.append(FinalValidation(schedule.max_steps))
     if config.logging.mode != "disabled":
         start = None if number == 1 else stage1_checkpoint(config)
         own += [
@@ -115,13 +111,13 @@ def build_callbacks(
             ),
         ]
     return [
-        LastCheckpoint(checkpoints / LAST, seconds=config.trainer.save_seconds),  # must be the first
-        Preemption(),  # right behind it
+        LastCheckpoint(checkpoints / LAST, seconds=config.trainer.save_seconds),
+        Preemption(),
+        TimeLimit(config.trainer.max_time),
         FirstError(),
         SameStart(),
         *own,
-        LearningRateMonitor("step"),
-        GradientNorm(),
+        FinalValidation(schedule.max_steps),
         Throughput(),
         MemoryCheck(
             batch_size=config.data.batch_size,

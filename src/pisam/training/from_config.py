@@ -57,6 +57,7 @@ def build_data(config: Config, number: int) -> PairDataModule:
         photometric=config.data.photometric,
         prompts=PromptMix(**asdict(training_prompts(config, number))),
         seed=config.seed,
+        timeout=60 * config.trainer.timeout,
     )
 
 

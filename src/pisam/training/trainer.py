@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from lightning.pytorch.plugins.environments import (
     TorchElasticEnvironment,
 )
 from lightning.pytorch.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
 from pisam.config.schema import Config, StageConfig, stage_config
 from pisam.training.logging.throughput import Throughput
@@ -32,13 +34,12 @@ def build_trainer(config: Config, number: int, callbacks: list[Callback], logger
         strategy=build_strategy(options.strategy, options.devices, options.num_nodes, options.timeout),
         plugins=[VerifiedCheckpointIO(), *cluster_environment()],
         precision=precision,
-        max_time=options.max_time,
         accumulate_grad_batches=schedule.accumulate,
         **duration(schedule),
         callbacks=callbacks,
         logger=loggers,
         profiler=next((c.profiler for c in callbacks if isinstance(c, Throughput)), None),
-        log_every_n_steps=1,
+        log_every_n_steps=config.logging.every,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_model_summary=False,
@@ -62,7 +63,7 @@ def launch_ranks(config: Config) -> Fabric:
 
 
 def duration(schedule: StageConfig) -> dict[str, Any]:
-    """How long to train and when to validate: a run of `max_steps` once, when `FinalValidation` says."""
+    """How long to train and when to validate, but for what `FinalValidation` adds."""
     if schedule.max_steps < 1:
         return {"max_epochs": schedule.epochs, "check_val_every_n_epoch": schedule.val_every}
     batches = schedule.max_steps * schedule.accumulate
@@ -79,9 +80,10 @@ def build_strategy(name: str, devices: Any, num_nodes: int, timeout: float = 10.
     if name == "auto" and num_nodes == 1 and not _several(devices):
         return name
     unused = name == "ddp_find_unused_parameters_true"
-    return DDPStrategy(
-        broadcast_buffers=False, find_unused_parameters=unused, timeout=timedelta(minutes=timeout)
-    )
+    # Newer versions of torch have another name for it, and warn of the old one.
+    new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    buffers = {"forward_sync_buffers" if new else "broadcast_buffers": False}
+    return DDPStrategy(find_unused_parameters=unused, timeout=timedelta(minutes=timeout), **buffers)
 
 
 def cluster_environment() -> list[ClusterEnvironment]:

@@ -94,14 +94,27 @@ def test_one_bad_batch_of_an_accumulated_step_leaves_out_the_whole_step() -> Non
     assert equal(recorder.states[1], recorder.states[3]) and not equal(*recorder.states[3::2])
 
 
-def test_overflow_of_a_loss_scaler_is_not_counted() -> None:
-    """Scaled by 2^120 gradients overflow: the scaler leaves the step out and lowers its scale."""
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, growth_interval=1000)
-    half = MixedPrecision("16-mixed", "cpu", scaler=scaler)
+def scaled(scale: float) -> MixedPrecision:
+    """16-mixed with a first scale."""
+    return MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=scale))
+
+
+def test_step_that_a_loss_scaler_leaves_out_is_counted_and_no_error() -> None:
     guard = FiniteLoss(most_in_a_row=1)
-    recorder, _ = fit(NanAt(), 2, guard, precision=None, plugins=half)
-    assert scaler.get_scale() == 2.0**118
-    assert recorder.skipped == [0, 0]
+    recorder, _ = fit(NanAt(), 3, InfiniteGradientAt(1), guard, precision=None, plugins=scaled(1.0))
+    assert recorder.skipped == [0, 1, 1]
+    assert equal(*recorder.states[:2]) and not equal(*recorder.states[1:])
+
+
+def test_many_overflows_in_a_row_end_the_run() -> None:
+    """Scaled by 2^120 all gradients overflow: the scaler halves its scale, step for step."""
+    with pytest.raises(PisamError, match="step 2: the gradients of 3 steps in a row are not finite"):
+        fit(NanAt(), 5, FiniteLoss(most_overflows=3), precision=None, plugins=scaled(2.0**120))
+
+
+def test_run_whose_steps_were_all_left_out_is_no_success() -> None:
+    with pytest.raises(PisamError, match="all 2 steps had gradients that are not finite"):
+        fit(NanAt(), 2, FiniteLoss(), precision=None, plugins=scaled(2.0**120))
 
 
 def test_nan_is_counted_under_a_loss_scaler() -> None:

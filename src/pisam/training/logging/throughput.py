@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from pisam.training.stages.exchange import Exchanging, Number, log_numbers
+
+FETCHES = "_next"  # how Lightning's names of waits for a batch end
 FETCH = "train_dataloader_next"  # how Lightning calls the wait for the next batch
 GIB = 2**30
 
@@ -20,24 +24,33 @@ class FetchTimer(PassThroughProfiler):
 
     Attributes:
         waited: seconds since this was made.
+        waiting: for which batch the trainer waits, in Lightning's words; "" where for none.
+        before_wait: called when a wait begins.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.waited = 0.0
+        self.waiting = ""
+        self.before_wait: Callable[[], object] = lambda: None
         self._begun: float | None = None
 
     def start(self, action_name: str) -> None:
+        if action_name.endswith(FETCHES):
+            self.waiting = action_name
+            self.before_wait()
         if action_name.endswith(FETCH):
             self._begun = time.perf_counter()
 
     def stop(self, action_name: str) -> None:
+        if action_name.endswith(FETCHES):
+            self.waiting = ""
         if action_name.endswith(FETCH) and self._begun is not None:
             self.waited += time.perf_counter() - self._begun
             self._begun = None
 
 
-class Throughput(Callback):
+class Throughput(Callback, Exchanging):
     """Logs how the last steps went, and the memory.
 
     `perf/images_per_second` of all ranks, `perf/step_ms` of an optimiser step, `perf/data_wait`, the share of
@@ -57,6 +70,17 @@ class Throughput(Callback):
         self.profiler = FetchTimer()
         self._batches: deque[tuple[float, float, int]] = deque(maxlen=window)  # seconds, waited, images
         self._mark: tuple[float, float] | None = None
+        self._device = torch.device("cpu")
+        self._peak = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._device = pl_module.device
+
+    def offer(self) -> dict[str, Number]:
+        return {"memory": peak_memory(self._device) / GIB}
+
+    def hear(self, numbers: Mapping[str, Sequence[float]]) -> None:
+        self._peak = max(numbers["memory"])
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark = None
@@ -74,15 +98,16 @@ class Throughput(Callback):
         if self._batches:
             seconds, waited, images = (sum(column) for column in zip(*self._batches, strict=True))
             batches_a_step = trainer.accumulate_grad_batches
-            pl_module.log_dict(
+            log_numbers(
+                pl_module,
                 {
                     "perf/images_per_second": images * trainer.world_size / seconds,
                     "perf/step_ms": 1000 * batches_a_step * seconds / len(self._batches),
                     "perf/data_wait": waited / seconds,
-                }
+                },
             )
-        peak = torch.tensor(peak_memory(pl_module.device) / GIB, device=pl_module.device)
-        pl_module.log("perf/memory_gb", peak, sync_dist=True, reduce_fx="max")
+        if self._peak:
+            log_numbers(pl_module, {"perf/memory_gb": self._peak})
 
 
 def peak_memory(device: torch.device) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pisam.core.errors import PisamError
 from pisam.data.datamodule import PairDataModule
 from pisam.training.logging.jsonl_logger import JsonLinesLogger
 from pisam.training.resume.checkpoint_io import VerifiedCheckpointIO
+from pisam.training.stages.exchange import Exchanging, Number
 
 KEY = "pisam_position"
 
@@ -38,14 +40,15 @@ class Position:
     unscored: bool = False
 
 
-class LastCheckpoint(Callback):
+class LastCheckpoint(Callback, Exchanging):
     """Saves at most `seconds` and a step after the save before, around each validation, and at the end.
 
     What is saved is always a moment between two optimiser steps, also amid accumulated gradients; a resumed
     run begins with the validation that was due then or under way. Rows of metrics.jsonl that were written
     after that moment give way to those that the same steps write again.
 
-    It must be the first callback: what the others do and log before a step belongs to that step.
+    Its place in the list of callbacks does not matter, as long as none logs a row of its own in
+    `on_train_batch_start`.
 
     Args:
         path: `last.ckpt`.
@@ -59,6 +62,14 @@ class LastCheckpoint(Callback):
         self._saved: Position | None = None
         self._saved_at = 0.0
         self._max_steps: int | None = None
+        self._planned: int | None = None  # optimiser steps of the whole run, as it began
+        self._due = False  # on some rank, when the last step was taken
+
+    def offer(self) -> dict[str, Number]:
+        return {"save is due": float(self._is_due())}
+
+    def hear(self, numbers: Mapping[str, Sequence[float]]) -> None:
+        self._due = any(numbers["save is due"])
 
     def save(self, trainer: Trainer) -> bool:
         """Write `last.ckpt` now; every rank must call this at the same place.
@@ -80,8 +91,14 @@ class LastCheckpoint(Callback):
                 logger.sync()
             with checkpoint_io.agreeing(trainer):
                 trainer.save_checkpoint(self.path, weights_only=False)
-        self._saved, self._saved_at = self._position, time.monotonic()
+        self._saved, self._saved_at, self._due = self._position, time.monotonic(), False
         return True
+
+    def _steps(self, trainer: Trainer) -> int:
+        return int(trainer.estimated_stepping_batches) if self._max_steps is None else self._max_steps
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self.seconds
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -90,7 +107,12 @@ class LastCheckpoint(Callback):
         if self._position is None or not self._is_current(trainer):
             return
         position = self._position
-        checkpoint[KEY] = {**asdict(position), "ranks": trainer.world_size}
+        checkpoint[KEY] = {
+            **asdict(position),
+            "ranks": trainer.world_size,
+            "planned": self._steps(trainer),
+            "samples": _samples(trainer),
+        }
         # Lightning has several ways to continue from what its counters say in different hooks. These values,
         # whatever hook saves, always lead to two of them: go on with the next batch, or with a validation of
         # which the first batch was begun.
@@ -115,7 +137,8 @@ class LastCheckpoint(Callback):
         saved = dict(checkpoint.get(KEY) or {})
         if not saved:
             raise PisamError(f"checkpoint {trainer.ckpt_path}: cannot be resumed from, it has no {KEY}")
-        ranks = saved.pop("ranks")
+        ranks, self._planned = saved.pop("ranks"), saved.pop("planned", None)
+        refuse_other_samples(trainer.ckpt_path, saved.pop("samples", None), _samples(trainer))
         if ranks != trainer.world_size:
             raise PisamError(
                 f"checkpoint {trainer.ckpt_path}: this run was started on {ranks} ranks, now there are "
@@ -139,16 +162,26 @@ class LastCheckpoint(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at = time.monotonic()
+        planned = self._steps(trainer)
+        if self._planned not in (None, planned):
+            raise PisamError(
+                f"checkpoint {trainer.ckpt_path}: this run was begun for {self._planned} steps, now it would "
+                f"be one of {planned}, with another schedule; give it the data and settings it had, or "
+                "choose another run_dir"
+            )
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx % trainer.accumulate_grad_batches:
             return
-        self._reach(trainer, trainer.current_epoch, batch_idx)
-        due = time.monotonic() - self._saved_at >= self.seconds
-        if batch_idx == 0 or trainer.strategy.reduce_boolean_decision(due, all=False):
+        self.reach_batch(trainer, batch_idx)
+        if batch_idx == 0 or (self._is_due() if trainer.world_size == 1 else self._due):
             self.save(trainer)
+
+    def reach_batch(self, trainer: Trainer, batch_idx: int) -> None:
+        """Note that the next batch of the epoch is this one, and all before it is logged."""
+        self._reach(trainer, trainer.current_epoch, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._max_steps is not None:
@@ -188,11 +221,50 @@ class LastCheckpoint(Callback):
         return self._position is not None and self._position.step == trainer.global_step
 
 
-def save_last(trainer: Trainer) -> bool:
-    """Write the trainer's `last.ckpt` now, see `LastCheckpoint.save`; False too where it keeps none."""
+def save_last(trainer: Trainer, batch_idx: int | None = None) -> bool:
+    """Write the trainer's `last.ckpt` now, see `LastCheckpoint.save`; False too where it keeps none.
+
+    Args:
+        batch_idx: the next batch of the epoch, where no step is under way.
+    """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     own = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), None)
+    if own is not None and batch_idx is not None:
+        own.reach_batch(trainer, batch_idx)
     return own is not None and own.save(trainer)
+
+
+def refuse_other_samples(path: Any, before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> None:
+    """Refuse to go on with other images than a run began with: order, schedule and best score rest on them.
+
+    Args:
+        path: the checkpoint.
+        before: `PairDataModule.samples` as the checkpoint holds them; None where an older version wrote it.
+        now: those that were found.
+
+    Raises:
+        PisamError: names both numbers.
+    """
+    for part, found in (now or {}).items():
+        begun = (before or {}).get(part)
+        if begun is None or begun["sha256"] == found["sha256"]:
+            continue
+        renamed = ", of other names" if begun["sets"] == found["sets"] else ""
+        raise PisamError(
+            f"checkpoint {path}: this run was begun with {_counted(begun)} in data.{part}, now there are "
+            f"{_counted(found)}{renamed}; put back what was there, or choose another run_dir"
+        )
+
+
+def _counted(samples: Mapping[str, Any]) -> str:
+    sets: dict[str, int] = samples["sets"]
+    each = ", ".join(f"{name} {count}" for name, count in sets.items())
+    return f"{sum(sets.values())} samples ({each})"
+
+
+def _samples(trainer: Trainer) -> dict[str, Any] | None:
+    data = getattr(trainer, "datamodule", None)
+    return data.samples if isinstance(data, PairDataModule) else None
 
 
 def _json_lines(trainer: Trainer) -> list[JsonLinesLogger]:

@@ -7,16 +7,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from pisam.training.logging.throughput import FETCH, FetchTimer
 from pisam.training.logging.wandb_logger import tell_wandb
 from pisam.training.resume.last_checkpoint import save_last
 from pisam.training.resume.ranks import any_rank, from_every_rank, leave_together
+from pisam.training.stages.exchange import Exchanging, Number
 
 log = logging.getLogger(__name__)
 
@@ -24,17 +26,20 @@ log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 EXIT_CODE = 128 + signal.SIGTERM
 SECONDS_TO_CLOSE_LOGS = 8.0
+SECONDS_FOR_A_BATCH = 20.0  # of several ranks: after a signal, for a batch that is late
 VALIDATION_BATCHES_BETWEEN = 8  # an exchange at each would make all ranks wait for the slowest
 
 
-class Preemption(Callback):
+class Preemption(Callback, Exchanging):
     """Turns SIGTERM, SIGUSR1 or SIGUSR2 to any rank into one collective save and exit code 143.
 
-    A signal only sets a flag. After the optimiser step under way, and its row of metrics, the ranks agree,
-    save together and leave. A validation is left while all ranks still have images; the resumed run repeats
-    it.
+    A signal sets a flag. After the optimiser step under way, and its row of metrics, the ranks agree, save
+    together and leave. A validation is left while all ranks still have images; the resumed run repeats it.
+    A single process that waits for a batch saves and leaves at once. Several cannot agree while one of them
+    waits: if its batch is long in coming, it leaves alone, and what started the ranks ends the others;
+    `last.ckpt` is then the one before.
 
-    It must stand right behind `LastCheckpoint`, before anything is done for a step that no longer comes.
+    Its place in the list of callbacks does not matter, see `LastCheckpoint`.
 
     Attributes:
         agreed: the ranks have agreed to leave. If training was over by then, it is complete all the same.
@@ -43,12 +48,26 @@ class Preemption(Callback):
     def __init__(self) -> None:
         self.agreed = False
         self._told = False
+        self._leaving = False
+        self._heard = False  # some rank was told, when the last step was taken
         self._sweep_ends_it = False
         self._common_batches = 0
+        self._trainer: Trainer | None = None
+
+    def offer(self) -> dict[str, Number]:
+        return {"told to go": float(self._told)}
+
+    def hear(self, numbers: Mapping[str, Sequence[float]]) -> None:
+        self._heard = any(numbers["told to go"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, whose own handler exchanges data in the middle of a step."""
         self._told = self._told or trainer.received_sigterm
+        self._trainer = trainer
+        # Lightning asks all ranks before each batch whether rank 0 has had a SIGTERM.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+        if isinstance(trainer.profiler, FetchTimer):
+            trainer.profiler.before_wait = self._leave_waiting
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._hear)  # Lightning puts the former handlers back when it ends
@@ -57,12 +76,39 @@ class Preemption(Callback):
         self._told = True
         # W&B's agent sends SIGTERM to a trial that its sweep gave up, which must not be given out again.
         self._sweep_ends_it = number == signal.SIGTERM and "WANDB_SWEEP_ID" in os.environ
+        if self._trainer is not None and getattr(self._trainer.profiler, "waiting", ""):
+            self._leave_waiting()
+
+    def _leave_waiting(self) -> None:
+        """In a wait for a batch, or right before one: no step is under way."""
+        trainer = self._trainer
+        if trainer is None or not self._told or self._leaving:
+            return
+        waiting: str = trainer.profiler.waiting  # type: ignore[attr-defined]
+        if trainer.world_size > 1:
+            timer = threading.Timer(SECONDS_FOR_A_BATCH, self._leave_alone, (trainer.profiler, waiting))
+            timer.daemon = True
+            timer.start()
+            return
+        self.agreed = True
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.state_dict()["processed"]
+        self._leave(trainer, batches if waiting.endswith(FETCH) else None)
+
+    @staticmethod
+    def _leave_alone(profiler: Any, waiting: str) -> None:
+        if profiler.waiting == waiting:
+            sys.stderr.write("told to go: no batch came, so this rank leaves; the same command continues\n")
+            sys.stderr.flush()
+            os._exit(EXIT_CODE)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx % trainer.accumulate_grad_batches == 0 and self._agree(trainer):
-            self._leave(trainer)
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        self.agreed |= self._told if trainer.world_size == 1 else self._heard
+        if self.agreed:
+            self._leave(trainer, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._common_batches = min(from_every_rank(trainer, sum(trainer.num_val_batches)))
@@ -77,7 +123,7 @@ class Preemption(Callback):
     ) -> None:
         every_rank_asks = batch_idx < self._common_batches and batch_idx % VALIDATION_BATCHES_BETWEEN == 0
         if every_rank_asks and self._agree(trainer):
-            self._leave(trainer)
+            self._leave(trainer, None)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._agree(trainer)
@@ -86,8 +132,9 @@ class Preemption(Callback):
         self.agreed = self.agreed or any_rank(trainer, self._told)
         return self.agreed
 
-    def _leave(self, trainer: Trainer) -> NoReturn:
-        saved = save_last(trainer)
+    def _leave(self, trainer: Trainer, next_batch: int | None) -> NoReturn:
+        self._leaving = True
+        saved = save_last(trainer, next_batch)
         if not self._sweep_ends_it:
             tell_wandb(trainer, lambda run: run.mark_preempting())  # a sweep gives it to another agent then
         if trainer.is_global_zero:

@@ -73,12 +73,13 @@ class InteractorStage(Stage):
             near_clicks=self.near_clicks,
             ignored=batch.ignored,
         )
-        losses = self.combine(terms)
         clicked = batch.clicks.valid.any(dim=1).float()
-        # The mean over clicked samples of all ranks: DDP averages the ranks' gradients, hence their number.
-        everywhere = torch.as_tensor(self.all_gather(clicked.sum())).sum().clamp(min=1)
-        loss = self.high_res * (losses * clicked).sum() * self.trainer.world_size / everywhere
+        loss = self.high_res * (self.combine(terms) * clicked).sum() / clicked.sum().clamp(min=1)
         return {"loss": loss, "clicks": batch.clicks.valid.float().sum(dim=1).mean()}
+
+    def counted(self, batch: Batch) -> Tensor:
+        assert batch.clicks is not None
+        return batch.clicks.valid.any(dim=1).float().sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Logits (B, 1, S, S) after clicks, scored by the callbacks beside `batch.straight_forward`."""

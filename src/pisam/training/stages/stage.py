@@ -1,11 +1,14 @@
-"""What both stages share: one trained part, its optimiser, and checkpoints without frozen SAM."""
+"""The base of both stages: one trained part, its optimiser, and checkpoints without frozen SAM."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
@@ -14,6 +17,7 @@ from pisam.modeling.pisam import checkpoint_of, load_checkpoint
 from pisam.modeling.sam_network import Part, SamNetwork
 from pisam.training.losses import MaskLoss
 from pisam.training.optim import adam_with_cosine
+from pisam.training.stages.exchange import from_every_rank, listeners, log_numbers, stack
 
 
 class Stage(LightningModule):
@@ -40,15 +44,84 @@ class Stage(LightningModule):
         self.averaged: dict[str, Tensor] = {}
         self.strict_loading = False  # Lightning's; ours in on_load_checkpoint is stricter
         self._identity: dict[str, Any] | None = None
+        self._step = StepLosses()
+        self.gradients_are_finite = True  # of the optimiser step that comes next, on all ranks
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars of a training batch: `loss`, which is minimised, and what else is worth a curve."""
 
+    def counted(self, batch: Batch) -> Tensor | None:
+        """Scalar: the samples of a batch that `loss` is the mean over, where these are not all of them."""
+        return None
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        losses = self.losses(batch)
-        self.log_losses(losses, batch)
-        return losses["loss"]
+        """The loss, scaled so that a step's gradient is that of one batch of all its samples.
+
+        Lightning divides by `accumulate_grad_batches`, of which the last step of an epoch may have fewer.
+        """
+        accumulate = self.trainer.accumulate_grad_batches
+        first = batch_idx - batch_idx % accumulate
+        batches = int(min(accumulate, self.trainer.num_training_batches - first))
+        if batch_idx == first:
+            self._step = StepLosses()
+        losses, counted = self.losses(batch), self.counted(batch)
+        loss = losses["loss"]
+        alone = batches == self.trainer.world_size == 1
+        if counted is not None and not alone:
+            loss = loss * counted / len(batch)
+        self._step.add(losses, counted, len(batch), alone)
+        self._step.complete = batch_idx + 1 == first + batches
+        return loss if batches == accumulate else loss * (accumulate / batches)
+
+    def on_after_backward(self) -> None:
+        """Before an optimiser step: tell the ranks' numbers to each other, weigh the gradient, log."""
+        if not self._step.complete:
+            return
+        callbacks, world_size = listeners(self.trainer), self.trainer.world_size
+        offers: dict[str, float | Tensor] = {}
+        for callback in callbacks:
+            offers |= callback.offer()
+        sums = self._step.sums()
+        everyone = from_every_rank(stack([*offers.values(), *sums.values()], self.device), world_size)
+        total = everyone.sum(dim=0)
+        if self._step.weighted:  # DDP has averaged the ranks' gradients, Lightning the batches'
+            counted = total[-1].clamp(min=1)
+            samples = self._step.samples * world_size
+            gradients = [p.grad for p in self.parameters() if p.grad is not None]
+            torch._foreach_mul_(gradients, samples / counted)
+        parts, norms = self._gradient_norms()
+        numbers = torch.cat([everyone.flatten(), norms]).tolist()  # the one wait for the device
+
+        columns = len(offers) + len(sums)
+        rows = [numbers[rank * columns : (rank + 1) * columns] for rank in range(world_size)]
+        by_name = dict(zip((*offers, *sums), map(list, zip(*rows, strict=True)), strict=True))
+        for callback in callbacks:
+            callback.hear(by_name)
+        norm, *of_parts = numbers[world_size * columns :]
+        self.gradients_are_finite = math.isfinite(norm)
+        log_numbers(self, self._step.means({name: sum(by_name[name]) for name in sums}), shown="train/loss")
+        optimizer = self.trainer.optimizers[0]
+        log_numbers(self, {f"lr-{type(optimizer).__name__}": optimizer.param_groups[0]["lr"]})
+        named = {"train/grad_norm": norm, **dict(zip(parts, of_parts, strict=True))}
+        log_numbers(self, {n: v if self.gradients_are_finite else 0.0 for n, v in named.items()})
+
+    def _gradient_norms(self) -> tuple[list[str], Tensor]:
+        """Euclidean norms: of all gradients first, then of the direct children of what is trained.
+
+        Returns:
+            the children's names as they are logged, and float (1 + children,).
+        """
+        parts: dict[str, list[Tensor]] = defaultdict(list)
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                gradient = parameter.new_zeros(1) if parameter.grad is None else parameter.grad
+                parts[f"grad_norm/{name.split('.')[2]}"].append(gradient)  # model.decoder.head...
+        norms = torch.stack([torch.stack(torch._foreach_norm(tensors)).norm() for tensors in parts.values()])
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None:  # 16-mixed: the gradients are still scaled
+            norms = norms / scaler._scale
+        return list(parts), torch.cat([norms.norm()[None], norms]).float()
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
@@ -67,13 +140,41 @@ class Stage(LightningModule):
         """Both terms of a mask loss, weighted: (B,)."""
         return self.bce * loss.bce + self.dice * loss.dice
 
-    def log_losses(self, losses: dict[str, Tensor], batch: Batch) -> None:
-        """Log scalars under `train/`, averaged over ranks, with the total on the progress bar."""
+
+class StepLosses:
+    """The losses of one optimiser step on this rank, added up on the device.
+
+    Attributes:
+        samples: of the batches so far.
+        weighted: the gradient is yet to be divided by the number of samples that count, on all ranks.
+        complete: there is no further batch in this step.
+    """
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.weighted = False
+        self.complete = False
+        self._sums: dict[str, Tensor] = {}
+        self._counted: Tensor | None = None
+
+    def add(self, losses: dict[str, Tensor], counted: Tensor | None, samples: int, alone: bool) -> None:
+        """Add the means over a batch, `loss` over the samples that count."""
+        self.samples += samples
+        self.weighted = counted is not None and not alone
         for name, value in losses.items():
-            self.log(
-                f"train/{name}",
-                value.detach(),
-                prog_bar=name == "loss",
-                batch_size=len(batch),
-                sync_dist=True,
-            )
+            weight = counted if name == "loss" and counted is not None else samples
+            self._sums[name] = self._sums.get(name, 0) + value.detach() * weight
+        if counted is not None:
+            self._counted = counted if self._counted is None else self._counted + counted
+
+    def sums(self) -> dict[str, float | Tensor]:
+        """Sums over samples, then the number of all samples and of those that count."""
+        counted = self.samples if self._counted is None else self._counted
+        named = {f"train/{name}": value for name, value in self._sums.items()}
+        return {**named, "samples": float(self.samples), "counted": counted}
+
+    def means(self, sums: dict[str, float]) -> dict[str, float]:
+        """Means over the samples of all ranks."""
+        samples, counted = sums.pop("samples"), sums.pop("counted")
+        every = {name: counted if name == "train/loss" else samples for name in sums}
+        return {name: value / max(every[name], 1.0) for name, value in sums.items()}

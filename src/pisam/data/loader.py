@@ -1,0 +1,107 @@
+"""A loader whose waits end: its processes' faults are one line."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, get_worker_info
+
+from pisam.core.errors import PisamError
+from pisam.core.types import Batch
+from pisam.data.dataset import Sample, collate
+
+SHARED_MEMORY = "/dev/shm"
+
+
+class BatchLoader(DataLoader[Batch]):
+    """A `DataLoader` of batches that fails in one line where a process dies, starves or has no memory.
+
+    Args:
+        data: the samples.
+        timeout: seconds to wait for one batch of the processes; 0 for ever.
+        options: further arguments of `DataLoader`.
+    """
+
+    def __init__(self, data: Any, *, timeout: float, num_workers: int, **options: Any) -> None:
+        super().__init__(
+            data,
+            collate_fn=collate_shared,
+            num_workers=num_workers,
+            timeout=timeout if num_workers else 0,
+            **options,
+        )
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        return _OneLine(super().__iter__(), self.timeout)
+
+
+class _OneLine:
+    """Another iterator, with torch's errors about processes as errors of this package."""
+
+    def __init__(self, batches: Iterator[Batch], timeout: float) -> None:
+        self.batches = batches
+        self.timeout = timeout
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        try:
+            return next(self.batches)
+        except RuntimeError as error:
+            text = " ".join(str(error).split())
+            if "DataLoader timed out" in text:
+                raise PisamError(
+                    f"data.workers: no batch came in {self.timeout / 60:g} minutes (trainer.timeout); "
+                    "can the disk with the images be reached?"
+                ) from error
+            if "DataLoader worker" in text:
+                raise PisamError(
+                    f"data.workers: a process of the loader died ({text}); if it had too little memory, "
+                    "lower data.workers or data.batch_size"
+                ) from error
+            raise
+
+
+def collate_shared(samples: Sequence[Sample]) -> Batch:
+    """A batch whose tensors lie in shared memory already where a process of the loader makes it.
+
+    Left to the queue between the processes, that would fail in a thread of which nobody hears.
+
+    Raises:
+        PisamError: there is no room for it.
+    """
+    batch = collate(samples)
+    if get_worker_info() is None:
+        return batch
+    try:
+        for tensor in _tensors(batch):
+            tensor.share_memory_()
+    except RuntimeError as error:
+        raise PisamError(
+            f"data.workers: no room for a batch in shared memory ({_room()}): give the container more, "
+            "for example docker run --shm-size=8g, or set data.workers=0"
+        ) from error
+    return batch
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+    elif hasattr(value, "__dataclass_fields__"):
+        for name in value.__dataclass_fields__:
+            yield from _tensors(getattr(value, name))
+
+
+def _room() -> str:
+    try:
+        total, _, free = shutil.disk_usage(SHARED_MEMORY)
+    except OSError:
+        return "no such file system"
+    return f"{SHARED_MEMORY} of {total / 2**20:.1f} MiB has {free / 2**20:.1f} MiB left"
