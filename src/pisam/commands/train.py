@@ -36,7 +36,7 @@ from pisam.training.from_config import build_data, build_stage, check_stage, com
 from pisam.training.loggers import build_loggers
 from pisam.training.logging.run_id import new_run_id
 from pisam.training.logging.wandb_logger import begin_logging, finish_logging
-from pisam.training.preflight import check_machine, checking, job, wait_for_rank_0
+from pisam.training.preflight import check_machine, checking, job, own_rank, wait_for_rank_0
 from pisam.training.resume.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.training.resume.last_checkpoint import KEY, refuse_other_samples
 from pisam.training.resume.preemption import EXIT_CODE, Preemption, leave_soon, leaving_when_told
@@ -91,7 +91,7 @@ def train(config: Config, number: int) -> None:
         precision=options.precision,
         compiled=options.compile,
     )
-    if rank_zero_only.rank:  # what started this process starts all of them
+    if own_rank():  # what started this process starts all of them
         _train(config, number, None)
     else:
         with holding(folder) as lock:

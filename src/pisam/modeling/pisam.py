@@ -164,13 +164,9 @@ def read_identity(contents: dict, path: Path) -> dict[str, Any]:
     return identity
 
 
-def checkpoint_of(model: SamNetwork, identity: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Contents of a checkpoint of ours: own weights under Lightning's names, and the model's identity.
-
-    Args:
-        identity: that of the model, where it is known already.
-    """
+def checkpoint_of(model: SamNetwork) -> dict[str, Any]:
+    """Contents of a checkpoint of ours: own weights under Lightning's names, and the model's identity."""
     return {
         "state_dict": {f"model.{name}": value for name, value in model.own_state().items()},
-        CHECKPOINT_KEY: identity or model.identity(),
+        CHECKPOINT_KEY: model.identity(),
     }

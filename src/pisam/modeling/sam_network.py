@@ -43,6 +43,7 @@ class SamNetwork(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
         for part in self._sam_modules():
             part.requires_grad_(False)
+        self._hashed: tuple[list[tuple[str, int]], str] | None = None
         self.train(self.training)
 
     def normalise(self, image: Tensor) -> Tensor:
@@ -62,15 +63,21 @@ class SamNetwork(nn.Module):
             part.eval()  # BatchNorm in TinyViT would drift otherwise
         return self
 
-    def frozen_hash(self) -> str:
-        """SHA-256 of every parameter and buffer of SAM's parts."""
-        return hash_tensors(
-            {
-                f"{index}.{name}": value
-                for index, part in enumerate(self._sam_modules())
-                for name, value in [*part.named_parameters(), *part.named_buffers()]
-            }
-        )
+    def frozen_hash(self, *, fresh: bool = False) -> str:
+        """SHA-256 of every parameter and buffer of SAM's parts.
+
+        Args:
+            fresh: read the weights, which takes seconds, also where torch saw no change since.
+        """
+        tensors = {
+            f"{index}.{name}": value
+            for index, part in enumerate(self._sam_modules())
+            for name, value in [*part.named_parameters(), *part.named_buffers()]
+        }
+        versions = [(name, value._version) for name, value in tensors.items()]
+        if fresh or self._hashed is None or self._hashed[0] != versions:
+            self._hashed = versions, hash_tensors(tensors)
+        return self._hashed[1]
 
     def own_state(self) -> dict[str, Tensor]:
         """What a checkpoint must hold: everything but SAM's parts."""

@@ -92,6 +92,11 @@ def _check_compiler(on_gpu: bool) -> None:
             ) from error
 
 
+def own_rank() -> int:
+    """The rank of this process, before it speaks to the others, from what started it."""
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
 def job() -> str:
     """Name of the job whose processes SLURM or torchrun starts at the same time; "" for other starts."""
     for names in (
@@ -117,7 +122,7 @@ def wait_for_rank_0(folder: Path, *, minutes: float) -> None:
         PisamError: no sign for so long.
     """
     own = job()
-    if rank_zero_only.rank == 0 or not own:
+    if own_rank() == 0 or not own:
         return
     last: tuple[Any, float] | None = None
     end = 0.0

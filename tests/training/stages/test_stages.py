@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
+from pisam.core.errors import PisamError
 from pisam.core.types import Batch, Clicks
 from pisam.modeling.pisam import load_model
 from pisam.training.callbacks.click_simulation import ClickSimulation
@@ -136,6 +137,8 @@ def test_stage_2_loss_is_the_mean_over_the_clicked_samples(near: float) -> None:
 class Prepared(Recorder):
     """Leaves the batch as it was prepared."""
 
+    fills_clicks = True
+
     def __init__(self, batch: Batch) -> None:
         super().__init__()
         self.prepared = batch
@@ -161,7 +164,11 @@ def test_batch_without_any_click_gives_a_zero_loss_with_gradients() -> None:
     assert all(p.grad is not None and not p.grad.any() for p in stage.parameters() if p.requires_grad)
 
 
-def test_stage_2_without_click_simulation_says_so() -> None:
+def test_stage_2_without_click_simulation_says_so_at_the_start() -> None:
+    seen = Recorder()
+    with pytest.raises(PisamError, match="stage 2 learns from clicks: give the trainer the ClickSimulation"):
+        quiet_trainer(seen).fit(InteractorStage(small_model()), loader(small_batch()))
+    assert not seen.losses
     with pytest.raises(ValueError, match="needs the ClickSimulation callback"):
         InteractorStage(small_model()).repaired(small_batch())
 

@@ -17,6 +17,7 @@ from pisam.commands.sweeps.sweep_file import Sweep, as_arguments
 from pisam.commands.train import essence
 from pisam.config.schema import to_plain
 from pisam.core.errors import PisamError
+from pisam.core.lock import holding
 from pisam.evaluation.rows import Row, text_table, write_csv
 
 
@@ -41,10 +42,16 @@ def run_locally(sweep: Sweep, *, count: int | None = None, seed: int = 0) -> int
         The exit code: 0, 1 if a trial is not complete, 143 after a signal to go.
 
     Raises:
-        PisamError: the file asks for what only the server can do, or a combination is no valid experiment.
+        PisamError: the file asks for what only the server can do, a combination is no valid experiment,
+            or the sweep runs already.
     """
     trials = list(_trials(sweep, count, seed))
-    table = Path("runs") / "sweeps" / sweep.name / "results.csv"
+    folder = Path("runs") / "sweeps" / sweep.name
+    with holding(folder):
+        return _run(sweep, trials, folder / "results.csv")
+
+
+def _run(sweep: Sweep, trials: list[Trial], table: Path) -> int:
     if "early_terminate" in sweep.content:
         _say("early_terminate is for W&B's server: here each trial runs to its end")
     if len(trials) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from contextlib import suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # those that tell a training to save and leave
+PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
 TOLD_TO_GO = 143  # the exit code after one of them
 
 
@@ -35,7 +37,7 @@ def run_together(
     try:
         for command in commands:
             if not told:
-                children.append(subprocess.Popen(command, env=environment))
+                children.append(subprocess.Popen(command, env=environment, preexec_fn=_end_with_parent))
         return [child.wait() for child in children], bool(told)
     except KeyboardInterrupt:
         for child in children:
@@ -45,3 +47,9 @@ def run_together(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_with_parent() -> None:
+    """Have Linux tell a child to go when its parent is killed; it saves then, as after any SIGTERM."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

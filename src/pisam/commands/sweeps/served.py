@@ -15,6 +15,8 @@ from pisam.commands.sweeps.sweep_file import Sweep
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing
 
+SECONDS_TO_REGISTER = 300
+
 
 def register(sweep: Sweep) -> str:
     """Make the sweep known to the server; what it was told stays in `runs/sweeps/NAME/sweep.yaml`.
@@ -28,12 +30,16 @@ def register(sweep: Sweep) -> str:
     file = Path("runs") / "sweeps" / sweep.name / "sweep.yaml"
     with replacing(file) as temporary:
         temporary.write_text(yaml.safe_dump(sweep.as_file(), sort_keys=False), encoding="utf-8")
-    result = subprocess.run(
-        [sys.executable, "-m", "wandb", "sweep", str(file)],
-        capture_output=True,
-        text=True,
-        env=_environment(),
-    )
+    command = [sys.executable, "-m", "wandb", "sweep", str(file)]
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, env=_environment(), timeout=SECONDS_TO_REGISTER
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PisamError(
+            f"wandb sweep {file}: the server did not answer within {SECONDS_TO_REGISTER} s; try again, or "
+            "pisam sweep FILE local=true"
+        ) from error
     said = re.sub(r"\x1b\[[0-9;]*m", "", result.stderr + result.stdout)
     found = re.search(r"wandb agent (\S+)", said)
     if result.returncode or not found:

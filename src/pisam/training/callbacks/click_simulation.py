@@ -26,6 +26,8 @@ class ClickSimulation(Callback):
         simulation: further arguments of `simulate_clicks`.
     """
 
+    fills_clicks = True
+
     def __init__(self, *, max_clicks: int = 10, cache: bool = False, **simulation: Any) -> None:
         self.max_clicks = max_clicks
         self.simulation = simulation

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from pisam.core.errors import PisamError
 from pisam.core.types import Batch, ObjectFeatures, Prediction, Prompts
 from pisam.modeling.pisam import PiSam
 from pisam.training.losses import mask_loss
@@ -40,6 +43,19 @@ class InteractorStage(Stage):
         super().__init__(model, part="interactor", lr=lr, bce=bce, dice=dice)
         self.high_res = high_res
         self.near_clicks = near_clicks
+
+    def setup(self, stage: str) -> None:
+        """Refuse a trainer that fills no clicks, before its first step.
+
+        Raises:
+            PisamError: no callback says `fills_clicks`.
+        """
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if not any(getattr(callback, "fills_clicks", False) for callback in callbacks):
+            raise PisamError(
+                "stage 2 learns from clicks: give the trainer the ClickSimulation callback, or one of "
+                "your own that fills batch.objects and batch.clicks and says so by `fills_clicks = True`"
+            )
 
     @torch.no_grad()
     def straight_forward(

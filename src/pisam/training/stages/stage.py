@@ -43,7 +43,6 @@ class Stage(LightningModule):
         # Averaged values of the trained parameters, where a callback keeps them: what checkpoints then hold.
         self.averaged: dict[str, Tensor] = {}
         self.strict_loading = False  # Lightning's; ours in on_load_checkpoint is stricter
-        self._identity: dict[str, Any] | None = None
         self._step = StepLosses()
         self.gradients_are_finite = True  # of the optimiser step that comes next, on all ranks
 
@@ -128,9 +127,7 @@ class Stage(LightningModule):
         return adam_with_cosine(self.model.parameters(), lr=self.lr, steps=steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self._identity is None:  # hashing a large SAM takes seconds, and it does not change
-            self._identity = self.model.identity()
-        checkpoint.update(checkpoint_of(self.model, self._identity))
+        checkpoint.update(checkpoint_of(self.model))
         checkpoint["state_dict"] |= {f"model.{name}": value for name, value in self.averaged.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
