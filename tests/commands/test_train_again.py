@@ -1,0 +1,195 @@
+"""The same command again, on other grounds: other images, another precision, another process, no validation."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from omegaconf import OmegaConf
+
+from helpers.small_runs import command, logged, small_config, summary, wait_until, write_experiment, write_sets
+from pisam import cli
+from pisam.commands import train as train_command
+from pisam.commands.train import train
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.core.lock import lock_file
+from pisam.modeling.pisam import read_own_checkpoint
+from pisam.training.resume.last_checkpoint import KEY
+
+
+class Killed(BaseException):
+    """What nothing handles."""
+
+
+class DieBefore(Callback):
+    """Raises before a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_before_backward(self, trainer: object, *args: object) -> None:
+        if trainer.global_step == self.step:  # type: ignore[attr-defined]
+            raise Killed
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> Path:
+    return write_sets(tmp_path / "sets")
+
+
+def begun(tmp_path: Path, sets: Path, *overrides: str) -> Config:
+    """A run that died before its third step, of eight."""
+    config = small_config(tmp_path, sets, "trainer.save_seconds=0", *overrides)
+    build = train_command.build_callbacks
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(train_command, "build_callbacks", lambda *a: [*build(*a), DieBefore(2)])
+        train(config, 1)
+    return config
+
+
+def copy_image(sets: Path, name: str, new: str) -> None:
+    for part, suffix in (("images", ".jpg"), ("masks", ".png")):
+        shutil.copy(sets / name / part / f"0{suffix}", sets / name / part / f"{new}{suffix}")
+
+
+def test_run_knows_its_images(tmp_path: Path, sets: Path) -> None:
+    config = begun(tmp_path, sets)
+    last = Path(config.run_dir) / "stage1" / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+    copy_image(sets, "a", "new")
+    with pytest.raises(
+        PisamError, match=r"begun with 8 samples \(a 6, b 2\) in data\.train, now there are 9 samples \(a 7, b 2\); put"
+    ):
+        train(config, 1)
+    (sets / "a/images/5.jpg").unlink(), (sets / "a/masks/5.png").unlink()
+    with pytest.raises(PisamError, match=r"8 samples \(a 6, b 2\), of other names; put back"):
+        train(config, 1)
+    assert last.read_bytes() == before
+    copy_image(sets, "a", "5")
+    (sets / "a/images/new.jpg").unlink(), (sets / "a/masks/new.png").unlink()
+    (sets / "val/images/2.jpg").unlink(), (sets / "val/masks/2.png").unlink()
+    with pytest.raises(PisamError, match=r"5 samples \(val 3, other 2\) in data\.val, now there are 4"):
+        train(config, 1)
+    copy_image(sets, "val", "2")
+    train(config, 1)
+    assert summary(Path(config.run_dir), 1)["steps"] == 8
+
+
+def test_checkpoint_of_an_older_version_goes_on(tmp_path: Path, sets: Path) -> None:
+    config = begun(tmp_path, sets)
+    folder = Path(config.run_dir) / "stage1"
+    last = folder / "checkpoints" / "last.ckpt"
+    contents = read_own_checkpoint(last)
+    del contents[KEY]["samples"], contents[KEY]["planned"]
+    torch.save(contents, last)
+    saved = OmegaConf.load(folder / "config.yaml")
+    del saved["loss"]["near_clicks"], saved["logging"]["every"]
+    OmegaConf.save(saved, folder / "config.yaml")
+    train(config, 1)
+    assert summary(Path(config.run_dir), 1)["steps"] == 8
+
+
+def test_run_of_another_length_is_refused(tmp_path: Path, sets: Path) -> None:
+    config = begun(tmp_path, sets)
+    last = Path(config.run_dir) / "stage1" / "checkpoints" / "last.ckpt"
+    contents = read_own_checkpoint(last)
+    contents[KEY]["planned"] = 12
+    torch.save(contents, last)
+    with pytest.raises(PisamError, match="begun for 12 steps, now it would be one of 8"):
+        train(config, 1)
+
+
+def test_precision_may_not_change_and_the_saved_configuration_is_what_runs(tmp_path: Path, sets: Path) -> None:
+    config = begun(tmp_path, sets)
+    config.trainer.precision = "bf16-mixed"
+    with pytest.raises(PisamError, match=r"trainer\.precision=32-true, now it is bf16-mixed"):
+        train(config, 1)
+    config.trainer.precision = "32-true"
+    config.data.workers = 1
+    train(config, 1)
+    saved = OmegaConf.load(Path(config.run_dir) / "stage1" / "config.yaml")
+    assert (saved.data.workers, saved.trainer.precision) == (1, "32-true")
+
+
+@pytest.mark.parametrize("accumulate", [2, 9])
+def test_a_steps_gradient_does_not_depend_on_accumulate(tmp_path: Path, sets: Path, accumulate: int) -> None:
+    """One batch an epoch, which is a window of one."""
+    row = "data.train=[{name: b, images: b/images, masks: b/masks}]"
+    norms = []
+    for count in (1, accumulate):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        config = small_config(folder, sets, row, f"stage1.accumulate={count}", "stage1.epochs=2")
+        train(config, 1)
+        norms.append([r["train/grad_norm"] for r in logged(Path(config.run_dir), 1) if "train/grad_norm" in r])
+    assert len(norms[0]) == 2 and norms[0][0] > 0
+    assert norms[1] == pytest.approx(norms[0], rel=1e-4)
+
+
+def test_stage_is_validated_at_its_end_whatever_val_every_says(tmp_path: Path, sets: Path) -> None:
+    config = small_config(tmp_path, sets, "stage1.val_every=2", "stage1.epochs=3", "stage2.max_steps=1")
+    train(config, 1)
+    rows = [row for row in logged(Path(config.run_dir), 1) if "val/iou" in row]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    config = small_config(tmp_path, sets, "stage1.val_every=5", f"run_dir={tmp_path / 'late'}", "stage2.max_steps=1")
+    train(config, 1)
+    assert summary(Path(config.run_dir), 1)["best"]["val/iou"] >= 0
+    assert (Path(config.run_dir) / "stage1" / "checkpoints" / "best.ckpt").is_file()
+    train(config, 2)
+
+
+def test_rows_come_as_often_as_logging_every_says(tmp_path: Path, sets: Path) -> None:
+    config = small_config(tmp_path, sets, "logging.every=3")
+    train(config, 1)
+    assert [row["step"] for row in logged(Path(config.run_dir), 1) if "train/loss" in row] == [2, 5]
+
+
+def test_second_process_in_a_run_is_refused_and_the_first_goes_on(
+    tmp_path: Path, sets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, experiment = tmp_path / "run", write_experiment(tmp_path, sets)
+    arguments = ["train", str(experiment), "stage=1", "stage1.epochs=8", f"run_dir={run}"]
+    first = command(*arguments)
+    wait_until(first, lambda: (run / "stage1" / "checkpoints" / "last.ckpt").is_file())
+    assert cli.main(arguments) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert f"{run / 'stage1'}: in use by process {first.pid} on " in error
+    _, told = first.communicate(timeout=600)
+    assert first.returncode == 0, told[-3000:]
+    assert [row["step"] for row in logged(run, 1) if "train/loss" in row] == list(range(32))
+    assert not lock_file(run / "stage1").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trainer.accelerator=gpu"], "trainer.accelerator: got gpu, but torch"),
+        (["trainer.devices=[0,1]"], "trainer.devices: got [0, 1], which names GPUs"),
+        (["trainer.precision=16-mixed"], "trainer.precision: 16-mixed needs a GPU"),
+    ],
+)
+def test_what_this_machine_lacks_is_one_line_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("for machines without a GPU")
+    experiment = write_experiment(tmp_path, tmp_path / "no such folder")
+    assert cli.main(["train", str(experiment), "stage=1", f"run_dir={tmp_path / 'run'}", *arguments]) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert message in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_absurd_learning_rate_ends_in_one_line(
+    tmp_path: Path, sets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = write_experiment(tmp_path, sets)
+    arguments = ["train", str(experiment), "stage=1", "stage1.lr=1e10", "stage1.epochs=20", f"run_dir={tmp_path / 'run'}"]
+    assert cli.main(arguments) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert "stage1.lr" in error or "learning rate" in error

@@ -1,0 +1,90 @@
+"""What goes wrong in the loader's processes is one line, soon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from helpers.small_runs import SOURCE, write_experiment, write_sets
+from pisam.core.errors import PisamError
+from pisam.data.dataset import PairDataset, Sample
+from pisam.data.loader import BatchLoader
+from pisam.data.sources.rows import resolve_sources
+
+
+class Spoiled(Dataset[Sample]):
+    """Its second sample ends the process, or comes late."""
+
+    def __init__(self, data: PairDataset, how: str) -> None:
+        self.data = data
+        self.how = how
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Sample:
+        if index == 1:
+            if self.how == "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(600)
+        return self.data[index]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> PairDataset:
+    root = write_sets(tmp_path / "sets", {"val": 3})
+    rows = [{"name": "val", "images": "val/images", "masks": "val/masks"}]
+    return PairDataset(resolve_sources(rows, root, training=False), image_size=64, training=False)
+
+
+def test_process_that_dies_is_one_line(data: PairDataset) -> None:
+    with pytest.raises(PisamError, match=r"data\.workers: a process of the loader died .*; if it had too little"):
+        list(BatchLoader(Spoiled(data, "dies"), timeout=300, num_workers=1))
+
+
+def test_batch_that_never_comes_is_one_line(data: PairDataset) -> None:
+    begun = time.monotonic()
+    with pytest.raises(PisamError, match=r"data\.workers: no batch came in .* minutes \(trainer\.timeout\)"):
+        list(BatchLoader(Spoiled(data, "sleeps"), timeout=3, num_workers=1))
+    assert time.monotonic() - begun < 100
+
+
+def test_batches_of_processes_are_those_of_this_one(data: PairDataset) -> None:
+    alone, beside = (list(BatchLoader(data, timeout=300, num_workers=n, batch_size=2)) for n in (0, 2))
+    assert len(alone) == len(beside) == 2
+    for one, other in zip(alone, beside, strict=True):
+        assert torch.equal(one.image, other.image) and torch.equal(one.mask, other.mask)
+        assert all(torch.equal(*masks) for masks in zip(one.original_masks, other.original_masks, strict=True))
+        assert other.image.is_shared() and not one.image.is_shared()
+
+
+@pytest.mark.slow
+def test_too_little_shared_memory_is_one_line(tmp_path: Path) -> None:
+    """A container's /dev/shm, 64 kB here, holds no batch."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("needs root and util-linux's unshare, to have a /dev/shm of its own")
+    experiment = write_experiment(tmp_path, write_sets(tmp_path / "sets"))
+    train = f"exec {sys.executable} -m pisam.cli train {experiment} stage=1 data.workers=2 run_dir={tmp_path / 'run'}"
+    script = f"mount -t tmpfs -o size=64k tmpfs /dev/shm || exit 77; {train}"
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if result.returncode == 77:
+        pytest.skip("cannot mount here")
+    assert result.returncode == 2, result.stderr[-3000:]
+    (line,) = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+    assert "data.workers: no room for a batch in shared memory (/dev/shm of 0.1 MiB" in line
+    assert "Traceback" not in result.stderr
