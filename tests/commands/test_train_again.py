@@ -1,40 +1,31 @@
-"""The same command again, on other grounds: other images, another precision, another process, no validation."""
+"""The same command again on other grounds: other images, another precision, another process."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback
 from omegaconf import OmegaConf
 
-from helpers.small_runs import command, logged, small_config, summary, wait_until, write_experiment, write_sets
+from helpers.deaths import Die, Killed, train_with
+from helpers.small_runs import (
+    command,
+    logged,
+    small_config,
+    summary,
+    wait_until,
+    write_experiment,
+    write_sets,
+)
 from pisam import cli
-from pisam.commands import train as train_command
 from pisam.commands.train import train
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.lock import lock_file
 from pisam.modeling.pisam import read_own_checkpoint
 from pisam.training.resume.last_checkpoint import KEY
-
-
-class Killed(BaseException):
-    """What nothing handles."""
-
-
-class DieBefore(Callback):
-    """Raises before a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_before_backward(self, trainer: object, *args: object) -> None:
-        if trainer.global_step == self.step:  # type: ignore[attr-defined]
-            raise Killed
 
 
 @pytest.fixture
@@ -45,10 +36,8 @@ def sets(tmp_path: Path) -> Path:
 def begun(tmp_path: Path, sets: Path, *overrides: str) -> Config:
     """A run that died before its third step, of eight."""
     config = small_config(tmp_path, sets, "trainer.save_seconds=0", *overrides)
-    build = train_command.build_callbacks
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(train_command, "build_callbacks", lambda *a: [*build(*a), DieBefore(2)])
-        train(config, 1)
+    with pytest.raises(Killed):
+        train_with(config, 1, Die("on_before_backward", 2))
     return config
 
 
@@ -63,7 +52,8 @@ def test_run_knows_its_images(tmp_path: Path, sets: Path) -> None:
     before = last.read_bytes()
     copy_image(sets, "a", "new")
     with pytest.raises(
-        PisamError, match=r"begun with 8 samples \(a 6, b 2\) in data\.train, now there are 9 samples \(a 7, b 2\); put"
+        PisamError,
+        match=r"begun with 8 samples \(a 6, b 2\) in data\.train, now there are 9 samples \(a 7, b 2\); put",
     ):
         train(config, 1)
     (sets / "a/images/5.jpg").unlink(), (sets / "a/masks/5.png").unlink()
@@ -104,7 +94,9 @@ def test_run_of_another_length_is_refused(tmp_path: Path, sets: Path) -> None:
         train(config, 1)
 
 
-def test_precision_may_not_change_and_the_saved_configuration_is_what_runs(tmp_path: Path, sets: Path) -> None:
+def test_precision_may_not_change_and_the_saved_configuration_is_what_runs(
+    tmp_path: Path, sets: Path
+) -> None:
     config = begun(tmp_path, sets)
     config.trainer.precision = "bf16-mixed"
     with pytest.raises(PisamError, match=r"trainer\.precision=32-true, now it is bf16-mixed"):
@@ -126,7 +118,9 @@ def test_a_steps_gradient_does_not_depend_on_accumulate(tmp_path: Path, sets: Pa
         folder.mkdir()
         config = small_config(folder, sets, row, f"stage1.accumulate={count}", "stage1.epochs=2")
         train(config, 1)
-        norms.append([r["train/grad_norm"] for r in logged(Path(config.run_dir), 1) if "train/grad_norm" in r])
+        norms.append(
+            [r["train/grad_norm"] for r in logged(Path(config.run_dir), 1) if "train/grad_norm" in r]
+        )
     assert len(norms[0]) == 2 and norms[0][0] > 0
     assert norms[1] == pytest.approx(norms[0], rel=1e-4)
 
@@ -136,7 +130,9 @@ def test_stage_is_validated_at_its_end_whatever_val_every_says(tmp_path: Path, s
     train(config, 1)
     rows = [row for row in logged(Path(config.run_dir), 1) if "val/iou" in row]
     assert [row["epoch"] for row in rows] == [1, 2]
-    config = small_config(tmp_path, sets, "stage1.val_every=5", f"run_dir={tmp_path / 'late'}", "stage2.max_steps=1")
+    config = small_config(
+        tmp_path, sets, "stage1.val_every=5", f"run_dir={tmp_path / 'late'}", "stage2.max_steps=1"
+    )
     train(config, 1)
     assert summary(Path(config.run_dir), 1)["best"]["val/iou"] >= 0
     assert (Path(config.run_dir) / "stage1" / "checkpoints" / "best.ckpt").is_file()
@@ -189,7 +185,14 @@ def test_absurd_learning_rate_ends_in_one_line(
     tmp_path: Path, sets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     experiment = write_experiment(tmp_path, sets)
-    arguments = ["train", str(experiment), "stage=1", "stage1.lr=1e10", "stage1.epochs=20", f"run_dir={tmp_path / 'run'}"]
+    arguments = [
+        "train",
+        str(experiment),
+        "stage=1",
+        "stage1.lr=1e10",
+        "stage1.epochs=20",
+        f"run_dir={tmp_path / 'run'}",
+    ]
     assert cli.main(arguments) == 2
     (error,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
     assert "stage1.lr" in error or "learning rate" in error

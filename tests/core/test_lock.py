@@ -45,7 +45,9 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_second_process_is_refused_by_process_and_host(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(PisamError, match=rf"run: in use by process {holder.pid} on {os.uname().nodename} since "):
+    with pytest.raises(
+        PisamError, match=rf"run: in use by process {holder.pid} on {os.uname().nodename} since "
+    ):
         Lock(tmp_path / "run").acquire()
     assert lock_file(tmp_path / "run").exists(), "it stays its holder's"
 

@@ -47,7 +47,9 @@ def data(tmp_path: Path) -> PairDataset:
 
 
 def test_process_that_dies_is_one_line(data: PairDataset) -> None:
-    with pytest.raises(PisamError, match=r"data\.workers: a process of the loader died .*; if it had too little"):
+    with pytest.raises(
+        PisamError, match=r"data\.workers: a process of the loader died .*; if it had too little"
+    ):
         list(BatchLoader(Spoiled(data, "dies"), timeout=300, num_workers=1))
 
 
@@ -63,7 +65,9 @@ def test_batches_of_processes_are_those_of_this_one(data: PairDataset) -> None:
     assert len(alone) == len(beside) == 2
     for one, other in zip(alone, beside, strict=True):
         assert torch.equal(one.image, other.image) and torch.equal(one.mask, other.mask)
-        assert all(torch.equal(*masks) for masks in zip(one.original_masks, other.original_masks, strict=True))
+        assert all(
+            torch.equal(*masks) for masks in zip(one.original_masks, other.original_masks, strict=True)
+        )
         assert other.image.is_shared() and not one.image.is_shared()
 
 
@@ -73,8 +77,9 @@ def test_too_little_shared_memory_is_one_line(tmp_path: Path) -> None:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs root and util-linux's unshare, to have a /dev/shm of its own")
     experiment = write_experiment(tmp_path, write_sets(tmp_path / "sets"))
-    train = f"exec {sys.executable} -m pisam.cli train {experiment} stage=1 data.workers=2 run_dir={tmp_path / 'run'}"
-    script = f"mount -t tmpfs -o size=64k tmpfs /dev/shm || exit 77; {train}"
+    arguments = f"train {experiment} stage=1 data.workers=2 run_dir={tmp_path / 'run'}"
+    mount = "mount -t tmpfs -o size=64k tmpfs /dev/shm || exit 77"
+    script = f"{mount}; exec {sys.executable} -m pisam.cli {arguments}"
     result = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script],
         env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},

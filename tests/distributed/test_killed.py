@@ -29,7 +29,6 @@ from helpers.small_runs import (
 )
 from pisam.commands.train import train
 from pisam.modeling.pisam import read_own_checkpoint
-from training.resume.test_resume import Die, Killed, assert_same, train_with
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from helpers.deaths import assert_same
 from helpers.slurm_cluster import NODES, SlurmCluster, skip_without_slurm, wait_for
 from helpers.small_runs import HARD_TIMEOUT, SOURCE, command, small_config, steps, summary, write_sets
 from helpers.small_sweeps import write_sweep
 from helpers.wandb_stub import own_place, wandb_stub
 from pisam.config.schema import Config
-from training.resume.test_resume import assert_same
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 

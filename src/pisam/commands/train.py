@@ -39,7 +39,13 @@ from pisam.training.logging.wandb_logger import begin_logging, finish_logging
 from pisam.training.preflight import check_machine, checking, job, own_rank, wait_for_rank_0
 from pisam.training.resume.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.training.resume.last_checkpoint import KEY, refuse_other_samples
-from pisam.training.resume.preemption import EXIT_CODE, Preemption, leave_soon, leaving_when_told
+from pisam.training.resume.preemption import (
+    EXIT_CODE,
+    Preemption,
+    leave_soon,
+    leaving_when_told,
+    raise_if_interrupted,
+)
 from pisam.training.resume.ranks import leave_together
 from pisam.training.resume.time_limit import TimeLimit
 from pisam.training.run_folder import stage_dir
@@ -114,7 +120,7 @@ def _train(config: Config, number: int, lock: Lock | None) -> None:
         data.setup("fit")
     resume = _point_to_resume(checkpoints)
     if resume is not None:
-        saved = read_own_checkpoint(resume)[KEY]
+        saved = read_own_checkpoint(resume).get(KEY) or {}
         refuse_other_samples(resume, saved.get("samples"), data.samples)
     with checking("network: loading and hashing SAM's weights") as found:
         stage = build_stage(config, number)
@@ -139,6 +145,7 @@ def _train(config: Config, number: int, lock: Lock | None) -> None:
         with checking(f"W&B: beginning a run, {config.logging.mode}"):
             begin_logging(loggers)
     trainer = build_trainer(config, number, callbacks, loggers)
+    raise_if_interrupted()
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
     except SIGTERMException:  # told to go before the first step
@@ -150,6 +157,7 @@ def _train(config: Config, number: int, lock: Lock | None) -> None:
             raise KeyboardInterrupt from exit_
         raise
     finish_logging(loggers)
+    raise_if_interrupted()
     if trainer.is_global_zero and summary.is_file():
         print_table(config)
     else:

@@ -27,6 +27,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 EXIT_CODE = 128 + signal.SIGTERM
 SECONDS_TO_CLOSE_LOGS = 8.0
 SECONDS_FOR_A_BATCH = 20.0  # of several ranks: after a signal, for a batch that is late
+_interrupted = threading.Event()
 VALIDATION_BATCHES_BETWEEN = 8  # an exchange at each would make all ranks wait for the slowest
 
 
@@ -62,6 +63,7 @@ class Preemption(Callback, Exchanging):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, whose own handler exchanges data in the middle of a step."""
+        raise_if_interrupted()
         self._told = self._told or trainer.received_sigterm
         self._trainer = trainer
         # Lightning asks all ranks before each batch whether rank 0 has had a SIGTERM.
@@ -104,6 +106,7 @@ class Preemption(Callback, Exchanging):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        raise_if_interrupted()
         if batch_idx % trainer.accumulate_grad_batches:
             return
         self.agreed |= self._told if trainer.world_size == 1 else self._heard
@@ -145,11 +148,17 @@ class Preemption(Callback, Exchanging):
 
 @contextmanager
 def leaving_when_told() -> Iterator[None]:
-    """Exit code 143 at once for a signal that comes when there is nothing to save; also a decorator."""
+    """Exit code 143 at once for a signal that comes when there is nothing to save; also a decorator.
+
+    Ctrl-C is noted besides, see `raise_if_interrupted`.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.signal(number, _leave_at_once) for number in SIGNALS}
+    _interrupted.clear()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     finally:
@@ -162,6 +171,17 @@ def leave_soon() -> None:
     timer = threading.Timer(SECONDS_TO_CLOSE_LOGS, os._exit, (EXIT_CODE,))
     timer.daemon = True
     timer.start()
+
+
+def raise_if_interrupted() -> None:
+    """Raise the KeyboardInterrupt of a Ctrl-C once more where a library has swallowed the first."""
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    _interrupted.set()
+    raise KeyboardInterrupt
 
 
 def _leave_at_once(number: int, frame: FrameType | None) -> NoReturn:
