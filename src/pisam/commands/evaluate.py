@@ -58,6 +58,7 @@ from pisam.evaluation.results import (
 )
 from pisam.modeling.segmenters import Segmenter
 from pisam.training.from_config import build_data
+from pisam.training.preflight import alone_in
 from pisam.training.trainer import launch_ranks
 
 
@@ -67,8 +68,10 @@ def run(arguments: Arguments) -> None:
     if not is_folder_evaluation(own):
         config, options = arguments.config(), evaluate_options(own)
         reads = config.data.val if options.sets == "val" else config.data.test
-        begin(config, "evaluate", reads=reads, writes=options.out or Path(config.run_dir) / "evaluate")
-        return evaluate(config, options)
+        folder = options.out or Path(config.run_dir) / "evaluate"
+        begin(config, "evaluate", reads=reads, writes=folder)
+        with alone_in(folder):
+            return evaluate(config, options)
     if arguments.experiment:
         raise PisamError(f"evaluate predictions=DIR: needs no experiment, got {arguments.experiment}")
     rescore(folder_options(own | dict(argument.split("=", 1) for argument in arguments.overrides)))

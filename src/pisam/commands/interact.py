@@ -52,6 +52,7 @@ from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, Segmenter
 from pisam.training.from_config import build_data
+from pisam.training.preflight import alone_in
 from pisam.training.trainer import launch_ranks
 
 MUST_EQUAL = ("interact.clicks", "interact.rounds", "clicks.connectivity")  # where clicks are replayed
@@ -67,8 +68,10 @@ def run(arguments: Arguments) -> None:
     if checkpoints := arguments.own.get("checkpoint"):
         given["checkpoints"] = [local_path(p, "checkpoint") for p in as_list("checkpoint", checkpoints)]
     config = arguments.config()
-    begin(config, "interact", reads=config.data.val, writes=results_folder(config))
-    interact(config, **given)
+    folder = results_folder(config)
+    begin(config, "interact", reads=config.data.val, writes=folder)
+    with alone_in(folder):
+        interact(config, **given)
 
 
 @dataclass

@@ -27,7 +27,7 @@ from pisam.config.load import load_config, save_config
 from pisam.config.schema import Config, to_plain, training_sources
 from pisam.core.errors import PisamError
 from pisam.core.files import refuse_unwritable, sweep_temporaries
-from pisam.core.lock import Lock, holding
+from pisam.core.lock import Lock
 from pisam.core.provenance import git_revision
 from pisam.evaluation.rows import text_table
 from pisam.modeling.pisam import read_own_checkpoint
@@ -36,7 +36,7 @@ from pisam.training.from_config import build_data, build_stage, check_stage, com
 from pisam.training.loggers import build_loggers
 from pisam.training.logging.run_id import new_run_id
 from pisam.training.logging.wandb_logger import begin_logging, finish_logging
-from pisam.training.preflight import check_machine, checking, job, own_rank, wait_for_rank_0
+from pisam.training.preflight import alone_in, check_machine, checking, job, wait_for_rank_0
 from pisam.training.resume.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.training.resume.last_checkpoint import KEY, refuse_other_samples
 from pisam.training.resume.preemption import (
@@ -97,11 +97,8 @@ def train(config: Config, number: int) -> None:
         precision=options.precision,
         compiled=options.compile,
     )
-    if own_rank():  # what started this process starts all of them
-        _train(config, number, None)
-    else:
-        with holding(folder) as lock:
-            _train(config, number, lock)
+    with alone_in(folder) as lock:
+        _train(config, number, lock)
 
 
 def _train(config: Config, number: int, lock: Lock | None) -> None:

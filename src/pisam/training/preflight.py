@@ -15,9 +15,23 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from pisam.core.errors import PisamError
-from pisam.core.lock import read_lock
+from pisam.core.lock import Lock, holding, read_lock
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[Lock | None]:
+    """Hold the lock of a folder on rank 0; the other ranks belong to it, and get None.
+
+    Raises:
+        PisamError: another process writes there.
+    """
+    if own_rank():
+        yield None
+    else:
+        with holding(folder) as lock:
+            yield lock
 
 
 @contextmanager
