@@ -161,26 +161,6 @@ def test_second_process_in_a_run_is_refused_and_the_first_goes_on(
     assert not lock_file(run / "stage1").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["trainer.accelerator=gpu"], "trainer.accelerator: got gpu, but torch"),
-        (["trainer.devices=[0,1]"], "trainer.devices: got [0, 1], which names GPUs"),
-        (["trainer.precision=16-mixed"], "trainer.precision: 16-mixed needs a GPU"),
-    ],
-)
-def test_what_this_machine_lacks_is_one_line_before_anything_is_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("for machines without a GPU")
-    experiment = write_experiment(tmp_path, tmp_path / "no such folder")
-    assert cli.main(["train", str(experiment), "stage=1", f"run_dir={tmp_path / 'run'}", *arguments]) == 2
-    (error,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
-    assert message in error
-    assert not (tmp_path / "run").exists()
-
-
 def test_absurd_learning_rate_ends_in_one_line(
     tmp_path: Path, sets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial, partialmethod
 from pathlib import Path
 
 import pytest
@@ -43,4 +44,25 @@ def test_compiling_is_in_place_and_keeps_the_names() -> None:
     compile_network(model)
     assert list(model.state_dict()) == names
     compiled = [name for name, module in model.named_modules() if module._compiled_call_impl is not None]
-    assert compiled == ["encoder", "decoder", "decoder.head", "interactor"]
+    assert compiled == ["encoder.image_encoder", "decoder", "interactor"]
+
+
+def test_everything_that_a_step_runs_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part by its own call: point prompts of other lengths, and stage 2's way through the head, too."""
+    compiled: list[object] = []
+
+    def count(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=count))
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend=count))
+    model = small_model()
+    compile_network(model)
+    image = torch.zeros(1, 3, 64, 64)
+    with torch.no_grad():
+        model.encoder.image_encoder(image)
+        first = len(compiled)
+        assert first >= 1
+        model.decoder.head.finish(torch.zeros(1, 32, 16, 16), torch.zeros(1, 8, 64, 64))
+        assert len(compiled) == first + 1

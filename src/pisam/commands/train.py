@@ -36,7 +36,7 @@ from pisam.training.from_config import build_data, build_stage, check_stage, com
 from pisam.training.loggers import build_loggers
 from pisam.training.logging.run_id import new_run_id
 from pisam.training.logging.wandb_logger import begin_logging, finish_logging
-from pisam.training.preflight import alone_in, check_machine, checking, job, wait_for_rank_0
+from pisam.training.preflight import alone_in, checking, job, wait_for_rank_0
 from pisam.training.resume.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.training.resume.last_checkpoint import KEY, refuse_other_samples
 from pisam.training.resume.preemption import (
@@ -90,13 +90,6 @@ def train(config: Config, number: int) -> None:
         _say(f"stage {number} of {config.run_dir} is complete")
         print_table(config)
         return
-    options = config.trainer
-    check_machine(
-        accelerator=options.accelerator,
-        devices=options.devices,
-        precision=options.precision,
-        compiled=options.compile,
-    )
     with alone_in(folder) as lock:
         _train(config, number, lock)
 

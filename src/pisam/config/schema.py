@@ -215,7 +215,7 @@ class LoggingConfig:
     group: str | None = key(None, "W&B's group (default: the run's name)")
     also: list[Any] = key([], "further loggers: tensorboard, csv", each("tensorboard or csv", _is_logger))
     images: int = key(8, "pictures of masks per validation", between(0, 16))
-    every: int = key(1, "optimiser steps between two rows of training numbers", between(1))
+    every: int = key(1, "optimiser steps between two rows of training numbers", at_least(1))
 
 
 @dataclass

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from pisam.core.errors import PisamError
@@ -43,67 +41,6 @@ def checking(what: str) -> Iterator[list[str]]:
     found: list[str] = []
     yield found
     say("%s: %s", what, ", ".join([*found, f"{time.monotonic() - begun:.1f} s"]))
-
-
-def check_machine(*, accelerator: str, devices: Any, precision: str, compiled: bool = False) -> None:
-    """Refuse what this machine does not have, before anything is read.
-
-    Args:
-        accelerator: auto, cpu, gpu, cuda or mps.
-        devices: auto, a number (-1 = all), or a list of indices.
-        precision: 32-true, bf16-mixed or 16-mixed.
-        compiled: the network is to be compiled.
-
-    Raises:
-        PisamError: names the key, what there is and what to set.
-    """
-    gpus, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
-    if (accelerator == "cuda" and not gpus) or (accelerator == "gpu" and not (gpus or mps)):
-        raise PisamError(
-            f"trainer.accelerator: got {accelerator}, but torch {torch.__version__} finds no GPU here; set "
-            "trainer.accelerator=cpu or auto, or install the torch build and driver of the GPU"
-        )
-    if accelerator == "mps" and not mps:
-        raise PisamError(
-            "trainer.accelerator: got mps, but this is no Apple GPU; set trainer.accelerator=auto"
-        )
-    on_gpu = gpus > 0 and accelerator in ("auto", "gpu", "cuda")
-    if on_gpu:
-        wanted = devices if isinstance(devices, list) else range(devices if isinstance(devices, int) else 1)
-        if missing := [index for index in wanted if index >= gpus]:
-            raise PisamError(
-                f"trainer.devices: got {devices}, but there is no GPU {missing[0]}, only 0 to {gpus - 1}"
-            )
-        if precision == "bf16-mixed" and not torch.cuda.is_bf16_supported(including_emulation=False):
-            raise PisamError(
-                f"trainer.precision: {torch.cuda.get_device_name()} cannot compute in bfloat16; set "
-                "trainer.precision=16-mixed or 32-true"
-            )
-    elif not mps or accelerator == "cpu":
-        if isinstance(devices, list) or devices == -1:
-            raise PisamError(
-                f"trainer.devices: got {devices}, which names GPUs, but this trains on the CPU; give a "
-                "number of processes, for example trainer.devices=1"
-            )
-        if precision == "16-mixed":
-            raise PisamError("trainer.precision: 16-mixed needs a GPU; on the CPU set bf16-mixed or 32-true")
-    if compiled:
-        _check_compiler(on_gpu)
-
-
-def _check_compiler(on_gpu: bool) -> None:
-    compiler = os.environ.get("CXX") or "g++"
-    if not any(shutil.which(name) for name in (compiler, "clang++", "c++")):
-        raise PisamError(
-            f"trainer.compile: found no C++ compiler ({compiler}); install one, or set trainer.compile=false"
-        )
-    if on_gpu:
-        try:
-            import triton  # noqa: F401
-        except ImportError as error:
-            raise PisamError(
-                "trainer.compile: needs triton on a GPU: pip install triton, or trainer.compile=false"
-            ) from error
 
 
 def own_rank() -> int:
