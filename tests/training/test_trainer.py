@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
 from helpers.small_runs import small_config
 from pisam.config.schema import Config, StageConfig
@@ -46,10 +48,9 @@ def test_several_ranks_mean_ddp_without_resending_sams_buffers(
     strategy = build_strategy(name, devices, nodes, 2.5)
     if ddp:
         assert isinstance(strategy, DDPStrategy)
-        assert strategy._ddp_kwargs == {
-            "broadcast_buffers": False,
-            "find_unused_parameters": "unused" in name,
-        }
+        newer = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+        buffers = "forward_sync_buffers" if newer else "broadcast_buffers"
+        assert strategy._ddp_kwargs == {buffers: False, "find_unused_parameters": "unused" in name}
         assert strategy._timeout == timedelta(minutes=2.5)
     else:
         assert strategy == name

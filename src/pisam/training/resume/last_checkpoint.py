@@ -163,7 +163,7 @@ class LastCheckpoint(Callback, Exchanging):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at = time.monotonic()
         planned = self._steps(trainer)
-        if self._planned not in (None, planned):
+        if self._planned not in (None, planned) and _samples(trainer) is not None:
             raise PisamError(
                 f"checkpoint {trainer.ckpt_path}: this run was begun for {self._planned} steps, now it would "
                 f"be one of {planned}, with another schedule; give it the data and settings it had, or "
