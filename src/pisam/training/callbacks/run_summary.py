@@ -29,6 +29,7 @@ class RunSummary(Callback):
         self.best: dict[str, float] = {}
         self.last: dict[str, float] = {}
         self.seconds = 0.0  # of the attempts before this one
+        self._complete = False
         self._started = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
@@ -47,7 +48,11 @@ class RunSummary(Callback):
             self.best = scores
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not is_complete(trainer) or not trainer.is_global_zero:
+        self._complete = is_complete(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """After all that other callbacks look at in the end: an error of theirs keeps the stage incomplete."""
+        if not self._complete or not trainer.is_global_zero:
             return
         summary = {
             **self.facts,

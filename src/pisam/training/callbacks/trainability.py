@@ -60,6 +60,6 @@ class TrainabilityGuard(Callback):
                 f"{len(stuck)} trained parameters did not change in three steps: {', '.join(stuck[:4])}"
             )
 
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         if pl_module.model.frozen_hash(fresh=True) != self._frozen_hash:
             raise PisamError("frozen SAM changed during training: its hash differs from the one at the start")
