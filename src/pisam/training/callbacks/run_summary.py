@@ -51,7 +51,7 @@ class RunSummary(Callback):
         self._complete = is_complete(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """After all that other callbacks look at in the end: an error of theirs keeps the stage incomplete."""
+        """After the last look of all callbacks: an error of theirs keeps the stage incomplete."""
         if not self._complete or not trainer.is_global_zero:
             return
         summary = {
