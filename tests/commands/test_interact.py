@@ -27,7 +27,7 @@ from pisam.metrics.image_scores import all_scores
 from pisam.modeling.hq_sam import build_hq_sam
 from pisam.modeling.pisam import checkpoint_of
 
-MODELS = ["SAM", "Pi-SAM", "SAM+mask"]
+MODELS = ["SAM", "Pi-SAM", "SAM+mask", "SAM+mask+guarantee", "Pi-SAM+guarantee"]
 SHORT = ("stage1.max_steps=1", "stage2.max_steps=3", "stage2.lr=0.1")  # what errs has errors in common
 FEW = ("interact.rounds=3", "interact.clicks=2", "interact.images=4")
 NUMBERS = ("own_errors.csv", "per_image.csv", "per_image_curves.csv", "curves.csv", "clicks.json")
@@ -101,7 +101,7 @@ def test_summary_says_whose_errors_how_many_images_and_what_was_measured(measure
     for column in ("iou_gain", "iou_after", "noc_85", "collateral"):
         assert pooled[column] == pytest.approx(sum(float(row[column]) for row in rows) / 4, abs=1e-6)
     assert pooled["seconds_per_click"] > 0
-    assert {"iou_gain", "iou_gain_flipped", "iou_gain_random", "iou_gain_away"} <= summary["pooled"].keys()
+    assert {"iou_gain", "labels_exchanged", "random_places", "iou_gain_away"} <= summary["pooled"].keys()
 
 
 def replay(measured: Config, tmp_path: Path, **changes: Any) -> Config:

@@ -136,3 +136,15 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
         compare_runs(whole, tmp_path / "nothing")
     with pytest.raises(PisamError, match="no score in common"):
         compare_runs(whole, run(tmp_path / "other", rows=[{"set": "a", "image": "00", "hce": 3}]))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"null", b"[]", b"[" * 100_000, b"\xff", b'{"protocol": [1]}', b'{"protocol": {"x": NaN}}'],
+)
+def test_hostile_summaries_are_one_line(tmp_path: Path, content: bytes) -> None:
+    whole, hostile = run(tmp_path / "whole"), run(tmp_path / "hostile")
+    (hostile / "summary.json").write_bytes(content)
+    with pytest.raises(PisamError, match=r"compare: .*summary.json") as error:
+        compare_runs(whole, hostile)
+    assert "\n" not in str(error.value)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pisam.core.errors import PisamError
-from pisam.evaluation.rows import column_mean, read_csv, rows_by_set, text_table, write_csv
+from pisam.evaluation.rows import column_mean, groups_by, read_csv, text_table, write_csv
 
 
 def test_csv_is_rounded_and_quoted_and_leaves_nan_empty(tmp_path: Path) -> None:
@@ -37,7 +37,21 @@ def test_rows_are_read_back_with_texts_numbers_and_nan(tmp_path: Path) -> None:
     assert second == rows[1]
 
 
-@pytest.mark.parametrize("text", ["set,iou\na,high\n", "set,iou\na,0.5,0.6\n", "set,iou\na\n", "\0\xff"])
+WRONG = [
+    "set,image,iou\na,b,high\n",
+    "set,image,iou\na,b,0.5,0.6\n",
+    "set,image,iou\na\n",
+    "set,image,iou\na,b,1e999\n",
+    "set,image,iou,iou\na,b,1,2\n",
+    "set,iou\na,1\n",
+    "set,image,iou\n",
+    "",
+    "\0\xff",
+    'set,image,iou\n"a,b,1\n',
+]
+
+
+@pytest.mark.parametrize("text", WRONG)
 def test_what_is_no_table_of_numbers_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "rows.csv").write_text(text, encoding="latin-1")
     with pytest.raises(PisamError, match=r"rows\.csv: not readable as a table of numbers"):
@@ -54,8 +68,26 @@ def test_mean_skips_nan() -> None:
 
 def test_sets_keep_their_order() -> None:
     rows = [{"set": "b", "image": "1"}, {"set": "a", "image": "1"}, {"set": "b", "image": "2"}]
-    assert {name: len(group) for name, group in rows_by_set(rows).items()} == {"b": 2, "a": 1}
-    assert list(rows_by_set(rows)) == ["b", "a"]
+    assert {name: len(group) for name, group in groups_by(rows, "set").items()} == {"b": 2, "a": 1}
+    assert list(groups_by(rows, "set")) == ["b", "a"]
+    assert list(groups_by(rows, "set", "image")) == [("b", "1"), ("a", "1"), ("b", "2")]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "'=1", "'", "a=1"])
+def test_texts_that_a_spreadsheet_would_run_come_back_as_they_were(tmp_path: Path, text: str) -> None:
+    rows = [{"set": text, "image": text, "iou": -0.5}]
+    write_csv(rows, tmp_path / "rows.csv")
+    cell = (tmp_path / "rows.csv").read_text().splitlines()[1]
+    assert not cell.lstrip('"').startswith(("=", "+", "-", "@", "\t"))
+    assert read_csv(tmp_path / "rows.csv") == rows
+
+
+def test_columns_of_earlier_versions_have_todays_names(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(
+        "set,image,seed,iou_gain_flipped,iou_gain_random,clicked_flipped\na,b,0,1,2,3\n"
+    )
+    expected = {"click_seed": 0, "labels_exchanged": 1, "random_places": 2, "obeyed": 3}
+    assert read_csv(tmp_path / "rows.csv") == [{"set": "a", "image": "b", **expected}]
 
 
 def test_table_is_aligned() -> None:

@@ -58,3 +58,13 @@ def test_latex_is_escaped_and_balanced() -> None:
     assert all(line.replace("\\&", "").count("&") == 6 for line in rows) and len(rows) == 1 + 1 + 15
     assert table.count("\\begin{tabular}") == table.count("\\end{tabular}") == 1
     assert "MAE $\\downarrow$" in table and "IoU $\\uparrow$" in table
+
+
+def test_names_mean_nothing_to_latex_markdown_or_a_browser() -> None:
+    odd = {"a^b~c\\d <i>|\nx": summary("set\n|1", 3)}
+    row = next(line for line in latex_table(odd).splitlines() if line.startswith("set"))
+    assert row.startswith("set |1 & 3 & a\\textasciicircum{}b\\textasciitilde{}c\\textbackslash{}d")
+    line = next(
+        line for line in markdown_table(odd).splitlines() if "textascii" not in line and "a^b" in line
+    )
+    assert line.startswith("| set \\|1 | 3 | a^b~c\\\\d &lt;i>\\| x |")

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from helpers.small_runs import small_model
 from pisam.core.types import Batch, Clicks
 from pisam.evaluation.interaction.controls import near_clicks
-from pisam.modeling.segmenters import EncodedImage, State
+from pisam.evaluation.interaction.first_answers import as_answer
+from pisam.modeling.segmenters import EncodedImage, Segmenter, State
+from pisam.predictor.session import Answer
 
 SIDE = 64
 
@@ -40,9 +42,15 @@ class Paints:
         painted = self.logits.clone()
         for point, label in zip(points, labels, strict=True):
             if self.radius:
-                disc = near_clicks(point[None], self.logits.shape[-2:], self.radius)
+                disc = torch.from_numpy(near_clicks([point.tolist()], self.logits.shape[-2:], self.radius))
                 painted[0, 0][disc] = 5.0 if label == 1 else -5.0
         return replace(state, logits=painted)
+
+
+def answer_of(segmenter: Segmenter, batch: Batch, *, guarantee: bool = False) -> Answer:
+    """A segmenter's answer to the box of a batch of one."""
+    state = segmenter.first(batch.image, batch.box)
+    return as_answer(segmenter, state, batch, guarantee=guarantee)
 
 
 def rectangle(left: int, top: int, right: int, bottom: int) -> Tensor:

@@ -14,7 +14,7 @@ from pisam.report.tables import Cell, number_cell
     [
         ("iou_before", 0.5, "0.500"),
         ("iou_gain", 0.0312, "+0.031"),
-        ("iou_gain_flipped", -0.0312, "−0.031"),
+        ("labels_exchanged", -0.0312, "−0.031"),
         ("mae_gain", -0.0001, "+0.000"),
         ("hce", 1433.26, "1433.3"),
         ("hce_gain", -12.0, "−12.0"),

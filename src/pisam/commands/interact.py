@@ -9,8 +9,8 @@ clicks=FILE: a clicks.json of another run, whose clicks are replayed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ from pisam.core.files import local_path
 from pisam.core.progress import progress
 from pisam.core.types import Batch
 from pisam.data.datamodule import PairDataModule
-from pisam.evaluation.interaction.benchmark import BenchmarkRows, benchmark_image
+from pisam.evaluation.interaction.benchmark import BenchmarkRows, BenchmarkSettings, benchmark_image
 from pisam.evaluation.interaction.click_file import ClickFile, read_clicks, refuse_other_settings
 from pisam.evaluation.interaction.common_error import (
     ClickedImage,
@@ -39,9 +39,8 @@ from pisam.evaluation.interaction.common_error import (
 )
 from pisam.evaluation.interaction.first_answers import FirstAnswers
 from pisam.evaluation.interaction.masks import save_mask
-from pisam.evaluation.interaction.own_errors import click_effect
+from pisam.evaluation.interaction.own_errors import click_effect, equal_without_clicks, own_clicks
 from pisam.evaluation.interaction.tables import names_of
-from pisam.evaluation.interaction.trial import BenchmarkSettings
 from pisam.evaluation.models.compared import interacting_models
 from pisam.evaluation.models.trained import checkpoint_facts, facts
 from pisam.evaluation.ranks import gather, in_order, own_share
@@ -51,6 +50,8 @@ from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, Segmenter
+from pisam.predictor.session import Answer
+from pisam.predictor.torch_engine import TorchEngine
 from pisam.training.from_config import build_data
 from pisam.training.preflight import alone_in
 from pisam.training.trainer import launch_ranks
@@ -76,29 +77,60 @@ def run(arguments: Arguments) -> None:
 
 @dataclass
 class _Models:
-    """Who takes part.
+    """The models that take part.
 
     Attributes:
         pi: the network that is clicked on its own errors.
         asked: SAM, HQ-SAM where there is one, and last Pi-SAM; their common error is clicked.
-        with_mask: those of them that may be told their previous mask, so told. Of a box they say the same, so
-            they add no error of their own.
+        with_mask: SAM and HQ-SAM given their previous mask too, by the names of those of `asked` whose answer
+            to a box is theirs.
+        again: Pi-SAM whose decoder is asked again after each click, where it was trained for that.
     """
 
     pi: PiSam
     asked: list[Segmenter]
-    with_mask: list[Segmenter]
+    with_mask: dict[str, Segmenter]
+    again: PiSamSegmenter | None
 
     @classmethod
     def of(cls, networks: dict[str, SamNetwork]) -> _Models:
         pi, hq = networks["pi"], networks.get("hq")
         assert isinstance(pi, PiSam)
         asked: list[Segmenter] = [SamSegmenter(pi)]
-        with_mask: list[Segmenter] = [SamSegmenter(pi, "SAM+mask", mask_input=True)]
+        with_mask: dict[str, Segmenter] = {"SAM": SamSegmenter(pi, "SAM+mask", mask_input=True)}
         if isinstance(hq, HqSam):
             asked.append(HqSamSegmenter(hq))
-            with_mask.append(HqSamSegmenter(hq, "HQ-SAM+mask", mask_input=True))
-        return cls(pi, [*asked, PiSamSegmenter(pi)], with_mask)
+            with_mask["HQ-SAM"] = HqSamSegmenter(hq, "HQ-SAM+mask", mask_input=True)
+        again = PiSamSegmenter(pi, "Pi-SAM+reprompt", reprompt=True)
+        trained = PiSamSegmenter(pi).reprompt
+        return cls(pi, [*asked, PiSamSegmenter(pi, reprompt=False)], with_mask, again if trained else None)
+
+    def benchmarked(self, firsts: Mapping[str, Answer]) -> dict[str, Answer]:
+        """The answers to a box from which the benchmark clicks, by the names of its rows.
+
+        The strongest form of each model stands there with the guarantee too.
+        """
+        rows = dict(firsts)
+        rows |= {
+            segmenter.name: replace(firsts[name], engine=TorchEngine(segmenter))
+            for name, segmenter in self.with_mask.items()
+        }
+        strongest = {name: rows[name] for name in rows if name.endswith("+mask")}
+        uses = self.used(firsts)
+        return {**rows, **{_guaranteed(n): replace(a, guarantee=True) for n, a in strongest.items()}, **uses}
+
+    def used(self, firsts: Mapping[str, Answer]) -> dict[str, Answer]:
+        """Pi-SAM's answer to a box in each use: the interactor alone, as in the paper, comes first."""
+        pi = firsts["Pi-SAM"]
+        uses = {"Pi-SAM": pi}
+        if self.again:
+            uses[self.again.name] = replace(pi, engine=TorchEngine(self.again))
+        last, answer = list(uses.items())[-1]
+        return {**uses, _guaranteed(last): replace(answer, guarantee=True)}
+
+
+def _guaranteed(name: str) -> str:
+    return f"{name}+guarantee"
 
 
 @dataclass
@@ -229,17 +261,20 @@ def _search(run: _Run, *, select: bool) -> Search:
     def own_part() -> tuple[list[Row], bool, list[ClickedImage]]:
         rows, equal, clicked = [], True, []
         for batch in run.batches(run.share(range(len(run.names))), "interact: own and common errors"):
-            states = run.answers.of(batch)
-            image_rows, image_equal = click_effect(
-                run.models.pi, states[-1], batch, seed=config.seed, simulation=asdict(config.clicks)
-            )
-            rows += image_rows
-            equal &= image_equal
+            firsts, how = run.answers.of(batch), asdict(config.clicks)
+            straight = firsts["Pi-SAM"].state
+            rows += click_effect(run.models.used(firsts), batch, seed=config.seed, simulation=how)
+            clicks = own_clicks(straight, batch, 0, seed=config.seed, simulation=how)
+            equal &= equal_without_clicks(run.models.pi, straight, clicks)
             if select:
                 most = max(interaction.clicks, interaction.rounds)
                 clicked.append(
                     click_common_error(
-                        states, batch, seed=config.seed, max_clicks=most, simulation=_simulation(config)
+                        list(firsts.values()),
+                        batch,
+                        seed=config.seed,
+                        max_clicks=most,
+                        simulation=_simulation(config),
                     )
                 )
             run.bar.update()
@@ -280,11 +315,9 @@ def _measure(run: _Run, file: ClickFile) -> BenchmarkRows:
         indices = [position[image.set, image.image] for image in own]
         with threads_beside(config.data.workers) as threads:
             for batch, image in zip(run.batches(indices, "interact: clicks"), own, strict=True):
-                firsts = run.answers.of(batch)
                 rows.add(
                     benchmark_image(
-                        [*models.asked, *models.with_mask],
-                        [*firsts, *firsts[: len(models.with_mask)]],
+                        models.benchmarked(run.answers.of(batch)),
                         batch,
                         image,
                         settings,

@@ -10,20 +10,20 @@ from typing import Any
 
 from pisam.config.schema import Config
 from pisam.core.files import write_json
-from pisam.evaluation.interaction.benchmark import BenchmarkRows
+from pisam.evaluation.interaction.benchmark import NOISE, BenchmarkRows
 from pisam.evaluation.interaction.click_file import ClickFile, clicks_hash, write_clicks
 from pisam.evaluation.interaction.common_error import Selection
 from pisam.evaluation.interaction.controls import NEAR
-from pisam.evaluation.interaction.own_errors import ROUNDS
-from pisam.evaluation.interaction.own_errors_table import clicks_table, summarise_clicks
+from pisam.evaluation.interaction.own_errors import CLICK_SEEDS
 from pisam.evaluation.interaction.tables import (
     benchmark_table,
     curves_table,
     mean_curves,
     names_of,
+    own_table,
     summarise_benchmark,
+    summarise_own,
 )
-from pisam.evaluation.interaction.trial import NOISE
 from pisam.evaluation.results import SCORING
 from pisam.evaluation.rows import Row, write_csv
 
@@ -65,9 +65,9 @@ def write_results(
     config: Config, facts: dict[str, Any], search: Search, file: ClickFile, measured: BenchmarkRows
 ) -> None:
     """Write and print everything, `summary.json` last."""
-    own, models = summarise_clicks(search.own), summarise_benchmark(measured)
+    own, models = summarise_own(search.own), summarise_benchmark(measured)
     curves = mean_curves(measured.curves)
-    clicks = {**asdict(config.clicks), "rounds": ROUNDS, "away_from_clicks_px": NEAR}
+    clicks = {**asdict(config.clicks), "click_seeds": CLICK_SEEDS, "away_from_clicks_px": NEAR}
     images = _images_facts(config, file, search)
     benchmark_settings = {**file.settings, "away_from_clicks_px": NEAR, "noise": NOISE}
     summary = {
@@ -97,7 +97,7 @@ def write_results(
     write_json(summary, folder / "summary.json")
     print(
         "clicks on Pi-SAM's own errors",
-        clicks_table(own),
+        own_table(own),
         f"all clicks removed: masks {'equal' if search.equal else 'DIFFER'}",
         "",
         *_images_lines(images, file, search.selection),

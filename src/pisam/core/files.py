@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,47 @@ def write_json(value: Any, path: Path) -> None:
     """Plain values as indented JSON."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_object(path: Path, what: str, fields: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """A JSON object from a file that anybody may have written.
+
+    Args:
+        path: the file.
+        what: begins error messages.
+        fields: keys that must be there, and the kinds of their values.
+
+    Raises:
+        PisamError: not there, not JSON of finite numbers, nested too deep, no object, or a field is missing
+            or of another kind; one line.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} among the numbers")
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except RecursionError as error:
+        raise PisamError(f"{what}{path}: not readable as JSON: nested too deep") from error
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise PisamError(f"{what}{path}: not readable as JSON: {reason:.200}") from error
+    if not isinstance(content, dict):
+        raise PisamError(f"{what}{path}: expected a JSON object, got {type(content).__name__}")
+    for key, kind in (fields or {}).items():
+        value = content.get(key)
+        if type(value) is not kind:
+            raise PisamError(f"{what}{path}: {key}: expected a {kind.__name__}, got {shown(value)}")
+    return content
+
+
+def shown(value: Any) -> str:
+    """A value in an error message, in 60 characters at most, whatever it is."""
+    if isinstance(value, int) and abs(value) >= 10**60:
+        return "a number of more than 60 digits"
+    if isinstance(value, (list, dict)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return repr(value)[:60]
 
 
 def local_path(location: str | Path, what: str) -> Path:

@@ -69,6 +69,12 @@ class Clicks:
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*(torch.cat(column, dim=1) for column in columns))
 
+    def rows(self, sample: int) -> list[tuple[float, float, int]]:
+        """(x, y, label) of a sample's valid clicks, in their order."""
+        valid = self.valid[sample]
+        points, labels = self.points[sample][valid].tolist(), self.labels[sample][valid].tolist()
+        return [(x, y, label) for (x, y), label in zip(points, labels, strict=True)]
+
     def to(self, device: torch.device | str) -> Clicks:
         """The same clicks on `device`."""
         return Clicks(self.points.to(device), self.labels.to(device), self.valid.to(device))

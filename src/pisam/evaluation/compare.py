@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +13,15 @@ import numpy.typing as npt
 from scipy import stats
 
 from pisam.core.errors import PisamError
-from pisam.evaluation.rows import text_table
+from pisam.core.files import read_object
+from pisam.evaluation.rows import TEXTS, Row, column_mean, read_csv, text_table
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 # They tell two models apart, not two ways of scoring one.
 OF_THE_MODEL = ("image_size", "resize", "checkpoint_hash", "hq_mask")
 VERSIONS = ("torch", "lightning", "pisam")  # told beside the table
-NOT_SCORES = ("set", "image", "seed", "model")
+NOT_SCORES = (*TEXTS, "click_seed")
 REMEDIES = {"clicks_hash": "replay one's clicks with clicks=FILE in pisam interact"}
 
 Key = tuple[str, str]
@@ -114,16 +113,14 @@ def bootstrap_interval(values: npt.NDArray[np.float64], *, seed: int = 0) -> tup
 
 def _protocol(folder: Path) -> dict[str, Any]:
     path = folder / "summary.json"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        protocol = summary["protocol"]
-    except FileNotFoundError as error:
-        raise PisamError(f"compare: {path} is not there; expected a folder that evaluate wrote") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise PisamError(f"compare: {path} does not say by which protocol its numbers were made") from error
+    if not path.is_file():
+        raise PisamError(f"compare: {path} is not there; expected a folder that evaluate wrote")
+    summary = read_object(path, "compare: ")
+    if not isinstance(summary.get("protocol"), dict):
+        raise PisamError(f"compare: {path} does not say by which protocol its numbers were made")
     if summary.get("status", "complete") != "complete":
         raise PisamError(f"compare: the results in {folder} are partial; run the evaluation to its end first")
-    return dict(protocol)
+    return dict(summary["protocol"])
 
 
 def _refuse_unlike(a: Path, protocol_a: dict[str, Any], b: Path, protocol_b: dict[str, Any]) -> None:
@@ -148,27 +145,20 @@ def _refuse_other_images(a: Path, b: Path, images_a: set[Key], images_b: set[Key
 
 def _read_scores(folder: Path) -> Scores:
     """Score -> (set, image) -> mean over the image's rows; scores in the order of models and columns."""
-    path = folder / "per_image.csv"
-    if not path.is_file():
-        raise PisamError(f"compare: {path} is not there; expected a folder that evaluate or interact wrote")
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        rows, columns = list(reader), [name for name in reader.fieldnames or () if name not in NOT_SCORES]
-    groups: dict[str, dict[Key, list[dict[str, str]]]] = {}
+    rows = read_csv(folder / "per_image.csv")
+    columns = [name for name in rows[0] if name not in NOT_SCORES]
+    groups: dict[str, dict[Key, list[Row]]] = {}
     for row in rows:
         model = f"{row['model']} " if "model" in row else ""
-        groups.setdefault(model, {}).setdefault((row["set"], row["image"]), []).append(row)
-    try:
-        return {
-            f"{model}{score}": {key: _mean(group, score) for key, group in images.items()}
-            for model, images in groups.items()
-            for score in columns
-        }
-    except ValueError as error:
-        raise PisamError(f"compare: {path} holds something else than numbers: {error}") from error
+        groups.setdefault(model, {}).setdefault((str(row["set"]), str(row["image"])), []).append(row)
+    return {
+        f"{model}{score}": {key: _mean(group, score) for key, group in images.items()}
+        for model, images in groups.items()
+        for score in columns
+    }
 
 
-def _mean(rows: list[dict[str, str]], score: str) -> float:
+def _mean(rows: list[Row], score: str) -> float:
     """Of the rows that have a number there; NaN where none has."""
-    numbers = [float(row[score]) for row in rows if row[score]]
-    return math.fsum(numbers) / len(numbers) if numbers else math.nan
+    mean = column_mean(rows, score)
+    return math.nan if mean is None else mean

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pisam.core.types import Batch
+from pisam.core.types import Batch, BoolArray
 from pisam.evaluation.bounded_map import bounded_map
 from pisam.evaluation.models.sam_baseline import NativeSam
 from pisam.metrics.image_scores import ImageScores, score_image
@@ -67,7 +67,7 @@ def _answers(
     batches: Iterable[Batch],
     original: Original | None,
     keep: Keep | None,
-) -> Iterator[tuple[str, str, str, Levels, npt.NDArray[np.bool_]]]:
+) -> Iterator[tuple[str, str, str, Levels, BoolArray, BoolArray | None]]:
     segmenters = [model for model in models if not isinstance(model, NativeSam)]
     for batch in batches:
         with torch.inference_mode():
@@ -78,12 +78,14 @@ def _answers(
                 logits = (model.answer(original(*n), m) for n, m in _named(batch))
             else:
                 logits = iter(next(states).logits)
-            for answer, (name, mask) in zip(logits, _named(batch), strict=True):
+            for index, (answer, (name, mask)) in enumerate(zip(logits, _named(batch), strict=True)):
                 refuse_nonsense(answer, model.name, "/".join(name))
                 levels = levels_at_original(answer, mask)
                 if keep is not None:
                     keep(model.name, *name, levels)
-                yield model.name, *name, levels, mask.cpu().numpy()
+                left_out = batch.ignored_at(index)
+                ignored = None if left_out is None else left_out.cpu().numpy()
+                yield model.name, *name, levels, mask.cpu().numpy(), ignored
 
 
 def _named(batch: Batch) -> Iterator[tuple[tuple[str, str], Tensor]]:
@@ -91,5 +93,7 @@ def _named(batch: Batch) -> Iterator[tuple[tuple[str, str], Tensor]]:
     yield from zip(zip(batch.sets, batch.ids, strict=True), batch.original_masks, strict=True)
 
 
-def _score(model: str, set_name: str, image: str, levels: Levels, mask: npt.NDArray[np.bool_]) -> ScoredImage:
-    return ScoredImage(model, set_name, image, score_image(levels, mask))
+def _score(
+    model: str, set_name: str, image: str, levels: Levels, mask: BoolArray, ignored: BoolArray | None
+) -> ScoredImage:
+    return ScoredImage(model, set_name, image, score_image(levels, mask, ignored=ignored))

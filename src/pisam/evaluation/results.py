@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing, write_json
+from pisam.core.files import read_object, replacing, write_json
 from pisam.core.set_names import ALL_IMAGES, POOLED
 from pisam.evaluation.evaluate import ScoredImage
 from pisam.evaluation.rows import Row, text_table, write_csv
@@ -45,10 +44,10 @@ def refuse_foreign_folder(folder: Path, *, key: str) -> None:
 def _is_evaluation(summary: Path) -> bool:
     """Whether this is what an evaluation wrote, begun or complete, and not the summary of something else."""
     try:
-        content = json.loads(summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_object(summary, "")
+    except PisamError:
         return False
-    return isinstance(content, dict) and "status" in content and "images" in content
+    return "status" in content and "images" in content
 
 
 def begin_results(folder: Path, facts: Mapping[str, Any], expected: int) -> None:

@@ -14,6 +14,13 @@ from pisam.core.files import replacing
 Row = dict[str, str | int | float]
 DIGITS = 6
 TEXTS = ("set", "image", "model", "protocol")  # columns that hold no numbers
+RENAMED = {
+    "clicked_flipped": "obeyed",
+    "iou_gain_flipped": "labels_exchanged",
+    "iou_gain_random": "random_places",
+}
+"""Names of columns in results of earlier versions, and today's."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # what a spreadsheet takes a text for that begins so
 
 
 def column_mean(rows: Iterable[Mapping[str, Any]], column: str) -> float | None:
@@ -22,16 +29,19 @@ def column_mean(rows: Iterable[Mapping[str, Any]], column: str) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def rows_by_set(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The rows of each data set, sets in the order in which they first occur."""
-    groups: dict[str, list[Row]] = {}
+def groups_by(rows: Iterable[Row], *columns: str) -> dict[Any, list[Row]]:
+    """The rows of each value of a column, or of each tuple of several, in the order of first occurrence."""
+    groups: dict[Any, list[Row]] = {}
     for row in rows:
-        groups.setdefault(str(row["set"]), []).append(row)
+        values = tuple(row[column] for column in columns)
+        groups.setdefault(values if len(columns) > 1 else values[0], []).append(row)
     return groups
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Rows of equal columns as CSV, six digits after the point, NaN as an empty cell; whole or not at all.
+
+    A text that a spreadsheet would run as a formula begins with an apostrophe, which `read_csv` takes away.
 
     Raises:
         ValueError: no row, so the columns are not known.
@@ -47,15 +57,21 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 def read_csv(path: Path) -> list[Row]:
     """The rows of `write_csv`: texts under `TEXTS`, numbers elsewhere, an empty cell as NaN.
 
+    Columns of earlier versions come under today's names.
+
     Raises:
-        PisamError: not readable, or something else than numbers; names the file.
+        PisamError: not readable, without a `set` and an `image` in each row, or with something else than
+            finite numbers elsewhere; names the file.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            head, *lines = csv.reader(file)
-        return [_read_row(head, line) for line in lines]
+            head, *lines = csv.reader(file, strict=True)
+        columns = ["click_seed" if name == "seed" else RENAMED.get(name, name) for name in head]
+        if not {"set", "image"} <= {*columns} or len({*columns}) < len(columns) or not lines:
+            raise ValueError("expected columns set, image and others, each once, and at least one row")
+        return [_read_row(columns, line) for line in lines]
     except (OSError, ValueError, csv.Error) as error:
-        raise PisamError(f"{path}: not readable as a table of numbers: {error}") from error
+        raise PisamError(f"{path}: not readable as a table of numbers: {error!s:.200}") from error
 
 
 def text_table(lines: Sequence[Sequence[str | int | float | None]]) -> str:
@@ -68,13 +84,22 @@ def text_table(lines: Sequence[Sequence[str | int | float | None]]) -> str:
 
 
 def _read_row(head: Sequence[str], line: Sequence[str]) -> Row:
-    return {
-        name: cell if name in TEXTS else float(cell or math.nan)
+    row: Row = {
+        name: _text(cell) if name in TEXTS else float(cell or math.nan)
         for name, cell in zip(head, line, strict=True)
     }
+    if any(isinstance(value, float) and math.isinf(value) for value in row.values()):
+        raise ValueError("infinity among the numbers")
+    return row
+
+
+def _text(cell: str) -> str:
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 
 def _cell(value: str | int | float) -> str | int | float:
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(FORMULA) else value
     if not isinstance(value, float):
         return value
     return "" if math.isnan(value) else round(value, DIGITS)

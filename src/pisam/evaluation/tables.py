@@ -22,6 +22,17 @@ LABELS = {
     "hce": "HCE",
 }
 LOWER_IS_BETTER = ("mae", "hce")
+LATEX = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "\n": " ",
+    }
+)
 Cells = list[str]
 Block = tuple[str, list[Cells]]
 
@@ -38,7 +49,7 @@ def markdown_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
     heading = ["set", "images", "model", *columns]
     lines = ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
     for _, rows in _blocks(summaries, metrics):
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        lines += ["| " + " | ".join(_in_markdown(cell) for cell in row) + " |" for row in rows]
     return "\n".join([*lines, "", *_remarks(summaries), ""])
 
 
@@ -54,7 +65,7 @@ def latex_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     return "\n".join(
         [
-            *(f"% {remark}" for remark in _remarks(summaries)),
+            *(f"% {' '.join(remark.split())}" for remark in _remarks(summaries)),
             f"\\begin{{tabular}}{{lrl{'r' * len(metrics)}}}",
             "\\toprule",
             f"{heading} \\\\",
@@ -115,7 +126,12 @@ def _remarks(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return remarks
 
 
-def _escaped(text: str) -> str:
-    for character in "\\&%$#_{}":
-        text = text.replace(character, "\\textbackslash " if character == "\\" else f"\\{character}")
+def _in_markdown(text: str) -> str:
+    """A cell that is neither two cells, nor a line's end, nor HTML."""
+    for character, instead in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("\n", " "), ("\r", " ")):
+        text = text.replace(character, instead)
     return text
+
+
+def _escaped(text: str) -> str:
+    return text.translate(LATEX)

@@ -15,6 +15,7 @@ from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.prompts import MASK_LOGIT
 from pisam.predictor.engine import Engine, FloatArray, Prompt, Size
 
+BACKGROUND = -100.0  # a logit without any doubt
 GIVEN_LOGIT = 8.0  # how sure a given mask is of its pixels
 
 
@@ -55,6 +56,7 @@ class Answer:
         clicks: in pixels of the original image, in the order of clicking.
         given: float32 (H, W), logits of the mask to repair; None where the engine's own is repaired.
         guarantee: whether `logits` obey all clicks.
+        ignored: bool (H, W), pixels that become background whatever is answered; None = nowhere.
     """
 
     engine: Engine
@@ -63,6 +65,7 @@ class Answer:
     clicks: tuple[Click, ...] = ()
     given: FloatArray | None = None
     guarantee: bool = True
+    ignored: BoolArray | None = None
 
     def after(self, clicks: Sequence[Click]) -> Answer:
         """The answer to all clicks so far, those made on this answer included; itself for none."""
@@ -80,8 +83,10 @@ class Answer:
 
     def logits(self) -> FloatArray:
         """float32 (H, W), positive = object."""
-        network = self.network()
-        return obey(network, self.image.frame, self.clicks) if self.guarantee else network
+        logits = self.network()
+        if self.guarantee:
+            logits = obey(logits, self.image.frame, self.clicks)
+        return logits if self.ignored is None else np.where(self.ignored, np.float32(BACKGROUND), logits)
 
     def mask(self) -> BoolArray:
         """bool (H, W)."""

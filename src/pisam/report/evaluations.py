@@ -55,6 +55,8 @@ def read_evaluations(folder: Path) -> list[Evaluation]:
         folders = dict.fromkeys(summaries, folder)
     else:
         summaries = summary["models"]
+        if not isinstance(summaries, dict) or not all(isinstance(one, dict) for one in summaries.values()):
+            raise PisamError(f"report: {path}: models: expected a summary of each; {AGAIN}")
         of_models = [(sub.parent, read_summary(sub)) for sub in sorted(folder.glob("*/summary.json"))]
         folders = {
             name: where for name, one in summaries.items() for where, other in of_models if one == other
@@ -116,7 +118,7 @@ def _other_scores(evaluation: Evaluation, clicked: Mapping[Key, float]) -> str |
 
 def _evaluation(folder: Path, model: str, summary: dict[str, Any]) -> Evaluation:
     complete = summary.get("status") == "complete"
-    if complete and not {POOLED, "sets", "protocol"} <= summary.keys():
+    if complete and not all(isinstance(summary.get(key), dict) for key in (POOLED, "sets", "protocol")):
         raise PisamError(f"report: {folder} holds no scores of this version; {AGAIN}")
     rows = read_csv(folder / "per_image.csv") if complete else []
     return Evaluation(

@@ -6,19 +6,19 @@ clicks with their hash, the images and models of every table, and later each mas
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
+from pisam.core.files import read_object
 from pisam.core.set_names import POOLED
 from pisam.evaluation.interaction.click_file import ClickFile, clicks_hash, read_clicks
-from pisam.evaluation.rows import Row, column_mean, read_csv
+from pisam.evaluation.rows import RENAMED, Row, column_mean, read_csv
 
 AGAIN = "run `pisam interact EXPERIMENT`"
 ROUNDING = 1e-5  # of scores in a table
-MASK_INPUT = "+mask"  # ends the name of a model that is also given its previous mask
+MORE = "+"  # in the name of a model before what else it is given
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Interaction:
     @property
     def plain_models(self) -> list[str]:
         """Those that are given clicks alone: SAM, HQ-SAM where there is one, Pi-SAM."""
-        return [model for model in self.models if not model.endswith(MASK_INPUT)]
+        return [model for model in self.models if MORE not in model]
 
     @property
     def given(self) -> int:
@@ -77,7 +77,7 @@ def read_interaction(folder: Path) -> Interaction:
     results = Interaction(folder, summary, rows, curves, clicks)
     try:
         _refuse_unlike_files(results)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise PisamError(
             f"report: {folder} holds no results of this version ({error!r}); {AGAIN} again"
         ) from error
@@ -90,13 +90,14 @@ def read_summary(path: Path) -> dict[str, Any]:
     Raises:
         PisamError: not readable as one.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PisamError(f"report: {path}: not readable as JSON: {str(error).splitlines()[0]}") from error
+    return _renamed(read_object(path, "report: "))
+
+
+def _renamed(content: Any) -> Any:
+    """Keys of earlier versions under today's names."""
     if not isinstance(content, dict):
-        raise PisamError(f"report: {path} is no summary")
-    return content
+        return content
+    return {RENAMED.get(key, key): _renamed(value) for key, value in content.items()}
 
 
 def _refuse_unlike_files(results: Interaction) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pisam.core.set_names import ALL_IMAGES, POOLED
-from pisam.evaluation.interaction import own_errors_table as click_summary
 from pisam.evaluation.interaction import tables as interaction_tables
 from pisam.evaluation.interaction.curves import TARGETS
 from pisam.evaluation.tables import LABELS
@@ -17,15 +16,17 @@ from pisam.report.results import Interaction
 
 EFFORT = (*(f"{score}_{target}" for score in ("noc", "nof") for target in TARGETS), "seconds_per_click")
 CONTROLS = (
-    "iou_gain_flipped",
-    "iou_gain_random",
+    "labels_exchanged",
+    "random_places",
     "iou_gain_noisy",
     "iou_gain_away",
-    "clicked_flipped",
+    "obeyed",
+    "obeyed_guaranteed",
     "collateral",
 )
 # Of a single image these tell little.
-OF_MEANS = ("images", "iou_gain_flipped", "iou_gain_random", "iou_gain_noisy", *EFFORT)
+OF_MEANS = ("images", "labels_exchanged", "random_places", "iou_gain_noisy", *EFFORT)
+SIGNED = ("labels_exchanged", "random_places", "oracle")  # changes whose names do not say so
 PER_IMAGE = {
     "common error": "common_area",
     **{heading: column for heading, column in interaction_tables.SHOWN.items() if column not in OF_MEANS},
@@ -74,8 +75,9 @@ def number_cell(column: str, value: float | None) -> Cell:
         text = f"{value:.0f}" if value == int(value) else f"{value:.1f}"
     else:
         digits = 1 if column.startswith("hce") else 2 if column == "seconds_per_click" else 3
+        sign = "+" if "gain" in column or column in SIGNED else ""
         rounded = round(value, digits) + 0.0  # a small loss is no "-0.000"
-        text = f"{rounded:{'+' if 'gain' in column else ''}.{digits}f}"
+        text = f"{rounded:{sign}.{digits}f}"
     return Cell(text.replace("-", "−"), float(value))
 
 
@@ -85,17 +87,18 @@ def summary_tables(interaction: Interaction, evaluations: Sequence[Evaluation]) 
     tables = [
         _table(
             "The same clicks for every model",
-            f"Means over images, before and after {interaction.given} clicks on the common error. Of MAE and "
-            "HCE less is better.",
+            f"Means over images, before and after {interaction.given} clicks on the common error. Oracle: "
+            "the gain if exactly the clicked regions were repaired; share: how much of it was reached. Of "
+            "MAE and HCE less is better.",
             {h: c for h, c in interaction_tables.SHOWN.items() if c not in (*EFFORT, *CONTROLS)},
             _benchmark_rows(models),
         ),
         _table(
             "What the gain is made of",
-            "Gain in IoU with the labels exchanged (flipped), with the same labels at random places, with a "
-            "fifth of the clicks spoilt (noisy), without the pixels near a click (away). Shares of the "
-            "clicked pixels that got their label (obeyed), and of the right pixels far from clicks that "
-            "turned wrong (collateral).",
+            "Gain in IoU with the labels exchanged, with the same labels at random places, with a fifth of "
+            "the clicks spoilt (noisy), without the pixels near a click (away). Shares of the clicked pixels "
+            "that got their label from the network alone (obeyed) and with the guarantee, and of the right "
+            "pixels far from clicks that turned wrong (collateral).",
             {"gain": "iou_gain", **{h: c for h, c in interaction_tables.SHOWN.items() if c in CONTROLS}},
             _benchmark_rows(models),
         ),
@@ -110,8 +113,8 @@ def summary_tables(interaction: Interaction, evaluations: Sequence[Evaluation]) 
             "Clicks on Pi-SAM's own errors",
             "All validation images, clicks drawn anew from each straight-forward mask. Improved: share of "
             "the images with a gain.",
-            click_summary.SHOWN,
-            _set_rows("Pi-SAM", interaction.summary),
+            interaction_tables.OWN,
+            _benchmark_rows(interaction.summary.get("uses") or {"Pi-SAM": interaction.summary}),
         ),
     ]
     scored = [evaluation for evaluation in evaluations if evaluation.complete]
@@ -143,7 +146,7 @@ def per_image_table(interaction: Interaction) -> Table:
                 [
                     Cell(f"{row['set']}/{row['image']}"),
                     Cell(str(row["model"])),
-                    *(number_cell(column, float(row[column])) for column in PER_IMAGE.values()),
+                    *(number_cell(column, float(row.get(column, math.nan))) for column in PER_IMAGE.values()),
                 ],
                 number=numbers[str(row["set"]), str(row["image"])],
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,18 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.known_answers import MASK, Paints, batch_of, rectangle
+from helpers.known_answers import MASK, Paints, answer_of, batch_of, rectangle
 from pisam.core.errors import PisamError
 from pisam.core.types import Clicks
-from pisam.evaluation.interaction.benchmark import BenchmarkRows, benchmark_image
+from pisam.evaluation.interaction.benchmark import (
+    SCORES,
+    BenchmarkRows,
+    BenchmarkSettings,
+    benchmark_image,
+)
 from pisam.evaluation.interaction.common_error import ClickedImage
 from pisam.evaluation.interaction.curves import Stopwatch
-from pisam.evaluation.interaction.trial import SCORES, BenchmarkSettings
 from pisam.evaluation.rows import Row
 from pisam.evaluation.threads import threads_beside
 from pisam.metrics.functional import iou
 from pisam.metrics.image_scores import all_scores
 from pisam.modeling.segmenters import State
+from pisam.predictor.torch_engine import TorchEngine, as_clicks
 
 LACKING = rectangle(8, 8, 56, 30)
 SETTINGS = BenchmarkSettings(clicks=2, rounds=4, connectivity=8, seed=1)
@@ -34,12 +40,13 @@ def measure(
     image: ClickedImage = IMAGE,
     settings: BenchmarkSettings = SETTINGS,
     threads: int = 0,
+    guarantee: bool = False,
     **options: Any,
 ) -> BenchmarkRows:
     batch = batch_of(MASK)
-    firsts = [segmenter.first(batch.image, batch.box) for segmenter in segmenters]
+    firsts = {segmenter.name: answer_of(segmenter, batch, guarantee=guarantee) for segmenter in segmenters}
     with threads_beside(threads) as scorers:
-        return benchmark_image(segmenters, firsts, batch, image, settings, scorers, **options)
+        return benchmark_image(firsts, batch, image, settings, scorers, **options)
 
 
 def row_of(segmenter: Paints) -> Row:
@@ -53,7 +60,7 @@ def disc_area(segmenter: Paints) -> int:
 
 
 def one_click() -> Clicks:
-    return replace(IMAGE, clicks=CLICKS[:1]).as_clicks()
+    return as_clicks([CLICKS[:1]])
 
 
 def test_kept_masks_are_those_that_were_scored() -> None:
@@ -80,20 +87,20 @@ def test_before_and_after_the_first_clicks() -> None:
     assert row["iou_gain"] == pytest.approx(gain)
     assert row["iou_after"] == pytest.approx(BEFORE + gain)
     assert row["biou_gain"] == pytest.approx(float(row["biou_after"]) - float(row["biou_before"]))
-    assert (row["clicked_flipped"], row["collateral"], row["iou_gain_away"]) == (1, 0, 0)
-    assert row["iou_gain_flipped"] == pytest.approx(0)
+    assert (row["obeyed"], row["collateral"], row["iou_gain_away"]) == (1, 0, 0)
+    assert row["labels_exchanged"] == pytest.approx(0)
     assert float(row["max_f_gain"]) > 0 > float(row["mae_gain"])
     for score, expected in all_scores(LACKING[0, 0].numpy(), MASK[0, 0].numpy(), SCORES).items():
         assert row[f"{score}_before"] == pytest.approx(expected), score
         difference = float(row[f"{score}_after"]) - float(row[f"{score}_before"])
         assert row[f"{score}_gain"] == pytest.approx(difference)
-    assert float(row["iou_gain_random"]) < gain
+    assert float(row["random_places"]) < gain
     assert float(row["iou_gain_noisy"]) <= float(row["iou_gain"])
 
 
 def test_a_model_that_ignores_clicks_gains_nothing() -> None:
     row = row_of(Paints("deaf", LACKING, radius=0))
-    assert (row["iou_gain"], row["iou_gain_random"], row["clicked_flipped"]) == (0, 0, 0)
+    assert (row["iou_gain"], row["random_places"], row["obeyed"]) == (0, 0, 0)
     assert (row["noc_85"], row["nof_85"]) == (4, 1)
 
 
@@ -131,8 +138,9 @@ def test_same_seed_same_numbers_and_another_seed_other_controls() -> None:
     other = replace(SETTINGS, seed=2)
     (row,) = measure(Paints("a", LACKING), settings=other).images
     one = row_of(Paints("a", LACKING))
-    assert {key for key in row if row[key] != one[key]} <= {"iou_gain_random", "iou_gain_noisy"}
-    assert row["iou_gain_random"] != one["iou_gain_random"]
+    differing = {key for key in row if row[key] != one[key]}
+    assert differing <= {"random_places", "iou_gain_noisy"}
+    assert row["random_places"] != one["random_places"]
 
 
 def test_clicks_made_on_another_size_or_mask_are_refused_by_name() -> None:
@@ -190,7 +198,32 @@ def test_models_are_asked_in_turn_while_threads_look_for_the_next_clicks() -> No
 
 def test_two_models_with_one_answer_to_the_box_are_scored_alike_before_the_clicks() -> None:
     models, batch = [Paints("a", LACKING), Paints("b", LACKING, radius=13)], batch_of(MASK)
-    first = models[0].first(batch.image, batch.box)
+    first = answer_of(models[0], batch)
+    firsts = {"a": first, "b": replace(first, engine=TorchEngine(models[1]))}
     with threads_beside(0) as here:
-        shared = benchmark_image(models, [first, first], batch, IMAGE, SETTINGS, here)
+        shared = benchmark_image(firsts, batch, IMAGE, SETTINGS, here)
     assert shared.images == measure(*models).images
+
+
+def test_the_oracle_repairs_exactly_what_was_clicked() -> None:
+    """The missed half is one component: any click on it would give the whole gain."""
+    measured = measure(Paints("a", LACKING), Paints("whole", LACKING, radius=60))
+    row, whole = measured.images
+    assert row["oracle"] == whole["oracle"] == pytest.approx(1 - BEFORE)
+    assert row["oracle_share"] == pytest.approx(float(row["iou_gain"]) / (1 - BEFORE))
+    curves = {(r["model"], r["protocol"], r["clicks"]): r["oracle"] for r in measured.curves}
+    for protocol in ("single-shot", "iterative"):
+        assert curves["a", protocol, 0] == 0
+        assert curves["a", protocol, 1] == curves["a", protocol, 4] == pytest.approx(1 - BEFORE)
+    (perfect,) = measure(Paints("perfect", MASK)).images
+    assert perfect["oracle"] == 0 and math.isnan(float(perfect["oracle_share"]))
+
+
+def test_with_the_guarantee_a_deaf_model_obeys_and_gains() -> None:
+    (deaf,), (guaranteed,) = (
+        measure(Paints("deaf", LACKING, radius=0), guarantee=guarantee).images for guarantee in (False, True)
+    )
+    for row in (deaf, guaranteed):
+        assert (row["obeyed"], row["obeyed_guaranteed"]) == (0, 1)
+    assert deaf["iou_gain"] == 0 < float(guaranteed["iou_gain"])
+    assert float(guaranteed["labels_exchanged"]) <= 0

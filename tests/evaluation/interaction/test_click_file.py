@@ -72,11 +72,31 @@ WRONG: dict[str, tuple[Callable[[dict], Any], str]] = {
         lambda c: first(c).pop("image"),
         r"images\[0\]: expected an image with its set",
     ),
-    "the same image twice": (lambda c: c["images"].append(first(c)), "a/x#1.b occurs twice"),
-    "no width": (lambda c: first(c).pop("width"), r"images\[0\] \(a/x#1.b\): width: expected a positive"),
+    "the same image twice": (lambda c: c["images"].append(first(c)), "'a/x#1.b' occurs twice"),
+    "no width": (
+        lambda c: first(c).pop("width"),
+        r"images\[0\] \(a/x#1.b\): width: expected an? [a-z ]*from 1",
+    ),
+    "a width of 400 digits": (lambda c: first(c).update(width=10**400), "more than 60 digits"),
+    "a click 400 digits away": (lambda c: first(c)["clicks"][0].update(x=10**400), "more than 60 digits"),
+    "a seed of 400 digits": (lambda c: c.update(seed=10**400), "seed: expected 0 to .* more than 60 digits"),
+    "a seed that is true": (lambda c: c.update(seed=True), "seed: expected a int, got True"),
+    "models without names": (lambda c: c.update(models=[None]), "models: expected names"),
+    "a setting of an odd kind": (
+        lambda c: c["settings"].update({"interact.clicks": "ten"}),
+        "interact.clicks: expected a whole number",
+    ),
+    "a nested setting": (lambda c: c["settings"].update(x=[1]), "x: expected a plain value, got a list of 1"),
+    "an image that is a path": (lambda c: first(c).update(image="../x"), "expected an image with its set"),
+    "a set that is null": (lambda c: first(c).update(set=None), "expected an image with its set"),
+    "images that are numbers": (lambda c: c.update(images=[1, 2]), r"images\[0\]: expected an image"),
+    "clicks that are null": (
+        lambda c: first(c).update(clicks=None),
+        "clicks: expected at least one, got None",
+    ),
     "no click": (lambda c: first(c).update(clicks=[]), r"a/x#1.b\): clicks: expected at least one"),
-    "a click outside": (lambda c: first(c)["clicks"][1].update(x=30.0), r"0 <= x < 30, .* got \{'x': 30.0"),
-    "a click nowhere": (lambda c: first(c)["clicks"][1].update(y=float("nan")), "a/x#1.b.* 0 <= y < 20"),
+    "a click outside": (lambda c: first(c)["clicks"][1].update(x=30.0), r"0 <= x < 30, .* got x 30.0"),
+    "a click nowhere": (lambda c: first(c)["clicks"][1].update(y=float("nan")), "NaN among the numbers"),
     "a label of another kind": (lambda c: first(c)["clicks"][0].update(label=2), "label 0 or 1"),
     "a click that is a list": (lambda c: first(c).update(clicks=[[1, 2, 0]]), "label 0 or 1"),
 }
@@ -105,3 +125,27 @@ def test_other_settings_are_refused_with_the_key_to_set(path: Path) -> None:
     refuse_other_settings(FILE, {"interact.clicks": 10, "clicks.margin": 0.5}, keys, path)
     with pytest.raises(PisamError, match=r"interact.clicks=10, this run has 5; add interact.clicks=10"):
         refuse_other_settings(FILE, {"interact.clicks": 5}, keys, path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"7",
+        b'"x"',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"\xff\xfe{}",
+        b"\x00",
+        b"1" * 5000,
+    ],
+    ids=["empty", "null", "list", "number", "text", "deep list", "deep object", "not UTF-8", "NUL", "digits"],
+)
+def test_hostile_files_are_one_line(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "clicks.json"
+    file.write_bytes(content)
+    with pytest.raises(PisamError, match=r"clicks.json: ") as error:
+        read_clicks(file)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400

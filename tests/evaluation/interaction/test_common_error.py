@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.known_answers import MASK, SIDE, Paints, batch_of, rectangle
+from helpers.known_answers import MASK, SIDE, Paints, answer_of, batch_of, rectangle
 from helpers.reference import common_error_pixels
 from helpers.small_runs import small_batch, small_model
 from pisam.clicks.simulate import simulate_clicks
@@ -15,7 +15,6 @@ from pisam.evaluation.interaction.common_error import (
     ClickedImage,
     click_common_error,
     common_error,
-    mask_at_original,
     select_images,
 )
 from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter
@@ -36,8 +35,8 @@ def test_common_error_is_what_no_model_has_right(models: int) -> None:
 
 def clicked(*segmenters: Paints, stretch: tuple[int, int] = (1, 1), seed: int = 3) -> ClickedImage:
     batch = batch_of(MASK, stretch)
-    states = [segmenter.first(batch.image, batch.box) for segmenter in segmenters]
-    return click_common_error(states, batch, seed=seed, max_clicks=20, simulation=SIMULATION)
+    answers = [answer_of(segmenter, batch) for segmenter in segmenters]
+    return click_common_error(answers, batch, seed=seed, max_clicks=20, simulation=SIMULATION)
 
 
 def test_clicks_are_those_of_the_simulator_on_the_common_region() -> None:
@@ -49,8 +48,7 @@ def test_clicks_are_those_of_the_simulator_on_the_common_region() -> None:
     assert image.common_area == 22 * 26
     seeds = [derive_seed(3, "common error", "set", "image")]
     expected = simulate_clicks(MASK, MASK, seeds=seeds, max_clicks=20, region=region, **SIMULATION)
-    assert image.as_clicks().points.equal(expected.points[expected.valid][None])
-    assert image.as_clicks().labels.equal(expected.labels[expected.valid][None])
+    assert list(image.clicks) == expected.rows(0)
     assert {label for *_, label in image.clicks} == {1}
 
 
@@ -73,17 +71,16 @@ def test_clicks_depend_on_seed_and_name_alone() -> None:
 def test_models_that_err_differently_have_no_common_error() -> None:
     image = clicked(Paints("a", rectangle(8, 8, 56, 30)), Paints("b", rectangle(8, 30, 56, 56)))
     assert (image.common_area, image.clicks) == (0, ())
-    assert image.as_clicks().points.shape == (1, 0, 2)
 
 
 def test_clicks_of_real_models_lie_where_both_are_wrong() -> None:
     model = small_model().eval()
     segmenters = [SamSegmenter(model), PiSamSegmenter(model)]
     batch = small_batch(1)
-    states = [segmenter.first(batch.image, batch.box) for segmenter in segmenters]
-    image = click_common_error(states, batch, seed=0, max_clicks=20, simulation=SIMULATION)
+    first = [answer_of(segmenter, batch) for segmenter in segmenters]
+    image = click_common_error(first, batch, seed=0, max_clicks=20, simulation=SIMULATION)
     mask = batch.original_masks[0]
-    answers = [mask_at_original(state, mask.shape) for state in states]
+    answers = [answer.mask() for answer in first]
     assert image.clicks
     for x, y, label in image.clicks:
         assert all(bool(answer[int(y), int(x)]) != bool(label) for answer in answers)

@@ -6,32 +6,28 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.known_answers import MASK, SIDE, Paints, batch_of, rectangle
+from helpers.known_answers import MASK, SIDE, Paints, answer_of, batch_of, rectangle
 from helpers.reference import deepest_pixels
 from helpers.small_runs import small_batch, small_model
-from pisam.core.types import Clicks
-from pisam.evaluation.interaction.common_error import mask_at_original
 from pisam.evaluation.interaction.curves import Stopwatch, iterative, number_of_clicks, readings, single_shot
 from pisam.evaluation.threads import threads_beside
-from pisam.metrics.functional import iou
-from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter, Segmenter, State
+from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter
+from pisam.predictor.session import Answer
 
 LACKING = rectangle(8, 8, 56, 30)
 
 
 def one_by_one(
-    segmenter: Segmenter, first: State, mask: torch.Tensor, rounds: int, watch: Stopwatch | None = None
-) -> list[torch.Tensor]:
+    first: Answer, mask: np.ndarray, rounds: int, watch: Stopwatch | None = None
+) -> list[np.ndarray]:
     with threads_beside(0) as here:
-        looks = iterative(
-            segmenter, first, mask, rounds, connectivity=8, watch=watch or Stopwatch(), looking=here.look
-        )
-        return [look.result().mask for look in looks]
+        looks = iterative(first, mask, rounds, connectivity=8, watch=watch or Stopwatch(), looking=here.look)
+        return [look.result().mask for look, _ in looks]
 
 
-def ask(segmenter: Paints, stretch: tuple[int, int] = (1, 1)) -> tuple[State, torch.Tensor]:
+def ask(segmenter: Paints, stretch: tuple[int, int] = (1, 1)) -> tuple[Answer, np.ndarray]:
     batch = batch_of(MASK, stretch)
-    return segmenter.first(batch.image, batch.box), batch.original_masks[0]
+    return answer_of(segmenter, batch), batch.original_masks[0].numpy()
 
 
 @pytest.mark.parametrize(
@@ -45,19 +41,18 @@ def test_curves_are_read_at_the_papers_numbers(most: int, expected: list[int]) -
 def test_single_shot_gives_the_first_clicks_at_once_in_the_frame() -> None:
     segmenter = Paints("a", LACKING, radius=3)
     first, mask = ask(segmenter, stretch=(4, 2))
-    rows = torch.tensor([[40.0, 80.0], [100.0, 90.0], [200.0, 100.0]])
-    clicks = Clicks(rows[None], torch.ones(1, 3, dtype=torch.int64), torch.ones(1, 3, dtype=torch.bool))
-    states = list(single_shot(segmenter, first, clicks, mask.shape, [1, 2, 3, 5]))
+    clicks = [(40.0, 80.0, 1), (100.0, 90.0, 1), (200.0, 100.0, 1)]
+    answers = list(single_shot(first, clicks, [1, 2, 3, 5]))
     in_frame = [(10.0, 40.0, 1), (25.0, 45.0, 1), (50.0, 50.0, 1)]
     assert segmenter.told == [in_frame[:1], in_frame[:2], in_frame]  # there is no fifth
-    scores = [float(iou(mask_at_original(state, mask.shape), mask)) for state in states]
+    scores = [(answer.mask() & mask).sum() / (answer.mask() | mask).sum() for answer in answers]
     assert scores[0] < scores[1] < scores[2] == scores[3]
 
 
 def test_single_shot_without_clicks_is_the_box_alone() -> None:
     segmenter = Paints("a", LACKING)
-    first, mask = ask(segmenter)
-    assert list(single_shot(segmenter, first, Clicks.none(1), mask.shape, [1, 2])) == [first, first]
+    first, _ = ask(segmenter)
+    assert [answer is first for answer in single_shot(first, [], [1, 2])] == [True, True]
     assert not segmenter.told
 
 
@@ -68,11 +63,10 @@ def test_iterative_clicks_are_the_deepest_pixels_of_the_largest_error_left() -> 
     wrong = coarse.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
     segmenter = Paints("a", MASK ^ wrong, radius=5)
     first, mask = ask(segmenter)
-    answers = [mask_at_original(first, mask.shape)]
-    answers += one_by_one(segmenter, first, mask, 6)
+    answers = [first.mask(), *one_by_one(first, mask, 6)]
     assert len(answers) == 7 and len(segmenter.told) == 6
     for round_, (answer, told) in enumerate(zip(answers, segmenter.told, strict=False)):
-        expected = deepest_pixels((answer ^ mask).numpy(), mask.numpy())
+        expected = deepest_pixels(answer ^ mask, mask)
         x, y, label = told[-1]
         assert expected[int(x), int(y)] == label
         assert told[:-1] == (segmenter.told[round_ - 1] if round_ else [])  # all clicks so far
@@ -82,15 +76,15 @@ def test_iterative_clicks_are_the_deepest_pixels_of_the_largest_error_left() -> 
 def test_a_model_that_ignores_clicks_is_never_clicked_twice_at_one_pixel() -> None:
     segmenter = Paints("deaf", LACKING, radius=0)
     first, mask = ask(segmenter)
-    one_by_one(segmenter, first, mask, 12)
+    one_by_one(first, mask, 12)
     assert len(set(segmenter.told[-1])) == 12
 
 
 def test_a_mask_without_error_is_not_clicked_and_stays() -> None:
     segmenter, watch = Paints("a", MASK), Stopwatch()
     first, mask = ask(segmenter)
-    answers = one_by_one(segmenter, first, mask, 3, watch)
-    assert [answer.equal(mask) for answer in answers] == [True] * 3
+    answers = one_by_one(first, mask, 3, watch)
+    assert all((answer == mask).all() for answer in answers) and len(answers) == 3
     assert not segmenter.told and watch.clicks == 0
 
 
@@ -98,11 +92,11 @@ def test_real_models_are_told_points_of_their_own_errors() -> None:
     model = small_model().eval()
     torch.nn.init.normal_(model.interactor.residual.weight, std=0.5)
     batch = small_batch(1)
-    mask, watch = batch.original_masks[0], Stopwatch()
+    mask, watch = batch.original_masks[0].numpy(), Stopwatch()
     for segmenter in (SamSegmenter(model), PiSamSegmenter(model)):
-        first = segmenter.first(batch.image, batch.box)
-        answers = one_by_one(segmenter, first, mask, 3, watch)
-        assert not answers[0].equal(mask_at_original(first, mask.shape))
+        first = answer_of(segmenter, batch)
+        answers = one_by_one(first, mask, 3, watch)
+        assert (answers[0] != first.mask()).any()
         assert answers[0].shape == (SIDE, SIDE)
     assert watch.clicks == 6 and watch.seconds > 0
 

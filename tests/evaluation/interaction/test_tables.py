@@ -22,7 +22,8 @@ COLUMNS = [key for key in SHOWN.values() if key not in ("images", "seconds_per_c
 
 def row(model: str, set_name: str, image: str, gain: float, failed: int) -> Row:
     scores: Row = dict.fromkeys(COLUMNS, 0.0)
-    return {"model": model, "set": set_name, "image": image, **scores, "iou_gain": gain, "nof_90": failed}
+    names: Row = {"model": model, "set": set_name, "image": image}
+    return {**names, **scores, "iou_gain": gain, "oracle": 2 * gain, "nof_90": failed}
 
 
 MEASURED = BenchmarkRows(
@@ -35,7 +36,16 @@ MEASURED = BenchmarkRows(
         row("Pi-SAM", "a", "2", 0.7, 1),
     ],
     curves=[
-        {"model": "SAM", "set": s, "image": "1", "protocol": p, "clicks": k, "iou": iou, "biou": iou / 2}
+        {
+            "model": "SAM",
+            "set": s,
+            "image": "1",
+            "protocol": p,
+            "clicks": k,
+            "iou": iou,
+            "biou": iou / 2,
+            "oracle": iou / 4,
+        }
         for s, base in (("b", 0.2), ("a", 0.4))
         for p in ("single-shot", "iterative")
         for k, iou in ((0, base), (1, base + 0.1), (10, base + 0.2))
@@ -58,6 +68,12 @@ def test_means_are_over_images_and_failures_are_counted() -> None:
     )
 
 
+def test_share_of_the_oracle_is_that_of_the_means() -> None:
+    assert summarise_benchmark(MEASURED)["SAM"]["pooled"]["oracle_share"] == pytest.approx(0.5)
+    none = BenchmarkRows([row("SAM", "a", "1", 0.0, 0)], [], {"SAM": Stopwatch()})
+    assert summarise_benchmark(none)["SAM"]["pooled"]["oracle_share"] is None
+
+
 def test_curves_are_means_over_images_of_all_sets_and_of_each() -> None:
     curves = mean_curves(MEASURED.curves)
     assert len(curves) == 3 * 2 * 3
@@ -69,6 +85,7 @@ def test_curves_are_means_over_images_of_all_sets_and_of_each() -> None:
         "images": 2,
         "iou": pytest.approx(0.3),
         "biou": pytest.approx(0.15),
+        "oracle": pytest.approx(0.075),
     }
     last = curves[-1]
     assert (last["set"], last["protocol"], last["clicks"], last["images"]) == ("b", "single-shot", 10, 1)
@@ -84,6 +101,8 @@ def test_tables() -> None:
         ["model", "IoU", "after", "clicks", "0", "1", "10"],
         ["SAM", "iterative", "0.300", "0.400", "0.500"],
         ["SAM", "single-shot", "0.300", "0.400", "0.500"],
+        ["SAM", "iterative", "oracle,", "gain", "0.075", "0.100", "0.125"],
+        ["SAM", "single-shot", "oracle,", "gain", "0.075", "0.100", "0.125"],
     ]
 
 

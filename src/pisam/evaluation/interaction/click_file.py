@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
-from pisam.core.files import write_json
+from pisam.core.files import read_object, shown, write_json
 from pisam.evaluation.interaction.common_error import ClickedImage
 
 FORMAT = 1
+LARGEST_SEED = 2**63 - 1
+LARGEST_SIDE = 10**6  # pixels
+WHOLE = {"interact.images": 1, "interact.clicks": 1, "interact.rounds": 1, "clicks.connectivity": 4}
+"""Settings that are whole numbers, and the least of each."""
 FRAME = "pixels of the original image, (x, y) from its upper left corner, pixel centres at +0.5"
 
 
@@ -65,17 +69,15 @@ def read_clicks(path: Path) -> ClickFile:
         PisamError: not there, not such a file, or an image or click in it is not as `write_clicks` writes it;
             names the first wrong entry.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PisamError(f"clicks {path}: not readable as JSON: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise PisamError(f'clicks {path}: expected a file of `pisam interact` with "format": {FORMAT}')
-    _check_head(content, path)
-    images = [_image(entry, f"clicks {path}: images[{row}]") for row, entry in enumerate(content["images"])]
-    names = [(image.set, image.image) for image in images]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise PisamError(f"clicks {path}: {'/'.join(twice)} occurs twice")
+    where = f"clicks {path}"
+    content = read_object(path, "clicks ")
+    if type(content.get("format")) is not int or content["format"] != FORMAT:
+        raise PisamError(f'{where}: expected a file of `pisam interact` with "format": {FORMAT}')
+    _check_head(content, where)
+    images = [_image(entry, f"{where}: images[{row}]") for row, entry in enumerate(content["images"])]
+    counts = Counter((image.set, image.image) for image in images)
+    if twice := next((name for name, count in counts.items() if count > 1), None):
+        raise PisamError(f"{where}: {'/'.join(twice)!r:.80} occurs twice")
     return ClickFile(images, content["seed"], content["models"], content["settings"])
 
 
@@ -92,38 +94,66 @@ def refuse_other_settings(file: ClickFile, settings: dict[str, Any], keys: Seque
             )
 
 
-def _check_head(content: dict[str, Any], path: Path) -> None:
-    """Raise unless the fields beside the format are there and of their types."""
+def _check_head(content: dict[str, Any], where: str) -> None:
+    """Raise unless the fields beside the images are what a benchmark can be run with."""
     for key, kind in (("seed", int), ("models", list), ("settings", dict), ("images", list)):
-        if not isinstance(content.get(key), kind):
-            raise PisamError(f"clicks {path}: {key}: expected a {kind.__name__}, got {content.get(key)!r}")
+        if type(content.get(key)) is not kind:
+            raise PisamError(f"{where}: {key}: expected a {kind.__name__}, got {shown(content.get(key))}")
     if not content["images"]:
-        raise PisamError(f"clicks {path}: images: expected at least one, got none")
+        raise PisamError(f"{where}: images: expected at least one, got none")
+    if not 0 <= content["seed"] <= LARGEST_SEED:
+        raise PisamError(f"{where}: seed: expected 0 to {LARGEST_SEED}, got {shown(content['seed'])}")
+    if not all(isinstance(name, str) for name in content["models"]):
+        raise PisamError(f"{where}: models: expected names")
+    for key, value in content["settings"].items():
+        least = WHOLE.get(key)
+        if least is not None and (type(value) is not int or not least <= value <= LARGEST_SIDE):
+            raise PisamError(
+                f"{where}: settings: {key}: expected a whole number from {least}, got {shown(value)}"
+            )
+        if value is not None and type(value) not in (int, float, str, bool):
+            raise PisamError(f"{where}: settings: {key:.40}: expected a plain value, got {shown(value)}")
 
 
 def _image(entry: Any, where: str) -> ClickedImage:
-    names, sizes = ("set", "image"), ("width", "height", "common_area")
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in names):
-        raise PisamError(f"{where}: expected an image with its set and its name, got {entry!r:.80}")
-    where = f"{where} ({entry['set']}/{entry['image']})"
-    for key in sizes:
-        if type(entry.get(key)) is not int or entry[key] < 1:
-            raise PisamError(f"{where}: {key}: expected a positive whole number, got {entry.get(key)!r}")
+    if not isinstance(entry, dict) or not all(_is_name(entry.get(key)) for key in ("set", "image")):
+        raise PisamError(f"{where}: expected an image with its set and its name, got {shown(entry)}")
+    where = f"{where} ({entry['set']:.40}/{entry['image']:.80})"
+    most = {"width": LARGEST_SIDE, "height": LARGEST_SIDE, "common_area": LARGEST_SIDE**2}
+    for key, largest in most.items():
+        value = entry.get(key)
+        if type(value) is not int or not 1 <= value <= largest:
+            raise PisamError(
+                f"{where}: {key}: expected a whole number from 1 to {largest}, got {shown(value)}"
+            )
     clicks = entry.get("clicks")
     if not isinstance(clicks, list) or not clicks:
-        raise PisamError(f"{where}: clicks: expected at least one, got {clicks!r:.80}")
+        raise PisamError(f"{where}: clicks: expected at least one, got {shown(clicks)}")
     return ClickedImage(
-        **{key: entry[key] for key in (*names, *sizes)},
+        **{key: entry[key] for key in ("set", "image", *most)},
         clicks=tuple(_click(click, entry["width"], entry["height"], where) for click in clicks),
     )
+
+
+def _is_name(value: Any) -> bool:
+    """True of a text under which results can be written, and nowhere else."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    return not {"", ".", ".."} & {*value.split("/")}
 
 
 def _click(click: Any, width: int, height: int, where: str) -> tuple[float, float, int]:
     if isinstance(click, dict) and click.keys() == {"x", "y", "label"}:
         x, y, label = click["x"], click["y"], click["label"]
-        numbers = all(type(value) in (int, float) and math.isfinite(value) for value in (x, y))
-        if numbers and 0 <= x < width and 0 <= y < height and type(label) is int and label in (0, 1):
+        # A number of 400 digits is compared, but never made a float.
+        inside = all(
+            type(value) in (int, float) and 0 <= value < side for value, side in ((x, width), (y, height))
+        )
+        if inside and type(label) is int and label in (0, 1):
             return float(x), float(y), label
+    got = click.items() if isinstance(click, dict) else [("", click)]
+    values = ", ".join(f"{key!s:.10} {shown(value)}" for key, value in got)
     raise PisamError(
-        f"{where}: expected clicks with 0 <= x < {width}, 0 <= y < {height} and label 0 or 1, got {click!r}"
+        f"{where}: expected clicks with 0 <= x < {width}, 0 <= y < {height} and label 0 or 1, got "
+        f"{values:.200}"
     )

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pisam.clicks.guarantee import Click
 from pisam.clicks.simulate import simulate_clicks
 from pisam.core.seeding import derive_seed
-from pisam.core.types import Batch, Clicks
-from pisam.metrics.functional import binarise
-from pisam.metrics.protocol import logits_to_original
-from pisam.modeling.segmenters import State
+from pisam.core.types import Batch
+from pisam.predictor.session import Answer
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,7 @@ class ClickedImage:
     width: int
     height: int
     common_area: int
-    clicks: tuple[tuple[float, float, int], ...]
-
-    def as_clicks(self) -> Clicks:
-        """The clicks as a batch of one, in pixels of the original image, all valid."""
-        rows = torch.tensor(self.clicks, dtype=torch.float64).reshape(1, -1, 3)
-        return Clicks(
-            rows[..., :2].float(), rows[..., 2].long(), torch.ones(rows.shape[:2], dtype=torch.bool)
-        )
+    clicks: tuple[Click, ...]
 
 
 @dataclass(frozen=True)
@@ -77,25 +69,20 @@ def common_error(predictions: Sequence[Tensor], mask: Tensor) -> Tensor:
     return torch.stack([prediction ^ mask for prediction in predictions]).all(dim=0)
 
 
-def mask_at_original(state: State, size: Sequence[int]) -> Tensor:
-    """A segmenter's answer to one image as bool (H, W) on the CPU, at the original `size` (H, W)."""
-    return binarise(logits_to_original(state.logits, size)).cpu()
-
-
 def click_common_error(
-    states: Sequence[State], batch: Batch, *, seed: int, max_clicks: int, simulation: Mapping[str, Any]
+    answers: Sequence[Answer], batch: Batch, *, seed: int, max_clicks: int, simulation: Mapping[str, Any]
 ) -> ClickedImage:
     """Draw clicks from the common error on an image, in its original size (supplement C, Algorithm 2).
 
     Args:
-        states: the models' answers to the box; where all of them err is the common error.
+        answers: of the models to the box; where all of them err is the common error.
         batch: the validation sample, one.
         seed: the clicks are a function of (seed, set, image) and the common error.
         max_clicks: the most per image.
         simulation: `min_area`, `margin` and `connectivity` of `simulate_clicks`.
     """
     mask, set_name, image = batch.original_masks[0].cpu(), batch.sets[0], batch.ids[0]
-    region = common_error([mask_at_original(state, mask.shape) for state in states], mask)
+    region = common_error([torch.from_numpy(answer.mask()) for answer in answers], mask)
     clicks = simulate_clicks(
         ~mask[None, None],  # not read where a region is given
         mask[None, None],
@@ -104,8 +91,6 @@ def click_common_error(
         region=region[None, None],
         **simulation,
     )
-    valid = clicks.valid[0]
-    points, labels = clicks.points[0][valid].tolist(), clicks.labels[0][valid].tolist()
     height, width = mask.shape
     return ClickedImage(
         set=set_name,
@@ -113,7 +98,7 @@ def click_common_error(
         width=width,
         height=height,
         common_area=int(region.count_nonzero()),
-        clicks=tuple((x, y, label) for (x, y), label in zip(points, labels, strict=True)),
+        clicks=tuple(clicks.rows(0)),
     )
 
 

@@ -2,83 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from pisam.clicks.guarantee import Click
 from pisam.clicks.policies import disturb
-from pisam.core.geometry import pixels_to_unit
 from pisam.core.seeding import derive_seed
-from pisam.core.types import Clicks
+from pisam.core.types import BoolArray
 from pisam.metrics.functional import iou
 
 NEAR = 10.0  # pixels of the original image
 
 
-def first_clicks(clicks: Clicks, number: int) -> Clicks:
-    """The first `number` clicks of each sample, fewer where there are fewer."""
-    return Clicks(clicks.points[:, :number], clicks.labels[:, :number], clicks.valid[:, :number])
-
-
-def exchanged(clicks: Clicks) -> Clicks:
+def exchanged(clicks: Sequence[Click]) -> list[Click]:
     """The same places with the labels exchanged."""
-    return replace(clicks, labels=1 - clicks.labels)
+    return [(x, y, 1 - label) for x, y, label in clicks]
 
 
-def anywhere(clicks: Clicks, size: Sequence[int], seed: int) -> Clicks:
-    """As many clicks with the same labels, each on any pixel of the image.
+def anywhere(clicks: Sequence[Click], size: Sequence[int], seed: int) -> list[Click]:
+    """As many clicks with the same labels, each on any pixel of an image of `size` (H, W)."""
+    height, width = size
+    rng = np.random.default_rng(derive_seed(seed, "random positions"))
+    places = (rng.integers((width, height), size=(len(clicks), 2)) + 0.5).tolist()
+    return [(x, y, label) for (x, y), (*_, label) in zip(places, clicks, strict=True)]
+
+
+def spoilt(clicks: Sequence[Click], size: tuple[int, int], seed: int, noise: float) -> list[Click]:
+    """The clicks with a share `noise` spoilt, as policy `noisy` of `simulate_clicks` does it.
 
     Args:
         clicks: in pixels of the image.
         size: (H, W) of the image.
-        seed: of the places.
-    """
-    height, width = size
-    rng = np.random.default_rng(derive_seed(seed, "random positions"))
-    pixels = rng.integers((width, height), size=tuple(clicks.points.shape))
-    return replace(clicks, points=torch.from_numpy(pixels + 0.5).to(clicks.points))
-
-
-def spoilt(clicks: Clicks, size: Sequence[int], seed: int, noise: float) -> Clicks:
-    """The clicks of one image with a share `noise` spoilt, as policy `noisy` of `simulate_clicks` does it.
-
-    Args:
-        clicks: of one sample, all valid, in pixels of the image.
-        size: (H, W) of the image.
         seed: of which clicks are spoilt, and how.
         noise: half of this share moves anywhere in the image, half has its label changed.
     """
-    height, width = size
-    pixels = clicks.points[0].floor().long()
-    rows = torch.cat([pixels, clicks.labels[0, :, None]], dim=1).cpu().numpy()
+    rows = np.array(clicks, np.float64).reshape(-1, 3)
+    pixels = np.floor(rows).astype(np.int64)
     rng = np.random.default_rng(derive_seed(seed, "noise"))
-    disturbed = torch.from_numpy(disturb(rows, (height, width), rng, noise)).to(pixels)
-    within_pixel = clicks.points[0] - pixels
-    return replace(clicks, points=(disturbed[:, :2] + within_pixel)[None], labels=disturbed[None, :, 2])
+    disturbed = disturb(pixels, size, rng, noise)
+    places = disturbed[:, :2] + (rows - pixels)[:, :2]
+    return [(float(x), float(y), int(label)) for (x, y), label in zip(places, disturbed[:, 2], strict=True)]
 
 
-def to_frame(clicks: Clicks, size: Sequence[int], side: int) -> Clicks:
-    """Clicks in pixels of an image of `size` (H, W), in pixels of the square frame it was squashed into."""
-    return replace(clicks, points=pixels_to_unit(clicks.points, size[0], size[1]) * side)
-
-
-def near_clicks(points: Tensor, size: Sequence[int], distance: float = NEAR) -> Tensor:
-    """bool (H, W): the pixels whose centre is within `distance` of one of the points.
+def near_clicks(clicks: Iterable[Sequence[float]], size: Sequence[int], distance: float = NEAR) -> BoolArray:
+    """bool (H, W): the pixels whose centre is within `distance` of a click.
 
     Args:
-        points: (N, 2), (x, y) in pixels of the H x W image, N may be 0.
+        clicks: rows that begin with (x, y), in pixels of the H x W image.
         size: (H, W).
         distance: in pixels.
     """
     height, width = size
-    xs = torch.arange(width, device=points.device) + 0.5
-    ys = torch.arange(height, device=points.device) + 0.5
-    near = torch.zeros(height, width, dtype=torch.bool, device=points.device)
+    xs, ys = np.arange(width) + 0.5, np.arange(height) + 0.5
+    near = np.zeros((height, width), bool)
     reach = int(distance) + 2
-    for x, y in points:
+    for x, y, *_ in clicks:
         column, row = int(x), int(y)
         across = slice(max(0, column - reach), max(0, column + reach))
         down = slice(max(0, row - reach), max(0, row + reach))
@@ -86,24 +66,13 @@ def near_clicks(points: Tensor, size: Sequence[int], distance: float = NEAR) -> 
     return near
 
 
-def gain_away(before: Tensor, after: Tensor, mask: Tensor, away: Tensor) -> float:
+def gain_away(before: BoolArray, after: BoolArray, mask: BoolArray, away: BoolArray) -> float:
     """What IoU gained on the pixels of `away` alone; all four are bool (H, W)."""
-    return float(iou(after & away, mask & away) - iou(before & away, mask & away))
+    new, old, true = (torch.from_numpy(each & away) for each in (after, before, mask))
+    return float(iou(new, true) - iou(old, true))
 
 
-def collateral(before: Tensor, after: Tensor, mask: Tensor, away: Tensor) -> float:
+def collateral(before: BoolArray, after: BoolArray, mask: BoolArray, away: BoolArray) -> float:
     """Share of the pixels of `away` that were right before and are wrong after; all four are bool (H, W)."""
     right = away & (before == mask)
-    return int((right & (after != mask)).sum()) / max(1, int(right.sum()))
-
-
-def share_obeyed(prediction: Tensor, clicks: Clicks) -> float:
-    """Share of the clicks of one sample whose pixel is what their label says; NaN without clicks.
-
-    Args:
-        prediction: bool (H, W).
-        clicks: in pixels of the prediction.
-    """
-    valid = clicks.valid[0]
-    x, y = clicks.points[0][valid].long().unbind(dim=1)
-    return float((prediction[y, x] == clicks.labels[0][valid].bool()).float().mean())
+    return np.count_nonzero(right & (after != mask)) / max(1, np.count_nonzero(right))

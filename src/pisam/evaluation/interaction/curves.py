@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
 
+from pisam.clicks.guarantee import Click
+from pisam.clicks.oracle import clicked_errors
 from pisam.clicks.simulate import simulate_clicks
-from pisam.core.types import Clicks
-from pisam.evaluation.interaction.common_error import mask_at_original
-from pisam.evaluation.interaction.controls import first_clicks, to_frame
-from pisam.modeling.segmenters import Segmenter, State
+from pisam.core.types import BoolArray
+from pisam.predictor.session import Answer
 
 READINGS = (1, 2, 3, 5, 10, 20)  # numbers of clicks at which curves are read
 TARGETS = (85, 90, 95)  # percent IoU of the number-of-clicks scores
@@ -22,7 +22,7 @@ TARGETS = (85, 90, 95)  # percent IoU of the number-of-clicks scores
 
 @dataclass
 class Stopwatch:
-    """Time that answers to single clicks took.
+    """Time that answers to single clicks took, until their masks were there at the original size.
 
     Attributes:
         seconds: in all.
@@ -32,15 +32,22 @@ class Stopwatch:
     seconds: float = 0.0
     clicks: int = 0
 
-    def after(self, segmenter: Segmenter, state: State, clicks: Clicks) -> State:
-        """The segmenter's answer, timed until the device has it."""
-        _wait(state.logits)
+    def after(self, answer: Answer, clicks: Sequence[Click]) -> Answer:
+        """The answer after clicks, timed until the device has it; `mask` adds the rest."""
+        _wait()
         start = time.perf_counter()
-        answer = segmenter.after(state, clicks)
-        _wait(answer.logits)
+        new = answer.after(clicks)
+        _wait()
         self.seconds += time.perf_counter() - start
         self.clicks += 1
-        return answer
+        return new
+
+    def mask(self, answer: Answer) -> BoolArray:
+        """The answer's mask, timed if it is one to clicks."""
+        start = time.perf_counter()
+        mask = answer.mask()
+        self.seconds += time.perf_counter() - start if answer.clicks else 0
+        return mask
 
 
 def readings(most: int) -> list[int]:
@@ -48,24 +55,19 @@ def readings(most: int) -> list[int]:
     return [number for number in READINGS if number < most] + [most]
 
 
-def single_shot(
-    segmenter: Segmenter, first: State, clicks: Clicks, size: Sequence[int], numbers: Sequence[int]
-) -> Iterator[State]:
+def single_shot(first: Answer, clicks: Sequence[Click], numbers: Sequence[int]) -> Iterator[Answer]:
     """The answers to the first k clicks, given at once, for each k of `numbers` (ascending).
 
     Args:
-        segmenter: the model.
-        first: its answer to the box.
-        clicks: of one image, in pixels of its original; where there are fewer than k, all of them are given.
-        size: (H, W) of the original.
+        first: the answer to the box.
+        clicks: in pixels of the original; where there are fewer than k, all of them are given.
         numbers: of clicks.
     """
-    frame = to_frame(clicks, size, first.logits.shape[-1]).to(first.logits.device)
-    available, given, answer = clicks.points.shape[1], 0, first
+    given, answer = 0, first
     for number in numbers:
-        if min(number, available) > given:
-            given = min(number, available)
-            answer = segmenter.after(first, first_clicks(frame, given))
+        if min(number, len(clicks)) > given:
+            given = min(number, len(clicks))
+            answer = first.after(clicks[:given])
         yield answer
 
 
@@ -74,70 +76,73 @@ class Look:
     """What a simulated user sees of an answer.
 
     Attributes:
-        mask: bool (H, W), the answer at the original size, on the CPU.
-        click: the next click on it, one row; not valid where nothing is left to click.
+        mask: bool (H, W), the answer at the original size.
+        click: the next click on it; None where nothing is left to click.
+        error: bool (H, W), the component of the error that the click lies on.
     """
 
-    mask: Tensor
-    click: Clicks
+    mask: BoolArray
+    click: Click | None
+    error: BoolArray
 
 
 def iterative(
-    segmenter: Segmenter,
-    first: State,
-    mask: Tensor,
+    first: Answer,
+    mask: BoolArray,
     rounds: int,
     *,
     connectivity: int,
     watch: Stopwatch,
     looking: Executor,
-) -> Iterator[Future[Look]]:
+) -> Iterator[tuple[Future[Look], BoolArray]]:
     """The answers after each of `rounds` clicks, one a round, each on the largest error that is left.
 
     The click is the deepest pixel of the largest component of the model's own current error, in the original
-    size; a pixel is clicked once. The model is told all clicks so far. A mask without error stays as it is.
+    size; a pixel is clicked once. The model is given all clicks so far. A mask without error stays as it is.
 
     Args:
-        segmenter: the model.
-        first: its answer to the box.
-        mask: bool (H, W), on the CPU.
+        first: the answer to the box.
+        mask: bool (H, W).
         rounds: number of clicks.
         connectivity: of components, 4 or 8.
         watch: notes how long each answer took.
         looking: looks for the next click, so that another model may be asked meanwhile.
 
     Yields:
-        `rounds` of them, each as soon as the model has answered.
+        `rounds` times, as soon as the model has answered: what is seen of the answer, and bool (H, W), the
+        errors that were clicked so far.
 
     Source: the number-of-clicks protocol of interactive segmentation, as in RITM.
     """
-    state, clicks, unclicked = first, Clicks.none(1), torch.ones_like(mask)
-    seen = looking.submit(_look, first, mask, unclicked, connectivity)
+    answer, clicked, unclicked = first, np.zeros_like(mask), np.ones_like(mask)
+    seen = looking.submit(_look, answer, mask, unclicked, connectivity, watch)
     for _ in range(rounds):
-        new = seen.result().click
-        if new.valid.any():
-            x, y = new.points[0, 0].long()
-            unclicked[y, x] = False
-            clicks = _joined(clicks, new)
-            in_frame = to_frame(clicks, mask.shape, first.logits.shape[-1])
-            state = watch.after(segmenter, state, in_frame.to(first.logits.device))
-            seen = looking.submit(_look, state, mask, unclicked, connectivity)
-        yield seen
+        look = seen.result()
+        if look.click:
+            unclicked[int(look.click[1]), int(look.click[0])] = False
+            clicked = clicked | look.error
+            answer = watch.after(answer, [*answer.clicks, look.click])
+            seen = looking.submit(_look, answer, mask, unclicked, connectivity, watch)
+        yield seen, clicked
 
 
-def _look(state: State, mask: Tensor, unclicked: Tensor, connectivity: int) -> Look:
-    answer = mask_at_original(state, mask.shape)
+def _look(answer: Answer, mask: BoolArray, unclicked: BoolArray, connectivity: int, watch: Stopwatch) -> Look:
+    seen = watch.mask(answer)
+    prediction, true, left = (
+        torch.from_numpy(each)[None, None] for each in (seen, mask, (seen ^ mask) & unclicked)
+    )
     # The seed decides nothing: the deepest pixel is a function of the error alone.
-    click = simulate_clicks(
-        answer[None, None],
-        mask[None, None],
+    found = simulate_clicks(
+        prediction,
+        true,
         seeds=[0],
         policy="centre",
         max_clicks=1,
         connectivity=connectivity,
-        region=((answer ^ mask) & unclicked)[None, None],
-    )
-    return Look(answer, click)
+        region=left,
+    ).rows(0)
+    click = found[0] if found else None
+    return Look(seen, click, clicked_errors(seen, mask, found, connectivity))
 
 
 def number_of_clicks(scores: Sequence[float], target: float) -> tuple[int, bool]:
@@ -155,14 +160,6 @@ def number_of_clicks(scores: Sequence[float], target: float) -> tuple[int, bool]
     return (len(scores) - 1, True) if reached is None else (reached, False)
 
 
-def _joined(clicks: Clicks, new: Clicks) -> Clicks:
-    return Clicks(
-        points=torch.cat([clicks.points, new.points], dim=1),
-        labels=torch.cat([clicks.labels, new.labels], dim=1),
-        valid=torch.cat([clicks.valid, new.valid], dim=1),
-    )
-
-
-def _wait(value: Tensor) -> None:
-    if value.is_cuda:
-        torch.cuda.synchronize(value.device)
+def _wait() -> None:
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()

@@ -1,15 +1,35 @@
-"""What models say of boxes, asked once an image although several measurements start from it."""
+"""Answers of models to boxes, asked for once an image although several measurements start from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from pisam.core.types import Batch
+from pisam.metrics.levels import logits_to_levels
 from pisam.modeling.segmenters import Segmenter, State, first_answers, refuse_nonsense
+from pisam.predictor.session import Answer, SeenImage
+from pisam.predictor.torch_engine import TorchEngine
 
 MEMORY = 2**31  # bytes of the devices' memory; what does not fit is asked again
+
+
+def as_answer(segmenter: Segmenter, state: State, batch: Batch, *, guarantee: bool = False) -> Answer:
+    """A segmenter's answer to the box of a batch of one image, to be clicked on at the original size."""
+    height, width = batch.original_masks[0].shape
+    frame = batch.image[0].permute(1, 2, 0).cpu().numpy()
+    image, ignored = SeenImage(frame, state.encoded, (height, width)), batch.ignored_at(0)
+    left_out = None if ignored is None else ignored.cpu().numpy()
+    return Answer(TorchEngine(segmenter), image, state, guarantee=guarantee, ignored=left_out)
+
+
+def levels_of(answer: Answer) -> npt.NDArray[np.uint8]:
+    """An answer as it is saved and scored: see `logits_to_levels`."""
+    return logits_to_levels(torch.from_numpy(answer.logits()))
 
 
 class FirstAnswers:
@@ -25,8 +45,8 @@ class FirstAnswers:
         self._room = memory
         self._known: dict[tuple[str, str], list[State]] = {}
 
-    def of(self, batch: Batch) -> list[State]:
-        """The answers to the box of one image, in the order of the segmenters.
+    def of(self, batch: Batch) -> dict[str, Answer]:
+        """The answers to the box of one image, by the segmenters' names in their order; without guarantee.
 
         Raises:
             ValueError: a batch of several samples.
@@ -34,6 +54,13 @@ class FirstAnswers:
         """
         if len(batch) != 1:
             raise ValueError(f"expected batches of one image, got {len(batch)}")
+        states = self._states(batch)
+        return {
+            segmenter.name: as_answer(segmenter, state, batch)
+            for segmenter, state in zip(self.segmenters, states, strict=True)
+        }
+
+    def _states(self, batch: Batch) -> list[State]:
         key = batch.sets[0], batch.ids[0]
         if key in self._known:
             return self._known[key]

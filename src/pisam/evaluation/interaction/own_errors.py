@@ -7,97 +7,104 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from pisam.clicks.oracle import locally_repaired
 from pisam.clicks.simulate import simulate_clicks
 from pisam.core.geometry import pixels_to_unit
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, Clicks
-from pisam.evaluation.interaction.common_error import mask_at_original
-from pisam.evaluation.interaction.controls import (
-    anywhere,
-    collateral,
-    exchanged,
-    gain_away,
-    near_clicks,
-    share_obeyed,
-)
+from pisam.evaluation.interaction.benchmark import obedience, share_of_oracle
+from pisam.evaluation.interaction.controls import anywhere, collateral, exchanged, gain_away, near_clicks
 from pisam.evaluation.rows import Row
-from pisam.metrics.functional import binarise
 from pisam.metrics.known_mask import KnownMask
 from pisam.metrics.region import region_scores
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.segmenters import State
+from pisam.predictor.session import Answer
 
-ROUNDS = 3  # different clicks on each image
+CLICK_SEEDS = 3  # different clicks on each image
+
+
+def own_clicks(
+    straight: State, batch: Batch, click_seed: int, *, seed: int, simulation: Mapping[str, Any]
+) -> Clicks:
+    """Clicks on the errors of a straight-forward mask, drawn in the network's frame as in training.
+
+    Args:
+        straight: the answer to the box.
+        batch: the validation sample, one.
+        click_seed: which of `CLICK_SEEDS`.
+        seed: of the run; clicks are a function of (seed, click seed, set, image).
+        simulation: arguments of `simulate_clicks`.
+    """
+    drawn = derive_seed(seed, "interact", click_seed, batch.sets[0], batch.ids[0])
+    region = None if batch.ignored is None else ((straight.logits > 0) ^ batch.mask) & ~batch.ignored
+    return simulate_clicks(straight.logits > 0, batch.mask, seeds=[drawn], region=region, **simulation)
 
 
 def click_effect(
-    model: PiSam, first: State, batch: Batch, *, seed: int, simulation: Mapping[str, Any]
-) -> tuple[list[Row], bool]:
-    """Click on the errors of a straight-forward mask, `ROUNDS` times, and compare before and after.
+    firsts: Mapping[str, Answer], batch: Batch, *, seed: int, simulation: Mapping[str, Any]
+) -> list[Row]:
+    """Click on the errors of a straight-forward mask, `CLICK_SEEDS` times, and compare before and after.
 
-    Clicks are drawn in the network frame, as in training; masks are scored at original size. Three controls
-    use the same image: the clicks with their labels exchanged; as many clicks with the same labels, anywhere
-    in the frame; and the gain without the pixels within `NEAR` of a click.
+    Masks are scored at original size. Controls use the same image: the clicks with their labels exchanged; as
+    many clicks with the same labels, anywhere; and the gain without the pixels within `NEAR` of a click.
 
     Args:
-        model: with a trained interactor, in evaluation mode.
-        first: its answer to the box.
+        firsts: one answer to the box, as different uses of a model would repair it, by their names.
         batch: the validation sample, one, on the model's device.
-        seed: of the run; clicks are a function of (seed, round, set, image).
-        simulation: arguments of `simulate_clicks`.
+        seed: see `own_clicks`.
+        simulation: see `own_clicks`.
 
     Returns:
-        a row per round: `set`, `image`, `seed` (the round), `clicks` (their number), `iou_` and
-        `biou_` `before`, `after`, `gain`; `iou_gain_flipped`, `iou_gain_random`, `iou_gain_away`;
-        `clicked_flipped`, the share of clicks whose pixel of the frame has their label afterwards (NaN for no
-        clicks); `collateral`, the share of the pixels farther than `NEAR` from all clicks and right before
-        that are wrong after. And whether all logits stayed equal, bit by bit, when all clicks were removed.
+        a row per use and click seed: `model`, `set`, `image`, `click_seed`, `clicks` (their number), `iou_`
+        and `biou_` `before`, `after`, `gain`; the other columns are those of `benchmark_image`; `obeyed` is
+        NaN without clicks.
     """
-    objects, straight = first.objects, first.logits
-    assert objects is not None
-    mask, set_name, image = batch.original_masks[0].cpu(), batch.sets[0], batch.ids[0]
-    size, true = mask.shape, KnownMask(mask.numpy())
+    mask, set_name, image = batch.original_masks[0].cpu().numpy(), batch.sets[0], batch.ids[0]
+    size, true = mask.shape, KnownMask(mask)
+    straight = next(iter(firsts.values()))
+    before = straight.mask()
+    old = region_scores(before, true)
 
-    def after_clicks(clicks: Clicks) -> Tensor:
-        return model.interact(objects, batch.image, clicks, first.of_image)
+    def iou_of(answer: Answer) -> float:
+        return region_scores(answer.mask(), true, boundary=False)["iou"]
 
-    def at_original(logits: Tensor) -> Tensor:
-        return mask_at_original(replace(first, logits=logits), size)
-
-    def iou_of(logits: Tensor) -> float:
-        return region_scores(at_original(logits).numpy(), true, boundary=False)["iou"]
-
-    before = at_original(straight)
-    old = region_scores(before.numpy(), true)
     rows: list[Row] = []
-    equal = True
-    for round_ in range(ROUNDS):
-        click_seed = derive_seed(seed, "interact", round_, set_name, image)
-        clicks = simulate_clicks(straight > 0, batch.mask, seeds=[click_seed], **simulation)
-        logits = after_clicks(clicks)
-        after = at_original(logits)
-        new = region_scores(after.numpy(), true)
-        flipped = iou_of(after_clicks(exchanged(clicks)))
-        elsewhere = iou_of(after_clicks(anywhere(clicks, straight.shape[-2:], click_seed)))
-        removed = replace(clicks, valid=torch.zeros_like(clicks.valid))
-        equal &= torch.equal(after_clicks(removed), straight)
+    for click_seed in range(CLICK_SEEDS):
+        drawn = own_clicks(straight.state, batch, click_seed, seed=seed, simulation=simulation)
+        points = pixels_to_unit(drawn.points, *batch.mask.shape[-2:]) * drawn.points.new_tensor(size[::-1])
+        clicks = replace(drawn, points=points).rows(0)
+        repaired = locally_repaired(before, mask, clicks, int(simulation.get("connectivity", 8)))
+        oracle = region_scores(repaired, true, boundary=False)["iou"] - old["iou"]
+        away = ~near_clicks(clicks, size)
+        elsewhere = anywhere(clicks, size, derive_seed(seed, "interact", click_seed, set_name, image))
+        for name, first in firsts.items():
+            answer = first.after(clicks)
+            after = answer.mask()
+            new = region_scores(after, true)
+            row: Row = {"model": name, "set": set_name, "image": image, "click_seed": click_seed}
+            row["clicks"] = len(clicks)
+            for score in old:
+                row[f"{score}_before"], row[f"{score}_after"] = old[score], new[score]
+                row[f"{score}_gain"] = new[score] - old[score]
+            rows.append(
+                row
+                | share_of_oracle(new["iou"] - old["iou"], oracle)
+                | {
+                    "labels_exchanged": iou_of(first.after(exchanged(clicks))) - old["iou"],
+                    "random_places": iou_of(first.after(elsewhere)) - old["iou"],
+                    "iou_gain_away": gain_away(before, after, mask, away),
+                    **obedience(answer),
+                    "collateral": collateral(before, after, mask, away),
+                }
+            )
+    return rows
 
-        points = pixels_to_unit(clicks.points[0][clicks.valid[0]], *straight.shape[-2:]).cpu()
-        away = ~near_clicks(points * points.new_tensor([size[1], size[0]]), size)
-        row: Row = {"set": set_name, "image": image, "seed": round_, "clicks": int(clicks.valid.sum())}
-        for score in old:
-            row[f"{score}_before"], row[f"{score}_after"] = old[score], new[score]
-            row[f"{score}_gain"] = new[score] - old[score]
-        rows.append(
-            row
-            | {
-                "iou_gain_flipped": flipped - old["iou"],
-                "iou_gain_random": elsewhere - old["iou"],
-                "iou_gain_away": gain_away(before, after, mask, away),
-                "clicked_flipped": share_obeyed(binarise(logits), clicks),
-                "collateral": collateral(before, after, mask, away),
-            }
-        )
-    return rows, equal
+
+def equal_without_clicks(model: PiSam, straight: State, clicks: Clicks) -> bool:
+    """Whether a model's logits stay those before the clicks, bit by bit, when all clicks are removed."""
+    assert straight.objects is not None
+    removed = replace(clicks, valid=torch.zeros_like(clicks.valid))
+    again = model.interact(straight.objects, straight.encoded.image, removed, straight.of_image)
+    return torch.equal(again, straight.logits)

@@ -1,4 +1,4 @@
-"""The numbers of the interaction benchmark: means per model and set, mean curves, printed tables."""
+"""The numbers of clicks: means per model and set, mean curves, printed tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,25 @@ from pisam.core.set_names import ALL_IMAGES, POOLED
 from pisam.evaluation.interaction.benchmark import BenchmarkRows
 from pisam.evaluation.interaction.common_error import ClickedImage
 from pisam.evaluation.interaction.curves import TARGETS, Stopwatch
-from pisam.evaluation.rows import TEXTS, Row, column_mean, rows_by_set, text_table
+from pisam.evaluation.rows import Row, column_mean, groups_by, text_table
+
+OWN = {
+    "images": "images",
+    "IoU before": "iou_before",
+    "after": "iou_after",
+    "gain": "iou_gain",
+    "oracle": "oracle",
+    "share": "oracle_share",
+    "boundary gain": "biou_gain",
+    "improved": "improved",
+    "exchanged": "labels_exchanged",
+    "random": "random_places",
+    "away": "iou_gain_away",
+    "obeyed": "obeyed",
+    "guaranteed": "obeyed_guaranteed",
+    "collateral": "collateral",
+}
+"""Heading -> column of clicks on own errors."""
 
 SHOWN = {
     "images": "images",
@@ -17,34 +35,66 @@ SHOWN = {
     "IoU before": "iou_before",
     "after": "iou_after",
     "gain": "iou_gain",
+    "oracle": "oracle",
+    "share": "oracle_share",
     "boundary gain": "biou_gain",
     "max F gain": "max_f_gain",
     "MAE change": "mae_gain",
     "HCE change": "hce_gain",
-    "flipped": "iou_gain_flipped",
-    "random": "iou_gain_random",
+    "exchanged": "labels_exchanged",
+    "random": "random_places",
     "noisy": "iou_gain_noisy",
     "away": "iou_gain_away",
-    "obeyed": "clicked_flipped",
+    "obeyed": "obeyed",
+    "guaranteed": "obeyed_guaranteed",
     "collateral": "collateral",
     **{f"NoC@{target}": f"noc_{target}" for target in TARGETS},
     **{f"NoF@{target}": f"nof_{target}" for target in TARGETS},
     "s/click": "seconds_per_click",
 }
+"""Heading -> column of the benchmark."""
+
+
+def summarise_own(rows: Sequence[Row]) -> dict[str, Any]:
+    """Means of clicks on own errors: of each use of the model under `uses`, those of the first above too.
+
+    Each has means over all rows under `pooled` and over those of each set under `sets`. `improved` is the
+    share of images whose IoU gain, averaged over click seeds, is positive; `..._per_seed` has a mean for each
+    click seed.
+    """
+    uses = {
+        str(model): {
+            POOLED: _own_means(group),
+            "sets": {str(name): _own_means(own) for name, own in groups_by(group, "set").items()},
+        }
+        for model, group in groups_by(rows, "model").items()
+    }
+    return {**next(iter(uses.values())), "uses": uses}
+
+
+def own_table(summary: Mapping[str, Any]) -> str:
+    """A line per use of the model and set, and one for all rows, of what `summarise_own` gave."""
+    lines = [
+        [model, name, *(means.get(key) for key in OWN.values())]
+        for model, use in summary["uses"].items()
+        for name, means in {**use["sets"], POOLED: use[POOLED]}.items()
+    ]
+    return text_table([["model", "set", *OWN], *lines])
 
 
 def summarise_benchmark(measured: BenchmarkRows) -> dict[str, Any]:
     """Per model: means over all images under `pooled` and over those of each set under `sets`; a curve.
 
-    A column's mean is under the column's name; `nof_..` is the number of failed images, not their share.
-    `seconds_per_click` is the mean over the clicks of the iterative protocol.
+    A column's mean is under the column's name; `nof_..` is the number of failed images, not their share, and
+    `oracle_share` that of the means. `seconds_per_click` is the mean over the clicks of the iterative
+    protocol, until the mask was there at the original size.
     """
     return {
-        model: {
-            POOLED: _means(rows) | {"seconds_per_click": _seconds(measured.watches[model])},
-            "sets": {name: _means(group) for name, group in rows_by_set(rows).items()},
+        str(model): {
+            POOLED: _benchmark_means(rows) | {"seconds_per_click": _seconds(measured.watches[str(model)])},
+            "sets": {str(name): _benchmark_means(group) for name, group in groups_by(rows, "set").items()},
         }
-        for model, rows in _by_model(measured.images).items()
+        for model, rows in groups_by(measured.images, "model").items()
     }
 
 
@@ -60,7 +110,7 @@ def mean_curves(curves: Iterable[Row]) -> list[Row]:
         {
             **dict(zip(("model", "set", "protocol", "clicks"), key, strict=True)),
             "images": len(rows),
-            **{score: column_mean(rows, score) or 0.0 for score in ("iou", "biou")},
+            **{score: column_mean(rows, score) or 0.0 for score in ("iou", "biou", "oracle")},
         }
         for model in models
         for key, rows in sorted(
@@ -77,16 +127,18 @@ def benchmark_table(summary: Mapping[str, Any]) -> str:
 
 
 def curves_table(curves: Sequence[Row]) -> str:
-    """IoU by the number of clicks over all sets, a line per model and protocol, of `mean_curves`."""
-    lines: dict[tuple[Any, Any], list[Any]] = {}
+    """IoU by the number of clicks over all sets, a line per model and protocol, and what its oracle gains."""
+    lines: dict[tuple[Any, ...], list[Any]] = {}
     pooled = [row for row in curves if row["set"] == ALL_IMAGES]
     for row in pooled:
         lines.setdefault((row["model"], row["protocol"]), []).append(row["iou"])
+    for row in pooled:
+        lines.setdefault((row["model"], f"{row['protocol']} oracle, gain"), []).append(row["oracle"])
     numbers = sorted({int(row["clicks"]) for row in pooled})
     return text_table(
         [
             ["model", "IoU after clicks", *map(str, numbers)],
-            *([*names, *values] for names, values in lines.items()),
+            *([*names, *lines[names]] for names in sorted(lines, key=lambda names: _place(lines, names[0]))),
         ]
     )
 
@@ -96,18 +148,35 @@ def names_of(images: Iterable[ClickedImage]) -> list[str]:
     return [f"{image.set}/{image.image}" for image in images]
 
 
-def _by_model(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(str(row["model"]), []).append(row)
-    return groups
+def _place(lines: Mapping[tuple[Any, ...], Any], model: Any) -> int:
+    return [name for name, _ in lines].index(model)
 
 
-def _means(rows: Sequence[Row]) -> dict[str, Any]:
-    columns = [column for column in rows[0] if column not in TEXTS]
-    means: dict[str, Any] = {"images": len(rows), **{column: column_mean(rows, column) for column in columns}}
-    failed = [column for column in columns if column.startswith("nof_")]
-    return means | {column: sum(int(row[column]) for row in rows) for column in failed}
+def _own_means(rows: Sequence[Row]) -> dict[str, Any]:
+    images = groups_by(rows, "set", "image")
+    gains = [column_mean(group, "iou_gain") or 0.0 for group in images.values()]
+    by_seed = groups_by(rows, "click_seed").values()
+    return {
+        "images": len(images),
+        "rows": len(rows),
+        **_means(rows, leaving_out=("click_seed",)),
+        "improved": sum(gain > 0 for gain in gains) / len(gains),
+        "iou_gain_per_seed": [column_mean(group, "iou_gain") for group in by_seed],
+        "biou_gain_per_seed": [column_mean(group, "biou_gain") for group in by_seed],
+    }
+
+
+def _benchmark_means(rows: Sequence[Row]) -> dict[str, Any]:
+    failed = {column: sum(int(row[column]) for row in rows) for column in rows[0] if column[:4] == "nof_"}
+    return {"images": len(rows), **_means(rows), **failed}
+
+
+def _means(rows: Sequence[Row], leaving_out: Sequence[str] = ()) -> dict[str, Any]:
+    """Of every column of numbers; of `oracle_share` the share that the mean gain is of the mean oracle."""
+    columns = [name for name, value in rows[0].items() if not isinstance(value, str)]
+    means = {column: column_mean(rows, column) for column in columns if column not in leaving_out}
+    gain, oracle = means["iou_gain"], means["oracle"]
+    return means | {"oracle_share": gain / oracle if oracle and gain is not None else None}
 
 
 def _seconds(watch: Stopwatch) -> float | None:
