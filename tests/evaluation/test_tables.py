@@ -62,7 +62,7 @@ def test_latex_is_escaped_and_balanced() -> None:
 
 def test_names_mean_nothing_to_latex_markdown_or_a_browser() -> None:
     odd = {"a^b~c\\d <i>|\nx": summary("set\n|1", 3)}
-    row = next(line for line in latex_table(odd).splitlines() if line.startswith("set"))
+    row = next(line for line in latex_table(odd).splitlines() if line.startswith("set |"))
     assert row.startswith("set |1 & 3 & a\\textasciicircum{}b\\textasciitilde{}c\\textbackslash{}d")
     line = next(
         line for line in markdown_table(odd).splitlines() if "textascii" not in line and "a^b" in line
