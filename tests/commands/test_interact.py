@@ -149,7 +149,7 @@ def test_fewer_images_than_asked_for_are_never_called_complete(
     assert (part["images_asked"], part["images"], part["complete"]) == (200, 5, False)
     said = capsys.readouterr().out
     assert "5 images: fewer than the 200 of interact.images" in said
-    assert "gain  boundary gain" in said and "NoC@90" in said and "single-shot" in said
+    assert "share  boundary gain" in said and "NoC@90" in said and "single-shot" in said
 
 
 def test_images_that_cannot_be_clicked_are_named(
@@ -232,7 +232,9 @@ def test_hq_sam_takes_part_where_one_is_given(
     interact(config, checkpoints=[hq_run])
     summary = summary_of(config)
     assert summary["benchmark"]["common_error_of"] == ["SAM", "HQ-SAM", "Pi-SAM"]
-    assert list(summary["benchmark"]["models"]) == ["SAM", "HQ-SAM", "Pi-SAM", "SAM+mask", "HQ-SAM+mask"]
+    plain, masked = ["SAM", "HQ-SAM", "Pi-SAM"], ["SAM+mask", "HQ-SAM+mask"]
+    guaranteed = [f"{name}+guarantee" for name in (*masked, "Pi-SAM")]
+    assert list(summary["benchmark"]["models"]) == [*plain, *masked, *guaranteed]
     assert summary["hq"]["decoder"] == "hq" and len(summary["hq"]["checkpoint_hash"]) == 64
     with_hq, without = (
         {(i["set"], i["image"]): i["common_area"] for i in json.loads(text)["images"]}

@@ -30,6 +30,7 @@ from pisam.report.page import page
 from pisam.report.results import read_interaction
 
 MODELS = ["SAM", "HQ-SAM", "Pi-SAM", "SAM+mask", "HQ-SAM+mask"]
+MODELS += ["SAM+mask+guarantee", "HQ-SAM+mask+guarantee", "Pi-SAM+guarantee"]
 HOSTILE = '<img src=x onerror=document.title="broken">&#1 %2F?"\''
 SHORT = ("stage1.max_steps=1", "stage2.max_steps=3", "stage2.lr=0.1")
 FEW = ("interact.rounds=3", "interact.clicks=2", "interact.images=5")
