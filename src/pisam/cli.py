@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 where an audit found something to mend; 2 after bad input, told in one line on
         stderr; 130 after Ctrl-C.
     """
+    from pisam.core.chatter import VERBOSE
     from pisam.core.errors import PisamError
 
     try:
@@ -46,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (stdout := sys.__stdout__) is not None and sys.stdout is stdout:  # flushed once more at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
         return _fail("output: whoever read it has closed the pipe")
+    except OSError as error:  # the last resort: whoever opens a file says what it is for
+        if os.environ.get(VERBOSE):
+            raise
+        return _fail(_one_line(error))
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -53,10 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     import pisam
     from pisam.commands.command import commands
+    from pisam.core.chatter import VERBOSE, quiet
     from pisam.core.errors import PisamError, nearest
 
     if any(flag in argv for flag in ("-v", "--verbose")):
-        os.environ["PISAM_VERBOSE"] = "1"  # further ranks and trials inherit it
+        os.environ[VERBOSE] = "1"  # further ranks and trials inherit it
     argv = [argument for argument in argv if argument not in ("-v", "--verbose")]
     wants_help = any(flag in argv for flag in ("-h", "--help"))
     if argv[:1] == ["--version"]:
@@ -79,8 +85,6 @@ def _run(argv: list[str]) -> int:
     if command.takes_experiment:
         arguments.config()
     from importlib import import_module
-
-    from pisam.core.chatter import quiet
 
     quiet()
     run = import_module(command.module).run

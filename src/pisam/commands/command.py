@@ -8,6 +8,7 @@ the usage; `group: ...` says where `pisam --help` lists it; `key=VALUES: ...` ex
 from __future__ import annotations
 
 import ast
+import os
 import pkgutil
 import re
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from pisam.core.errors import PisamError, nearest
+from pisam.core.files import is_possible_path
 
 if TYPE_CHECKING:
     from pisam.config.schema import Config
@@ -85,7 +87,10 @@ class Command:
                 more = f"; several go in one list, {key}=[one,another]" if listed else ""
                 raise PisamError(f"{self.name}: {key} is given twice{more}")
             else:
-                own[key] = value
+                own[key] = os.path.expanduser(value) if value.startswith("~/") else value
+        for path in [*words, *(value for value in own.values() if value[:1] != "[")]:
+            if not is_possible_path(path):
+                raise PisamError(f"{self.name}: {path[:40]!r}... can be no path: too long, or with NUL")
         self._check(arguments, own, overrides)
         experiment = None
         if self.takes_experiment and len(words) > len(self.words) - 1:

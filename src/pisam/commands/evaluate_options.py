@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,4 +121,4 @@ def as_list(key: str, value: str) -> list[str]:
         raise PisamError(f"{key}={value}: expected one value, or several as [one,another]") from error
     if not all(isinstance(item, str) for item in items):
         raise PisamError(f"{key}={value}: expected names or paths, quote what YAML reads otherwise")
-    return items
+    return [os.path.expanduser(item) if item.startswith("~/") else item for item in items]

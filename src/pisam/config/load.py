@@ -335,7 +335,7 @@ def _fill_in(config: Config, file: Path) -> dict[str, Origin]:
     def fill(section: Any, key: str, value: str | None, source: str) -> None:
         name = key.rpartition(".")[2]
         if not getattr(section, name) and value:
-            setattr(section, name, value)
+            setattr(section, name, os.path.expanduser(value))
             found[key] = Origin(source)
 
     fill(config, "name", file.stem, "the file's name")

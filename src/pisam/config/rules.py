@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from pisam.core.errors import nearest
+from pisam.core.files import is_possible_path
 
 LARGEST = 10**12  # of any number; larger ones overflow somewhere
-LONGEST_NAME = 255  # bytes of a file's name
 
 
 @dataclass(frozen=True)
@@ -92,16 +91,11 @@ def matching(pattern: str, expected: str) -> Rule:
     return Rule(expected, lambda value: re.fullmatch(pattern, value) is not None)
 
 
-def _is_path(value: str) -> bool:
-    parts = value.split(os.sep)
-    return "\0" not in value and all(len(os.fsencode(part)) <= LONGEST_NAME for part in parts)
-
-
 def _is_local(value: str) -> bool:
     return re.match(r"[A-Za-z][\w+.-]+://", value) is None
 
 
-PATH = Rule("a path whose names have at most 255 bytes", _is_path, is_path=True)
+PATH = Rule("a path whose names have at most 255 bytes", is_possible_path, is_path=True)
 LOCAL = Rule("a local file or folder, not a URL: download it first", _is_local)
 
 Wrong = tuple[str, Any, str]

@@ -65,6 +65,14 @@ STEP_ARGUMENTS = each(
     "arguments below the name, {NAME: {argument: value}}",
     lambda step: not isinstance(step, dict) or isinstance(next(iter(step.values())), dict),
 )
+MULTIPLE = Rule("a multiple of 64", lambda size: size % 64 == 0)
+JITTER = Rule("[] or two increasing positive numbers", _is_jitter)
+STEPS_OR_NONE = Rule("a positive number, or -1 for no limit", lambda steps: steps == -1 or steps > 0)
+VALIDATIONS = positive("a positive number of validations, or null")
+DECAY = Rule("a number between 0 and 1, or null", lambda decay: 0 < decay < 1)
+STRATEGIES = one_of("auto", "ddp", "ddp_find_unused_parameters_true")
+TIME = matching(r"\d+(:\d\d){3}", '"DD:HH:MM:SS"')
+MINUTES = positive("a positive number of minutes", 10**6)
 DEVICES = Rule("auto, a number of devices (-1 for all) or a list of indices", _are_devices)
 ANY_KIND = Rule(
     "a positive number for at least one kind",
@@ -75,15 +83,8 @@ ANY_KIND = Rule(
 @dataclass
 class ModelConfig:
     backbone: str = key("nano", "SAM's image encoder", named_in(_backbones, "nano"))
-    weights: str | None = key(
-        None, "SAM's checkpoint, or a directory of them (default: $PISAM_WEIGHTS)", PATH, LOCAL
-    )
-    image_size: int = key(
-        1024,
-        "side of the square network frame",
-        at_least(64),
-        Rule("a multiple of 64", lambda size: size % 64 == 0),
-    )
+    weights: str | None = key(None, "SAM's file or a folder of them (default: $PISAM_WEIGHTS)", PATH, LOCAL)
+    image_size: int = key(1024, "side of the square network frame", at_least(64), MULTIPLE)
     decoder: str = key("pi", "pi = Pi-SAM; hq = HQ-SAM, the baseline, a stage 1 alone", one_of("pi", "hq"))
 
 
@@ -94,9 +95,7 @@ class PromptsConfig:
     points: float = key(0.0, "the same of points", at_least(0))
     noisy_mask: float = key(0.0, "the same of a spoilt mask", at_least(0))
     max_points: int = key(10, "largest number of points", at_least(1))
-    box_noise: float = key(
-        0.1, "standard deviation of a jittered edge, as a share of the box's side", at_least(0)
-    )
+    box_noise: float = key(0.1, "deviation of a jittered edge, as a share of the side", at_least(0))
 
 
 @dataclass
@@ -108,15 +107,9 @@ class DataConfig:
     batch_size: int = key(4, "images of each rank in a step", at_least(1))
     workers: int = key(4, "processes that read images, of each rank", at_least(0))
     flip: bool = key(True, "mirror half of the training images")
-    jitter: list[float] = key(
-        [0.8, 1.6],
-        "range of the large-scale jitter; [] = none",
-        Rule("[] or two increasing positive numbers", _is_jitter),
-    )
+    jitter: list[float] = key([0.8, 1.6], "range of the large-scale jitter; [] = none", JITTER)
     photometric: list[Any] = key([], "albumentations' pixel-level transforms", STEPS, STEP_ARGUMENTS)
-    instances: str = key(
-        "union", "components = each object of an image is a sample", one_of("union", "components")
-    )
+    instances: str = key("union", "components = each object is a sample", one_of("union", "components"))
     min_instance: int = key(64, "pixels of the smallest component that is a sample", at_least(1))
     prepared: str | None = key(None, "folder of `pisam prepare`, whose copies are read in training", PATH)
     prompts: PromptsConfig = key(PromptsConfig, "prompts in training", ANY_KIND)
@@ -126,39 +119,21 @@ class DataConfig:
 @dataclass
 class StageConfig:
     epochs: int = key(100, "epochs to train", at_least(1))
-    max_steps: int = key(
-        -1,
-        "optimiser steps in place of epochs",
-        Rule("a positive number, or -1 for no limit", lambda steps: steps == -1 or steps > 0),
-    )
+    max_steps: int = key(-1, "optimiser steps in place of epochs", STEPS_OR_NONE)
     lr: float = key(1e-3, "learning rate after warm-up", positive("a positive number, at most 10", 10))
     accumulate: int = key(1, "batches of an optimiser step", at_least(1))
     train: list[Any] | None = key(None, "sets in place of data.train", ROWS)
     val_every: int = key(1, "epochs between two validations", at_least(1))
-    monitor: str | None = key(
-        None, "score that makes a validation the best (default: val/iou; stage 2 val/iou_after)"
-    )
-    early_stop: int | None = key(
-        None,
-        "stop after that many validations without a better monitor",
-        positive("a positive number of validations, or null"),
-    )
-    ema: float | None = key(
-        None,
-        "decay of averaged weights, for example 0.999, which are validated and saved as best",
-        Rule("a number between 0 and 1, or null", lambda decay: 0 < decay < 1),
-    )
+    monitor: str | None = key(None, "what makes a validation the best (default: val/iou or val/iou_after)")
+    early_stop: int | None = key(None, "validations without a better monitor until it stops", VALIDATIONS)
+    ema: float | None = key(None, "decay of averaged weights, e.g. 0.999, saved as best", DECAY)
 
 
 @dataclass
 class InteractorStageConfig(StageConfig):
-    from_: str | None = key(
-        None, "a stage-1 run, checkpoint or imported released file (default: this run's stage 1)", PATH, LOCAL
-    )
+    from_: str | None = key(None, "stage-1 run, checkpoint, released file (default: this run's)", PATH, LOCAL)
     views: int = key(0, "> 0: augmented views per image, frozen features kept in memory", at_least(0))
-    prompts: PromptsConfig | None = key(
-        None, "in place of data.prompts: worse masks have more to repair", ANY_KIND
-    )
+    prompts: PromptsConfig | None = key(None, "in place of data.prompts, to repair worse masks", ANY_KIND)
 
 
 @dataclass
@@ -191,20 +166,12 @@ class TrainerConfig:
     accelerator: str = key("auto", "what computes", one_of("auto", "cpu", "gpu", "cuda", "mps"))
     devices: Any = key("auto", "how many of them, or which", DEVICES)
     num_nodes: int = key(1, "machines", at_least(1))
-    strategy: str = key(
-        "auto", "Lightning's strategy", one_of("auto", "ddp", "ddp_find_unused_parameters_true")
-    )
+    strategy: str = key("auto", "Lightning's strategy", STRATEGIES)
     precision: str = key("32-true", "of the numbers", one_of("32-true", "bf16-mixed", "16-mixed"))
     compile: bool = key(False, "torch.compile: minutes once, then faster steps on a GPU")
     dry_run: bool | None = key(None, "measure the memory of a step before training (default: on a GPU only)")
-    max_time: str | None = key(
-        None,
-        "DD:HH:MM:SS of one attempt; the same command continues",
-        matching(r"\d+(:\d\d){3}", '"DD:HH:MM:SS"'),
-    )
-    timeout: float = key(
-        10.0, "minutes that ranks wait for each other", positive("a positive number of minutes", 10**6)
-    )
+    max_time: str | None = key(None, "of one attempt; the same command continues", TIME)
+    timeout: float = key(10.0, "minutes that ranks wait for each other", MINUTES)
     save_seconds: float = key(30.0, "of training between two saves of last.ckpt", at_least(0))
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from pisam.core.errors import PisamError
 
+LONGEST_NAME = 255  # bytes, of a file or folder
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -118,14 +120,24 @@ def local_path(location: str | Path, what: str) -> Path:
         what: begins the error message: the key or the kind of file.
 
     Raises:
-        PisamError: it is a URL, from which nothing is ever loaded.
+        PisamError: it is a URL, from which nothing is ever loaded, or can be no path at all.
     """
     # `Path` turns "https://" into "https:/"; a single letter would be a drive.
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(location)):
         raise PisamError(
             f"{what} {location}: expected a local file, got a URL; download it and give the file's path"
         )
-    return Path(location)
+    if not is_possible_path(str(location)):
+        raise PisamError(
+            f"{what}: expected a path whose names have at most {LONGEST_NAME} bytes, without NUL"
+        )
+    return Path(location).expanduser()
+
+
+def is_possible_path(text: str) -> bool:
+    """False for what no file system takes: a NUL, a name or a whole that is too long."""
+    parts = text.split(os.sep)
+    return "\0" not in text and len(text) < 4096 and all(len(os.fsencode(p)) <= LONGEST_NAME for p in parts)
 
 
 def shipped(name: str) -> Path:

@@ -77,6 +77,25 @@ class PiSam(SamNetwork):
             return prediction
         return Prediction(prediction.low_res, self.interact(objects, image, clicks))
 
+    def save_pretrained(self, folder: str | Path, **options: Any) -> None:
+        """Write a folder that the hub takes: see `pisam.modeling.hub.save_pretrained`."""
+        from pisam.modeling.hub import save_pretrained
+
+        save_pretrained(self, folder, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Publish the model: see `pisam.modeling.hub.push_to_hub`."""
+        from pisam.modeling.hub import push_to_hub
+
+        return push_to_hub(self, repo_id, **options)
+
+    @staticmethod
+    def from_pretrained(source: str | Path, weights: str | Path | None = None, **options: Any) -> PiSam:
+        """The model of a folder or a repository: see `pisam.modeling.hub.from_pretrained`."""
+        from pisam.modeling.hub import from_pretrained
+
+        return from_pretrained(source, weights, **options)
+
 
 def build_model(backbone: str, weights: str | Path | None = None, image_size: int = 1024) -> PiSam:
     """A Pi-SAM with SAM's weights loaded and its own parts freshly initialised.
@@ -97,13 +116,17 @@ def load_model(checkpoint: str | Path, weights: str | Path | None = None) -> PiS
     """The model of a checkpoint of ours, in evaluation mode; the checkpoint says which SAM it stands on.
 
     Args:
-        checkpoint: a stage's `.ckpt`, or what `pisam import-released` wrote.
+        checkpoint: a stage's `.ckpt`, what `pisam import-released` wrote, or a folder of `save_pretrained`.
         weights: as in `build_model`.
 
     Raises:
         PisamError: not a checkpoint of ours, or made on other SAM weights.
     """
     path = Path(checkpoint)
+    if path.is_dir():
+        from pisam.modeling.hub import from_pretrained
+
+        return from_pretrained(path, weights)
     contents = read_own_checkpoint(path)
     identity = read_identity(contents, path)
     try:

@@ -1,0 +1,120 @@
+"""A trained Pi-SAM as a folder or repository of Hugging Face's hub: weights, facts, and a model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pisam.core.errors import PisamError
+from pisam.core.files import replacing, write_json
+from pisam.modeling.pisam import CHECKPOINT_KEY, PiSam, build_model, load_checkpoint, read_identity
+
+WEIGHTS, FACTS = "model.safetensors", "config.json"
+CARD = """---
+library_name: pisam
+pipeline_tag: image-segmentation
+license: mit
+tags: [segment-anything, interactive-segmentation, high-resolution]
+---
+# Pi-SAM on {backbone}
+
+Segment Anything with precise interaction: a mask from a box, repaired by clicks. Own parts alone, for
+frames of {image_size} px; frozen SAM ({backbone}) stays in SAM's file, of hash `{frozen_hash}`.
+
+```python
+from pisam import PiSamPredictor
+from pisam.modeling.pisam import PiSam
+
+predictor = PiSamPredictor(PiSam.from_pretrained("{source}", weights="folder of SAM's weights"))
+```
+
+Data, training and scores: to be filled in by whoever publishes it.
+"""
+
+
+class HubModel(ModelHubMixin):
+    """What the hub's functions see of a model."""
+
+    def __init__(self, model: PiSam) -> None:
+        self.model = model
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        identity = self.model.identity()
+        state = {name: value.contiguous().cpu() for name, value in self.model.own_state().items()}
+        with replacing(save_directory / WEIGHTS) as temporary:
+            save_file(state, temporary, metadata={CHECKPOINT_KEY: json.dumps(identity)})
+        write_json(identity, save_directory / FACTS)
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id: str, weights: str | Path | None = None, **options: Any
+    ) -> HubModel:
+        folder = Path(model_id)
+        named = {name: options.get(name) for name in ("revision", "cache_dir", "token")}
+        local = options.get("local_files_only", False)
+        file = folder / WEIGHTS
+        if not folder.is_dir():
+            file = Path(hf_hub_download(model_id, WEIGHTS, local_files_only=local, **named))
+        return cls(_load(file, weights))
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        return ModelCard(CARD.format(source=kwargs.get("repo_url") or ".", **self.model.identity()))
+
+
+def save_pretrained(model: PiSam, folder: str | Path, **options: Any) -> None:
+    """Write `model.safetensors`, `config.json` and, where there is none, a model card `README.md`.
+
+    Args:
+        model: a trained one.
+        folder: to write to; it is made.
+        options: of huggingface_hub's `ModelHubMixin.save_pretrained`, such as `push_to_hub=True`.
+    """
+    HubModel(model).save_pretrained(Path(folder), **options)
+
+
+def push_to_hub(model: PiSam, repo_id: str, **options: Any) -> str:
+    """Publish a model, private unless `private=False`; returns the address of the commit.
+
+    Args:
+        model: a trained one.
+        repo_id: OWNER/NAME.
+        options: of huggingface_hub's `ModelHubMixin.push_to_hub`.
+    """
+    return str(HubModel(model).push_to_hub(repo_id, **{"private": True, **options}))
+
+
+def from_pretrained(source: str | Path, weights: str | Path | None = None, **options: Any) -> PiSam:
+    """The model of a folder, or of a repository of the hub, in evaluation mode.
+
+    Args:
+        source: a folder that `save_pretrained` wrote, or OWNER/NAME.
+        weights: SAM's, as in `build_model`.
+        options: `revision`, `cache_dir`, `token`, `local_files_only`.
+
+    Raises:
+        PisamError: no weights there, damaged ones, or ones of another SAM.
+    """
+    return HubModel.from_pretrained(str(source), weights=weights, **options).model
+
+
+def _load(file: Path, weights: str | Path | None) -> PiSam:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            identity = json.loads((opened.metadata() or {}).get(CHECKPOINT_KEY, "null"))
+            state = {f"model.{name}": opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise PisamError(f"checkpoint {file}: not readable as safetensors: {reason}") from error
+    contents = {"state_dict": state, CHECKPOINT_KEY: identity}
+    known = read_identity(contents, file)
+    try:
+        model = build_model(known["backbone"], weights, known["image_size"])
+    except ValueError as error:
+        raise PisamError(f"checkpoint {file}: made for a model that cannot be built: {error}") from error
+    load_checkpoint(model, contents, file)
+    return model.eval()

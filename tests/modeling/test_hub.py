@@ -1,0 +1,50 @@
+"""A model saved as the hub keeps it, and loaded from there; no network is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.small_runs import small_model
+from pisam.core.errors import PisamError
+from pisam.modeling.hub import FACTS, WEIGHTS, from_pretrained, save_pretrained
+from pisam.modeling.pisam import PiSam, load_model
+
+
+def test_saved_folder_gives_the_same_model_and_says_what_it_is(tmp_path: Path) -> None:
+    model = small_model()
+    torch.nn.init.normal_(model.interactor.residual.weight)
+    model.save_pretrained(tmp_path / "folder")
+    for loaded in (PiSam.from_pretrained(tmp_path / "folder"), load_model(tmp_path / "folder")):
+        assert not loaded.training
+        for name, value in model.own_state().items():
+            assert loaded.own_state()[name].equal(value)
+    assert json.loads((tmp_path / "folder" / FACTS).read_text()) == model.identity()
+    card = (tmp_path / "folder" / "README.md").read_text()
+    assert "license: mit" in card and model.identity()["frozen_hash"] in card and "nano" in card
+
+
+def test_card_of_the_user_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    save_pretrained(small_model(), tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut", "another model", "no facts"])
+def test_damaged_folder_is_one_error(damage: str, tmp_path: Path) -> None:
+    save_pretrained(small_model(), tmp_path)
+    file = tmp_path / WEIGHTS
+    match damage:
+        case "absent":
+            file.unlink()
+        case "cut":
+            file.write_bytes(file.read_bytes()[:1000])
+        case "another model":
+            file.write_bytes(file.read_bytes().replace(b'\\"image_size\\": 64', b'\\"image_size\\": 63'))
+        case "no facts":
+            file.write_bytes(file.read_bytes().replace(b'"pisam"', b'"wisam"'))
+    with pytest.raises(PisamError, match=r"model\.safetensors"):
+        from_pretrained(tmp_path)
