@@ -104,6 +104,10 @@ def test_two_dashes_before_a_key_change_nothing(monkeypatch: pytest.MonkeyPatch)
         (["submit", "stage=1", "minutes=soon"], "submit: minutes=soon: expected a whole number"),
         (["submit", "stage=1", "cluster=slum"], "got cluster=slum; did you mean slurm?"),
         (["interact", "clicks="], "interact: clicks=: expected FILE, got nothing"),
+        (["interact", "clicks=" + "a" * 300], "can be no path: too long, or with NUL"),
+        (["compare", "a\0", "b"], "can be no path: too long, or with NUL"),
+        (["evaluate", "a" * 300], "can be no path: too long, or with NUL"),
+        (["sets", "data.root=a\0"], "data.root: got 'a\\x00', expected a path"),
         (["compare", "no", "nor"], "summary.json is not there"),
         (["import-released"], "import-released: expected `pisam import-released CKPT [out=FILE]`, got none"),
         (["import-released", "a.pth", "b.pth"], "`pisam import-released CKPT [out=FILE]`, got a.pth b.pth"),
@@ -135,6 +139,30 @@ def test_interact_passes_its_configuration(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("pisam.commands.interact.interact", calls.append)
     assert cli.main(["interact", "experiments/quickstart.yaml", "seed=4"]) == 0
     assert [config.seed for config in calls] == [4]
+
+
+def test_home_is_expanded_in_keys_of_a_verbs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict] = []
+    monkeypatch.setattr("pisam.commands.interact.interact", lambda config, **own: calls.append(own))
+    assert cli.main(["interact", "clicks=~/c.json", "checkpoint=[~/a,b/~]"]) == 0
+    home = Path.home()
+    assert calls == [{"clicks": home / "c.json", "checkpoints": [home / "a", Path("b/~")]}]
+
+
+def test_error_of_the_system_is_one_line_and_a_traceback_with_v(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(config: Config) -> None:
+        raise OSError(28, "No space left on device", "masks/a.png")
+
+    monkeypatch.setattr("pisam.commands.interact.interact", fail)
+    monkeypatch.delenv("PISAM_VERBOSE", raising=False)
+    assert cli.main(["interact"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "error: [Errno 28] No space left on device: 'masks/a.png'"
+    monkeypatch.setenv("PISAM_VERBOSE", "1")
+    with pytest.raises(OSError, match="No space left"):
+        cli.main(["interact"])
 
 
 def test_interact_passes_its_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
