@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from helpers.deaths import assert_same
-from helpers.slurm_cluster import NODES, SlurmCluster, skip_without_slurm, wait_for
+from helpers.slurm_cluster import SlurmCluster, skip_without_slurm, wait_for
 from helpers.small_runs import HARD_TIMEOUT, SOURCE, command, small_config, steps, summary, write_sets
 from helpers.small_sweeps import write_sweep
 from helpers.wandb_stub import own_place, wandb_stub
@@ -72,6 +72,7 @@ class Jobs:
             PISAM_PYTHON=str(python),
             PYTHONPATH=str(SOURCE),
             OMP_NUM_THREADS="1",
+            MASTER_ADDR="127.0.0.1",  # the nodes' names have no address here
         )
         return Job(number, Path(config.run_dir), marker, config)
 
@@ -148,18 +149,18 @@ def test_cancelled_job_stays_away_and_keeps_what_it_had(jobs: Jobs) -> None:
 
 def test_job_whose_node_is_taken_away_goes_on_elsewhere(jobs: Jobs, undisturbed: Job) -> None:
     cluster = jobs.cluster
-    job = jobs.submit("robbed", "--ntasks-per-node=2", f"--exclude={NODES[0]}")
+    assert cluster.end(undisturbed.number) == "COMPLETED", jobs.output(undisturbed)
+    job = jobs.submit("robbed", "--ntasks-per-node=2")
     reached(job, 4)
     wait_for(lambda: (job.run / "stage1" / "checkpoints" / "last.ckpt").is_file(), 60, "a checkpoint")
-    cluster.ask("scontrol", "update", f"jobid={job.number}", "ExcNodeList=")
-    cluster.take_away(NODES[1], f"SLURM_JOB_ID={job.number}")
+    node = cluster.facts(job.number)["NodeList"]
+    cluster.take_away(node, f"SLURM_JOB_ID={job.number}")
     job.slow.unlink()
     assert (job.run / ".stage1.lock").is_file(), "nobody could remove it"
     wait_for(lambda: cluster.turn(job.number) == 1, 90, "a job that is queued again")
     assert cluster.end(job.number) == "COMPLETED", jobs.output(job)
-    assert cluster.facts(job.number)["NodeList"] == NODES[0]
-    cluster.start_node(NODES[1])
-    assert cluster.end(undisturbed.number) == "COMPLETED"
+    assert cluster.facts(job.number)["NodeList"] not in (node, "")
+    cluster.start_node(node)
     assert "resuming stage 1" in jobs.output(job)
     assert_same(undisturbed.config, job.config, 1)
 

@@ -18,8 +18,7 @@ import pytest
 
 from helpers.small_runs import on_this_machine
 
-# The first must have an address: the ranks meet there.
-NODES = ("localhost", "other")
+NODES = ("n1", "n2")  # names without an address: ranks meet at MASTER_ADDR
 CONFIGURATION = """
 ClusterName=tests
 FirstJobId={first_job}

@@ -31,6 +31,17 @@ class Gradients(Callback):
         self.steps.append(kept)
 
 
+class NotAllClicked(ClickSimulation):
+    """The first of four samples has no click, so that the halves have not the same number of clicked ones."""
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        assert batch.clicks is not None
+        batch.clicks.valid[[seed % 100 == 0 for seed in batch.seeds]] = False
+
+
 def half(batch: Batch, part: slice) -> Batch:
     """Some samples of a batch."""
     kept: dict[str, Any] = {f.name: getattr(batch, f.name) for f in fields(batch)}
@@ -46,23 +57,21 @@ def gradients(number: int, accumulate: int) -> list[dict[str, Tensor]]:
     stage = (DecoderStage, InteractorStage)[number - 1](small_model(), lr=0.0001)
     if number == 2:
         torch.nn.init.normal_(stage.model.interactor.residual.weight, std=0.1)
-    clicks = [ClickSimulation(min_area=1)] if number == 2 else []
+    clicks = [NotAllClicked(min_area=1)] if number == 2 else []
     trainer = quiet_trainer(kept, *clicks, max_steps=2, accumulate_grad_batches=accumulate)
     trainer.fit(stage, loader(*batches))
     return kept.steps
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_two_halves_equal_the_whole(number: int) -> None:
+def test_halves_equal_the_whole_however_many_samples_of_each_were_clicked(number: int) -> None:
     torch.manual_seed(0)
     whole = gradients(number, accumulate=1)
     torch.manual_seed(0)
     halves = gradients(number, accumulate=2)
     assert len(whole) == len(halves) == 2
     for left, right in zip(whole, halves, strict=True):
-        scale = max(float(gradient.abs().max()) for gradient in left.values())
-        assert scale > 0.001
-        for name in left:
-            torch.testing.assert_close(
-                right[name] / scale, left[name] / scale, rtol=1e-4, atol=1e-6, msg=name
-            )
+        one, other = (torch.cat([g.flatten() for g in step.values()]) for step in (left, right))
+        assert one.norm() > 0.001
+        # Where a ReLU is at its kink the rounding of another batch size counts; a wrong weight would be a third.
+        assert (one - other).norm() < 0.005 * one.norm()
