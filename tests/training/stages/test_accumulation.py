@@ -73,5 +73,5 @@ def test_halves_equal_the_whole_however_many_samples_of_each_were_clicked(number
     for left, right in zip(whole, halves, strict=True):
         one, other = (torch.cat([g.flatten() for g in step.values()]) for step in (left, right))
         assert one.norm() > 0.001
-        # Where a ReLU is at its kink the rounding of another batch size counts; a wrong weight would be a third.
+        # At the kink of a ReLU the rounding of another batch size counts; a wrong weight would be a third.
         assert (one - other).norm() < 0.005 * one.norm()
