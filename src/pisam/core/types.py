@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # files are read, and an exported model is run, where there is no torch
+    import torch
+    from torch import Tensor
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
@@ -57,6 +59,8 @@ class Clicks:
     @classmethod
     def none(cls, batch_size: int, device: torch.device | str = "cpu") -> Clicks:
         """No click for any of `batch_size` samples (M = 0)."""
+        import torch
+
         return cls(
             points=torch.zeros(batch_size, 0, 2, device=device),
             labels=torch.zeros(batch_size, 0, dtype=torch.int64, device=device),

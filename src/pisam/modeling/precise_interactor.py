@@ -129,7 +129,7 @@ class PreciseInteractor(nn.Module):
         points = pixels_to_unit(clicks.points, height * FRAME_PER_FEATURE, width * FRAME_PER_FEATURE)
         click_tokens = self.click_embedding(enhanced, points, clicks.labels, self._encode(points))
         tokens = torch.cat([objects.token.unsqueeze(1), click_tokens], dim=1)
-        valid = torch.cat([clicks.valid.new_ones(len(enhanced), 1), clicks.valid], dim=1)
+        valid = torch.cat([clicks.valid.new_ones(enhanced.shape[0], 1), clicks.valid], dim=1)
         position = self.position((height, width)).flatten(1).transpose(0, 1).unsqueeze(0)
 
         pixels = enhanced.flatten(2).transpose(1, 2)

@@ -33,7 +33,7 @@ def run_sam_transformer(sam: MaskDecoder, learned: Tensor, features: SamFeatures
 
 
 def _run(sam: MaskDecoder, learned: Tensor, features: SamFeatures) -> tuple[Tensor, Tensor]:
-    batch = len(features.image_embedding)
+    batch = features.image_embedding.shape[0]  # len() would be a constant of an exported graph
     tokens = torch.cat([learned.expand(batch, -1, -1), features.sparse_prompt], dim=1)
     source = features.image_embedding + features.dense_prompt
     tokens_out, source_out = sam.transformer(source, features.position.expand_as(source), tokens)
