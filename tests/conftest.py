@@ -24,3 +24,21 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"development inputs absent: no folder {folder} (set PISAM_SHARED to it)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a small model."""
+    from helpers.exported import small_model, write_checkpoint
+
+    return write_checkpoint(small_model(), tmp_path_factory.mktemp("model") / "small.ckpt")
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint: Path) -> Path:
+    """The same model as `pisam export` writes it, with every encoder."""
+    from helpers.exported import pisam
+
+    out = checkpoint.parent / "exported"
+    assert pisam("export", checkpoint, f"out={out}", "int8=true", "fp16=true") == 0
+    return out

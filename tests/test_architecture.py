@@ -17,6 +17,7 @@ ROWS = [
     ["config"],
     ["data", "data.sources.instances"],
     ["predictor"],
+    ["onnx", "serve"],
     ["training.losses", "training.loss_points", "training.optim", "training.preflight", "training.stages"],
     ["training.logging", "training.resume"],
     ["training.callbacks"],
@@ -32,7 +33,10 @@ ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 WALLS = [
     ("modeling", ["pisam.clicks", "pisam.training", "pisam.data", "pisam.config", "lightning"]),
     ("data", ["pisam.modeling"]),
-    *((part, ["pisam.config"]) for part in ("core", "clicks", "metrics", "data", "report", "predictor")),
+    *(
+        (part, ["pisam.config"])
+        for part in ("core", "clicks", "metrics", "data", "report", "predictor", "onnx", "serve")
+    ),
     *(
         (f"training.{part}", ["pisam.config"])
         for part in ("losses", "stages", "callbacks", "resume", "logging")

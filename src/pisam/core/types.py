@@ -70,6 +70,8 @@ class Clicks:
     @classmethod
     def beside(cls, parts: Sequence[Clicks]) -> Clicks:
         """The clicks of each sample one part after the other."""
+        import torch
+
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*(torch.cat(column, dim=1) for column in columns))
 
@@ -222,6 +224,8 @@ class Batch:
 
     def counted(self) -> Tensor:
         """bool (B, 1, S, S): the pixels that losses and clicks are about, neither padding nor ignored."""
+        import torch
+
         side = torch.arange(self.mask.shape[-1], device=self.mask.device)
         width, height = self.extent[:, :1], self.extent[:, 1:]
         content = ((side < width)[:, None, :] & (side < height)[:, :, None]).unsqueeze(1)

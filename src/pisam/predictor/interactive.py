@@ -205,6 +205,15 @@ class InteractivePredictor:
         return list(self._session.answer.clicks) if self._session.answers else []
 
     @property
+    def history(self) -> tuple[int, int]:
+        """How many answers there are, that to the prompt included, and clicks that can be made again."""
+        return len(self._session.answers), len(self._session.undone)
+
+    def keep_last(self, answers: int) -> None:
+        """Forget all but the last answers, so that memory stays bounded; what is older cannot be undone."""
+        del self._session.answers[:-answers]
+
+    @property
     def logits(self) -> FloatArray:
         """float32 (H, W): the current logits at the image's size, positive = object.
 

@@ -1,0 +1,113 @@
+"""MODEL and other arguments of the commands that use a model: predict, refine, export, serve, demo.
+
+MODEL is a checkpoint (.ckpt, .safetensors), the folder of a run, or one that `pisam export` wrote; by default
+the trained model of the repository, else the run of the quick start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pisam.commands.command import Arguments
+from pisam.core.errors import PisamError
+from pisam.core.files import local_path
+from pisam.predictor.engine import Engine
+
+if TYPE_CHECKING:
+    from pisam.modeling.pisam import PiSam
+
+TRAINED = Path("experiments", "results", "real_small", "pisam_vit_t.safetensors")
+QUICK_START = Path("runs", "quickstart")
+STAGES = ("stage2", "stage1")  # the later one first
+
+
+def given_path(arguments: Arguments, key: str) -> Path:
+    """The local path of a key that was given."""
+    return local_path(arguments.own[key], key)
+
+
+def number(arguments: Arguments, key: str, default: int, lowest: int = 1) -> int:
+    """A whole number.
+
+    Raises:
+        PisamError: below `lowest`.
+    """
+    value = int(arguments.own.get(key, default))
+    if value < lowest:
+        raise PisamError(f"{key}: got {value}, expected a whole number >= {lowest}")
+    return value
+
+
+def find_model(arguments: Arguments) -> Path:
+    """The checkpoint or exported folder that the argument MODEL means.
+
+    Raises:
+        PisamError: there is none.
+    """
+    model = (arguments.words or [None])[0]
+    if model is None:
+        source = Path(__file__).resolve().parents[3]  # of a clone
+        places = [TRAINED, source / TRAINED, QUICK_START]
+        found = [path for path in places if path.exists()]
+        if not found:
+            raise PisamError(
+                f"no model: neither {TRAINED} nor {QUICK_START} is here; give a checkpoint, a run or an "
+                "exported folder, or train the quick start with make stage1 stage2"
+            )
+        model = str(found[0])
+    path = local_path(model, "model")
+    if not path.exists():
+        raise PisamError(
+            f"model {path}: no such file or folder; expected a checkpoint, a run or an exported folder"
+        )
+    if path.is_file() or (path / "meta.json").is_file():
+        return path
+    checkpoints = [path / stage / "checkpoints" / "best.ckpt" for stage in STAGES]
+    weights = sorted(path.glob("*.safetensors"))
+    for checkpoint in [*checkpoints, *weights]:
+        if checkpoint.is_file():
+            return checkpoint
+    raise PisamError(
+        f"model {path}: neither a run ({checkpoints[0]}) nor exported (meta.json) nor .safetensors in it"
+    )
+
+
+def is_exported(path: Path) -> bool:
+    """Whether `find_model` found a folder of ONNX graphs."""
+    return path.is_dir()
+
+
+def load_torch(path: Path, device: str | None = None) -> PiSam:
+    """The network of a checkpoint, in evaluation mode; on a GPU where there is one.
+
+    Raises:
+        PisamError: as `load_model`.
+    """
+    import torch
+
+    from pisam.modeling.pisam import load_model
+
+    model = load_model(path)
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def load_engines(arguments: Arguments, devices: int = 1) -> list[Engine]:
+    """The engines of sessions on MODEL, one per device; without torch where it is exported.
+
+    Raises:
+        PisamError: no such model, it cannot be loaded, or fewer GPUs than devices.
+    """
+    path = find_model(arguments)
+    if is_exported(path):
+        from pisam.onnx.engine import OnnxEngine
+
+        return [OnnxEngine(path) for _ in range(devices)]
+    import torch
+
+    from pisam.predictor import PiSamPredictor
+
+    if devices > max(1, torch.cuda.device_count()):
+        raise PisamError(f"devices: got {devices}, this machine has {torch.cuda.device_count()} GPUs")
+    names = [f"cuda:{index}" for index in range(devices)] if torch.cuda.is_available() else [None]
+    return [PiSamPredictor(load_torch(path, name)).engine for name in names]

@@ -1,0 +1,73 @@
+"""Answer over HTTP: sessions, a page to click on, Label Studio and X-AnyLabeling.
+
+    pisam serve [MODEL] [host=ADDRESS] [port=N] [token=TOKEN] [cors=ORIGIN] [label_studio=URL]
+            [label_studio_key=KEY] [threads=N] [sessions=N] [memory=N] [megapixels=N]
+
+MODEL: a checkpoint (.ckpt, .safetensors), a run's folder, or one that pisam export wrote (default: the
+trained model of the repository, else the quick start's run).
+
+group: Use
+host=ADDRESS: to listen on (default: 127.0.0.1, this machine alone); any other one needs a token
+port=N: (default: 8765; 0 = a free one)
+token=TOKEN: what everybody must send; made up and printed where another host needs one and none is given
+cors=ORIGIN: pages of this site may ask too, for example https://tools.example
+label_studio=URL: the Label Studio whose pictures are fetched; none else is
+label_studio_key=KEY: its API key (default: $LABEL_STUDIO_API_KEY)
+threads=N: requests worked on at a time (default: 2)
+sessions=N: the most at a time (default: 64)
+memory=N: megabytes of pictures, encodings and answers, about (default: 1024)
+megapixels=N: of a picture, the most (default: 25)
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+
+from pisam.commands.command import Arguments
+from pisam.commands.models import load_engines, number
+from pisam.core.errors import PisamError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def run(arguments: Arguments) -> None:
+    """Serve until Ctrl-C."""
+    serve(arguments)
+
+
+def serve(arguments: Arguments, started: Callable[[str], object] = print) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        arguments: as in the help above.
+        started: told the page's address once the server listens.
+
+    Raises:
+        PisamError: a package is missing, no model, or the address cannot be listened on.
+    """
+    own, host = arguments.own, arguments.own.get("host", LOOPBACK[0])
+    port = number(arguments, "port", 8765, 0)
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise PisamError(f"serve: {error.name} is not installed: pip install 'pisam[serve]'") from error
+    from pisam.serve.app import Settings
+    from pisam.serve.listen import listen
+    from pisam.serve.pictures import Limits
+
+    local = host in LOOPBACK
+    settings = Settings(
+        token=own.get("token") or (None if local else secrets.token_urlsafe(16)),
+        hosts=LOOPBACK if local else (),
+        cors=own.get("cors"),
+        label_studio=own.get("label_studio"),
+        label_studio_key=own.get("label_studio_key") or os.environ.get("LABEL_STUDIO_API_KEY"),
+        threads=number(arguments, "threads", 2),
+        sessions=number(arguments, "sessions", 64),
+        memory=number(arguments, "memory", 1024) * 2**20,
+        limits=Limits(pixels=number(arguments, "megapixels", 25) * 10**6),
+    )
+    listen(load_engines(arguments)[0], settings, host, port, started)

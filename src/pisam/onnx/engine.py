@@ -1,0 +1,228 @@
+"""A Pi-SAM exported by `pisam export`, run by ONNX Runtime: the engine of a session without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pisam.clicks.guarantee import Click
+from pisam.core.errors import PisamError
+from pisam.core.types import UInt8Array
+from pisam.predictor.engine import FloatArray, Prompt, Size
+
+FORMAT = 1
+META = "meta.json"
+GRAPHS = ("encoder", "decoder", "interactor")
+AT_ONCE = 4  # prompts: more take memory and no less time
+PADDING, UPPER_LEFT, LOWER_RIGHT = -1, 2, 3
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class OnnxState:
+    """The answer to a prompt, or to clicks on it.
+
+    Attributes:
+        encoded: frame uint8 (1, 3, S, S), and what the encoder says of it.
+        prompt: what was asked for.
+        objects: the decoder's outputs: low_res, logits, and what the interactor starts from; one row each.
+        logits: float32 (S, S).
+    """
+
+    encoded: Arrays
+    prompt: Prompt
+    objects: Arrays
+    logits: FloatArray
+
+
+class OnnxEngine:
+    """The graphs of a folder that `pisam export` wrote.
+
+    Args:
+        folder: holds encoder.onnx, decoder.onnx, interactor.onnx and meta.json.
+        encoder: "", "int8" or "fp16": which encoder, where it was exported too.
+        threads: of ONNX Runtime; 0 = one per core.
+        providers: of ONNX Runtime; None = CUDA where it is installed, and the CPU.
+
+    Raises:
+        PisamError: no such folder, a file of it is missing or damaged, or ONNX Runtime is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        encoder: str = "",
+        *,
+        threads: int = 0,
+        providers: Sequence[str] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.meta = read_meta(self.folder)
+        self._reprompt = bool(self.meta["reprompt"])
+        files = {name: f"{name}.onnx" for name in GRAPHS}
+        if encoder:
+            files["encoder"] = f"encoder_{encoder}.onnx"
+        self._hash = self.meta["files"].get(files["encoder"], "")
+        self._graphs = {
+            name: _load(self.folder, file, self.meta, threads, providers) for name, file in files.items()
+        }
+
+    @property
+    def side(self) -> int:
+        """S of the square frame, in pixels."""
+        return int(self.meta["image_size"])
+
+    def encode(self, frame: UInt8Array) -> Arrays:
+        """See `Engine`."""
+        planes = np.ascontiguousarray(frame.transpose(2, 0, 1)[None])
+        return {"frame": planes, **self._run("encoder", {"frame": planes})}
+
+    def first(self, encoded: Arrays, prompts: Sequence[Prompt]) -> list[OnnxState]:
+        """See `Engine`; prompts with equal numbers of points go through the decoder together."""
+        states: dict[int, OnnxState] = {}
+        lengths = [len(_tokens(prompt)) for prompt in prompts]
+        for length in sorted(set(lengths)):
+            rows = [row for row, own in enumerate(lengths) if own == length]
+            for start in range(0, len(rows), AT_ONCE):
+                group = rows[start : start + AT_ONCE]
+                states |= zip(group, self._decode(encoded, [prompts[row] for row in group]), strict=True)
+        return [states[row] for row in range(len(prompts))]
+
+    def after(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
+        """See `Engine`."""
+        if self._reprompt:
+            points = (*state.prompt.points, *clicks)
+            asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])
+            state = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
+        given = np.array(clicks, np.float32)[None]  # (1, M, 3)
+        inputs = {
+            "frame": state.encoded["frame"],
+            **state.objects,
+            "points": np.ascontiguousarray(given[..., :2]),
+            "labels": given[..., 2].astype(np.int64),
+            "valid": np.ones(given.shape[:2], bool),
+        }
+        return replace(state, logits=self._run("interactor", inputs)["logits"][0, 0])
+
+    def logits(self, state: OnnxState, size: Size) -> FloatArray:
+        """See `Engine`."""
+        resized: FloatArray = cv2.resize(state.logits, size[::-1], interpolation=cv2.INTER_LINEAR)
+        return resized
+
+    def identity(self) -> str:
+        """See `Engine`: the checkpoint and the encoder's file."""
+        return f"onnx {self.meta['checkpoint_hash']} {self._hash}"
+
+    def to_arrays(self, encoded: Arrays) -> dict[str, npt.NDArray[Any]]:
+        """See `Engine`."""
+        return {name: value for name, value in encoded.items() if name != "frame"}
+
+    def from_arrays(self, arrays: Arrays, frame: UInt8Array) -> Arrays:
+        """See `Engine`."""
+        outputs = {output.name: output.shape for output in self._graphs["encoder"].get_outputs()}
+        for name, shape in outputs.items():
+            if list(arrays[name].shape) != shape or arrays[name].dtype != np.float32:
+                raise ValueError(
+                    f"{name}: expected float32 {shape}, got {arrays[name].dtype} {arrays[name].shape}"
+                )
+        return {"frame": np.ascontiguousarray(frame.transpose(2, 0, 1)[None])} | {
+            n: arrays[n] for n in outputs
+        }
+
+    def _decode(self, encoded: Arrays, prompts: Sequence[Prompt]) -> list[OnnxState]:
+        """One state per prompt; all have the same number of tokens."""
+        tokens = np.array([_tokens(prompt) for prompt in prompts], np.float32).reshape(len(prompts), -1, 3)
+        empty = np.zeros((self.side // 4, self.side // 4), np.float32)
+        masks = [empty if prompt.mask is None else prompt.mask for prompt in prompts]
+        outputs = self._run(
+            "decoder",
+            {
+                **encoded,
+                "points": np.ascontiguousarray(tokens[..., :2]),
+                "labels": tokens[..., 2].astype(np.int64),
+                "previous": np.stack(masks)[:, None].astype(np.float32),
+                "has_previous": np.array([prompt.mask is not None for prompt in prompts], np.float32),
+            },
+        )
+        logits = outputs.pop("logits")
+        return [
+            OnnxState(
+                encoded,
+                prompt,
+                {name: value[row : row + 1] for name, value in outputs.items()},
+                logits[row, 0],
+            )
+            for row, prompt in enumerate(prompts)
+        ]
+
+    def _run(self, name: str, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        graph = self._graphs[name]
+        taken = {each.name: inputs[each.name] for each in graph.get_inputs()}
+        return dict(zip((each.name for each in graph.get_outputs()), graph.run(None, taken), strict=True))
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What `pisam export` noted beside its graphs.
+
+    Raises:
+        PisamError: no such folder or file, or of another format.
+    """
+    path = folder / META
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PisamError(
+            f"{path}: not readable ({error}); expected a folder that pisam export wrote"
+        ) from error
+    keys = {"image_size", "checkpoint_hash", "files", "reprompt"}
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT or not keys <= meta.keys():
+        raise PisamError(
+            f"{path}: expected format {FORMAT} with {', '.join(sorted(keys))}; export the model again"
+        )
+    return meta
+
+
+def _load(
+    folder: Path, file: str, meta: dict[str, Any], threads: int, providers: Sequence[str] | None
+) -> Any:
+    """An inference session on a file whose hash is that of `meta`."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise PisamError("onnxruntime is not installed: pip install 'pisam[onnx]'") from error
+    if file not in meta["files"]:
+        exported = ", ".join(sorted(meta["files"]))
+        raise PisamError(
+            f"{folder}: {file} was not exported, only {exported}; export the model again with it"
+        )
+    try:
+        graph = (folder / file).read_bytes()
+    except OSError as error:
+        raise PisamError(f"{folder / file}: {error.strerror}; export the model again") from error
+    if hashlib.sha256(graph).hexdigest() != meta["files"][file]:
+        raise PisamError(
+            f"{folder / file}: not what was exported with {META}, or damaged; export the model again"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    available = onnxruntime.get_available_providers()
+    wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+    return onnxruntime.InferenceSession(graph, options, providers=list(providers or wanted))
+
+
+def _tokens(prompt: Prompt) -> list[Click]:
+    """Points and corners of a box as SAM orders and pads them: (x, y, label)."""
+    points = list(prompt.points)
+    if prompt.box is None:
+        return [*points, (0.0, 0.0, PADDING)] if points else []
+    x0, y0, x1, y1 = (float(edge) for edge in prompt.box)
+    # The centres of the box's outermost pixels.
+    return [*points, (x0 + 0.5, y0 + 0.5, UPPER_LEFT), (x1 - 0.5, y1 - 0.5, LOWER_RIGHT)]

@@ -1,0 +1,295 @@
+"use strict";
+// One picture, one session of the server. What is drawn is always what the server answered last.
+const $ = (id) => document.getElementById(id);
+const canvas = $("view"), pen = canvas.getContext("2d");
+const token = new URLSearchParams(location.search).get("token");
+const COLOUR = [64, 160, 255], MISSED = [226, 0, 122], FALSE = [0, 170, 228];
+const state = { session: null, picture: null, width: 0, height: 0, mask: null, first: null, truth: null, clicks: [], undo: 0, redo: 0, iou: null };
+const view = { scale: 1, x: 0, y: 0 };  // screen = picture * scale + (x, y)
+let box = null, cross = null, corner = null, drag = null, busy = Promise.resolve(), waiting = 0;
+
+async function ask(method, path, body) {
+  const headers = token ? { Token: token } : {};
+  const answer = await fetch(path, { method, body, headers });
+  if (answer.ok) return answer;
+  const text = await answer.json().catch(() => ({}));
+  throw new Error(text.error || `the server answered ${answer.status}`);
+}
+
+// Requests one after the other, in the order of the clicks; what fails is said and changes nothing.
+function queue(what, action) {
+  waiting += 1;
+  say(what);
+  busy = busy.then(action).then(() => { if (waiting === 1) say(ready()); }, (error) => say(error.message, true))
+    .finally(() => { waiting -= 1; controls(); draw(); });
+  return busy;
+}
+
+function say(text, wrong = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("wrong", wrong);
+}
+
+function ready() {
+  if (!state.session) return "Drop a picture here, open one, or try a generated one.";
+  return state.mask ? "Click what is missing; right-click what is too much." : "Drag a box around the object.";
+}
+
+async function bitmap(uri) {
+  const image = new Image();
+  image.src = uri;
+  await image.decode();
+  const sheet = new OffscreenCanvas(image.width, image.height), ink = sheet.getContext("2d");
+  ink.drawImage(image, 0, 0);
+  const levels = ink.getImageData(0, 0, image.width, image.height).data;
+  return Uint8Array.from({ length: levels.length / 4 }, (_, index) => levels[4 * index] > 127 ? 1 : 0);
+}
+
+async function begin(answer, source) {
+  const begun = await answer.json();
+  if (state.session) ask("DELETE", `api/sessions/${state.session}`).catch(() => {});
+  // As the server sees it: upright, and of kinds that browsers do not show.
+  const seen = await (await ask("GET", `api/sessions/${begun.session}/image`)).blob();
+  Object.assign(state, { session: begun.session, width: begun.width, height: begun.height, mask: null, first: null, clicks: [], undo: 0, redo: 0, iou: null });
+  state.picture = await createImageBitmap(seen);
+  state.truth = begun.truth ? await bitmap(begun.truth) : null;
+  box = cross = corner = null;
+  $("slider").value = 0;
+  $("errors").checked = false;
+  fit();
+}
+
+const open = (file) => queue(`Reading ${file.name} ...`, async () => begin(await ask("POST", "api/images", file)));
+const openSample = (number) => queue("Drawing a picture ...", async () => begin(await ask("POST", `api/samples/${number}`)));
+
+async function take(answer) {
+  const told = await answer.json();
+  state.mask = told.mask ? await bitmap(told.mask) : null;
+  Object.assign(state, { clicks: told.clicks, undo: told.undo, redo: told.redo, iou: told.iou });
+  if (!told.clicks.length) state.first = state.mask;
+}
+
+function tell(verb, value, what = "Thinking ...") {
+  if (!state.session) return busy;
+  const body = value instanceof Blob ? value : JSON.stringify(value || {});
+  return queue(what, async () => take(await ask("POST", `api/sessions/${state.session}/${verb}`, body)));
+}
+
+function setBox(x0, y0, x1, y1) {
+  const [left, right] = [x0, x1].sort((a, b) => a - b), [top, bottom] = [y0, y1].sort((a, b) => a - b);
+  box = [Math.max(0, left), Math.max(0, top), Math.min(state.width, right), Math.min(state.height, bottom)];
+  if (box[2] - box[0] < 1 || box[3] - box[1] < 1) { box = null; say("Drag a box around the object.", true); return draw(); }
+  tell("box", { box });
+}
+
+function click(point, foreground) {
+  if (!state.mask) return say("Drag a box around the object first.", true);
+  const [x, y] = point;
+  if (x < 0 || y < 0 || x >= state.width || y >= state.height) return;
+  tell("click", { x, y, foreground });
+}
+
+function reset() { box = corner = null; state.mask = state.first = null; tell("reset"); }
+
+async function download(format) {
+  await queue("Writing ...", async () => {
+    const contents = await (await ask("GET", `api/sessions/${state.session}/download/${format}`)).blob();
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(contents);
+    link.download = `${format}.${contents.type.includes("json") ? "json" : "png"}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  });
+}
+
+// Drawing.
+
+function paint() {
+  const sheet = new OffscreenCanvas(state.width, state.height), ink = sheet.getContext("2d");
+  const pixels = ink.createImageData(state.width, state.height), data = pixels.data;
+  const border = Math.round(state.width * Number($("slider").value) / 100), errors = $("errors").checked && state.truth;
+  const alpha = Math.round(255 * Number($("opacity").value) / 100), outline = $("outline").checked;
+  for (let y = 0, index = 0; y < state.height; y++) for (let x = 0; x < state.width; x++, index++) {
+    const mask = x < border ? state.first : state.mask;
+    let colour = null, a = alpha;
+    if (errors && mask[index] !== state.truth[index]) colour = mask[index] ? FALSE : MISSED;
+    else if (mask[index]) {
+      colour = COLOUR;
+      if (outline && (x === 0 || y === 0 || x === state.width - 1 || y === state.height - 1 || !mask[index - 1] || !mask[index + 1]
+        || !mask[index - state.width] || !mask[index + state.width])) a = 255;
+    }
+    if (colour) data.set([...colour, a], 4 * index);
+  }
+  ink.putImageData(pixels, 0, 0);
+  return { sheet, border };
+}
+
+let painted = null, key = "";
+function draw() {
+  const ratio = window.devicePixelRatio, { clientWidth, clientHeight } = canvas;
+  if (canvas.width !== clientWidth * ratio || canvas.height !== clientHeight * ratio) {
+    canvas.width = clientWidth * ratio;
+    canvas.height = clientHeight * ratio;
+  }
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.clearRect(0, 0, clientWidth, clientHeight);
+  if (!state.picture) return;
+  pen.imageSmoothingEnabled = view.scale < 2;
+  pen.setTransform(ratio * view.scale, 0, 0, ratio * view.scale, ratio * view.x, ratio * view.y);
+  pen.drawImage(state.picture, 0, 0);
+  if (state.mask) {
+    const wanted = [state.session, state.undo, state.redo, state.clicks, ...["slider", "opacity"].map((id) => $(id).value), ...["errors", "outline"].map((id) => $(id).checked)].join();
+    if (wanted !== key || painted.of !== state.mask) { painted = { ...paint(), of: state.mask }; key = wanted; }
+    pen.drawImage(painted.sheet, 0, 0);
+    if (painted.border > 0 && painted.border < state.width) line([[painted.border, 0], [painted.border, state.height]], "white");
+  }
+  const shown = drag && drag.box ? drag.box : box;
+  if (shown) line([[shown[0], shown[1]], [shown[2], shown[1]], [shown[2], shown[3]], [shown[0], shown[3]], [shown[0], shown[1]]], "#ffd400");
+  for (const [x, y, label] of state.clicks) {
+    pen.beginPath();
+    pen.arc(x, y, 5 / view.scale, 0, 7);
+    pen.fillStyle = label ? "rgb(0,200,0)" : "rgb(230,0,0)";
+    pen.fill();
+    pen.lineWidth = 1.5 / view.scale;
+    pen.strokeStyle = "white";
+    pen.stroke();
+  }
+  if (cross && document.activeElement === canvas) {
+    const arm = 12 / view.scale;
+    line([[cross[0] - arm, cross[1]], [cross[0] + arm, cross[1]]], "white");
+    line([[cross[0], cross[1] - arm], [cross[0], cross[1] + arm]], "white");
+  }
+}
+
+function line(points, colour) {
+  for (const [width, style] of [[3, "black"], [1.5, colour]]) {
+    pen.beginPath();
+    points.forEach(([x, y], index) => index ? pen.lineTo(x, y) : pen.moveTo(x, y));
+    pen.lineWidth = width / view.scale;
+    pen.strokeStyle = style;
+    pen.stroke();
+  }
+}
+
+function controls() {
+  $("undo").disabled = !state.undo;
+  $("redo").disabled = !state.redo;
+  $("reset").disabled = !state.mask;
+  $("downloads").disabled = !state.mask;
+  $("truth").disabled = $("given").disabled = !state.session;
+  $("errors").disabled = !state.truth;
+  const added = state.clicks.filter((each) => each[2]).length;
+  $("counts").textContent = state.mask ? `${added} added, ${state.clicks.length - added} taken away` : "no box yet";
+  $("iou").textContent = state.truth ? (state.iou === null ? "IoU: needs a mask" : `IoU ${state.iou.toFixed(4)}`) : "";
+}
+
+function fit() {
+  view.scale = Math.min(canvas.clientWidth / state.width, canvas.clientHeight / state.height) * 0.98;
+  view.x = (canvas.clientWidth - state.width * view.scale) / 2;
+  view.y = (canvas.clientHeight - state.height * view.scale) / 2;
+  draw();
+}
+
+function zoom(factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
+  const scale = Math.min(40, Math.max(0.02, view.scale * factor));
+  view.x = x - (x - view.x) * scale / view.scale;
+  view.y = y - (y - view.y) * scale / view.scale;
+  view.scale = scale;
+  draw();
+}
+
+// Mouse and keys.
+
+function at(event) {
+  const edge = canvas.getBoundingClientRect();
+  return [(event.clientX - edge.left - view.x) / view.scale, (event.clientY - edge.top - view.y) / view.scale];
+}
+
+canvas.addEventListener("pointerdown", (event) => {
+  if (!state.session) return;
+  canvas.setPointerCapture(event.pointerId);
+  canvas.focus();
+  drag = { from: at(event), screen: [event.clientX, event.clientY], start: { ...view }, pan: event.button === 1 || event.altKey, button: event.button, box: null };
+  event.preventDefault();
+});
+
+canvas.addEventListener("pointermove", (event) => {
+  if (!drag) return;
+  const dx = event.clientX - drag.screen[0], dy = event.clientY - drag.screen[1];
+  if (drag.pan) {
+    view.x = drag.start.x + dx;
+    view.y = drag.start.y + dy;
+  } else if (drag.button === 0 && (drag.box || Math.hypot(dx, dy) > 4)) drag.box = [...drag.from, ...at(event)];
+  draw();
+});
+
+canvas.addEventListener("pointerup", (event) => {
+  const done = drag;
+  drag = null;
+  if (!done || done.pan) return;
+  if (done.box) setBox(...done.from, ...at(event));
+  else click(done.from, done.button === 0 && !event.shiftKey);
+});
+
+canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+canvas.addEventListener("wheel", (event) => {
+  const edge = canvas.getBoundingClientRect();
+  zoom(Math.exp(-event.deltaY / 400), event.clientX - edge.left, event.clientY - edge.top);
+  event.preventDefault();
+}, { passive: false });
+canvas.addEventListener("focus", draw);
+canvas.addEventListener("blur", draw);
+
+function press(event) {
+  if (event.ctrlKey || event.metaKey || event.target.matches("select, input[type=range]")) return;
+  const far = event.shiftKey ? 32 : 4, steps = { ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far] };
+  const named = { z: "undo", y: "redo", b: "reset", 0: "fit" }[event.key.toLowerCase()];
+  if (named) { if (!$(named).disabled) $(named).click(); } else if (event.key === "+" || event.key === "=") zoom(1.25);
+  else if (event.key === "-") zoom(0.8);
+  else if (event.target !== canvas || !state.session) return;
+  else if (steps[event.key]) {
+    const [x, y] = cross || [state.width / 2, state.height / 2];
+    cross = [Math.min(state.width - 0.5, Math.max(0.5, x + steps[event.key][0])), Math.min(state.height - 0.5, Math.max(0.5, y + steps[event.key][1]))];
+    say(`${Math.floor(cross[0])}, ${Math.floor(cross[1])}`);
+    draw();
+  } else if (event.key === "Enter" && cross) {
+    if (state.mask) click(cross, true);
+    else if (corner) { setBox(...corner, ...cross); corner = null; } else { corner = cross; say("One corner of the box; go to the other one and press Enter."); }
+  } else if (event.key === "Backspace" && cross) click(cross, false);
+  else return;
+  event.preventDefault();
+}
+document.addEventListener("keydown", press);
+
+for (const verb of ["undo", "redo"]) $(verb).addEventListener("click", () => tell(verb));
+$("reset").addEventListener("click", reset);
+$("fit").addEventListener("click", fit);
+for (const id of ["opacity", "slider", "outline", "errors"]) $(id).addEventListener("input", draw);
+for (const button of document.querySelectorAll("[data-format]")) button.addEventListener("click", () => download(button.dataset.format));
+$("file").addEventListener("change", (event) => { if (event.target.files.length) open(event.target.files[0]); event.target.value = ""; });
+$("samples").addEventListener("change", (event) => { if (event.target.value !== "") openSample(event.target.value); event.target.value = ""; });
+$("given").addEventListener("change", (event) => { if (event.target.files.length) tell("mask", event.target.files[0]); event.target.value = ""; });
+$("truth").addEventListener("change", (event) => {
+  const [file] = event.target.files;
+  event.target.value = "";
+  if (!file) return;
+  queue("Reading the true mask ...", async () => {
+    await take(await ask("POST", `api/sessions/${state.session}/truth`, file));
+    const uri = await new Promise((done) => { const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(file); });
+    state.truth = await bitmap(uri);
+  });
+});
+
+const stage = $("stage");
+stage.addEventListener("dragover", (event) => { event.preventDefault(); stage.classList.add("over"); });
+stage.addEventListener("dragleave", () => stage.classList.remove("over"));
+stage.addEventListener("drop", (event) => {
+  event.preventDefault();
+  stage.classList.remove("over");
+  if (event.dataTransfer.files.length) open(event.dataTransfer.files[0]);
+});
+new ResizeObserver(() => { if (state.picture) draw(); }).observe(canvas);
+
+ask("GET", "api/samples").then(async (answer) => {
+  (await answer.json()).samples.forEach((name, index) => $("samples").append(new Option(name, index)));
+}).catch((error) => say(error.message, true));

@@ -1,0 +1,142 @@
+"""Pictures from strangers: uploads, data URIs, and files of the one host that was named."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pisam.core.errors import PisamError
+from pisam.core.types import UInt8Array
+from pisam.data.reading.image_files import FORMATS
+from pisam.data.reading.reader import read_coverage, read_image
+
+FETCH_SECONDS = 20
+
+
+class Refused(Exception):
+    """A request that is not answered.
+
+    Attributes:
+        status: of HTTP, 4xx or 503.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a stranger may ask for.
+
+    Attributes:
+        upload: bytes of a picture.
+        pixels: of a picture.
+    """
+
+    upload: int = 32 * 2**20
+    pixels: int = 25_000_000
+
+
+def decode_image(contents: bytes, limits: Limits) -> UInt8Array:
+    """An uploaded picture as uint8 (H, W, 3) RGB, upright.
+
+    Raises:
+        Refused: too large, or not a picture.
+    """
+    return _decode(contents, limits, read_image)
+
+
+def decode_mask(contents: bytes, limits: Limits) -> UInt8Array:
+    """The coverage of an uploaded mask, uint8 (H, W), by the rules of `data.reading`.
+
+    Raises:
+        Refused: too large, or not a picture.
+    """
+    return _decode(contents, limits, read_coverage)
+
+
+def from_data_uri(text: str, limits: Limits) -> bytes:
+    """The bytes of a data URI, or of bare base64.
+
+    Raises:
+        Refused: neither, or too large.
+    """
+    encoded = text.partition(",")[2] if text.startswith("data:") else text
+    if len(encoded) > limits.upload * 4 // 3 + 4:
+        raise Refused(413, f"image: expected at most {limits.upload} bytes")
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Refused(400, "image: expected a data URI or base64") from error
+
+
+def fetch(location: str, host: str | None, token: str | None, limits: Limits) -> bytes:
+    """A file of the host that was named, and of no other; redirections are not followed.
+
+    Args:
+        location: URL, or a path on the host.
+        host: its address, http://NAME:PORT; None = nothing is fetched.
+        token: sent as `Authorization: Token ...`.
+        limits: of its length.
+
+    Raises:
+        Refused: another host, or it does not answer with a file of that length.
+    """
+    if host is None:
+        raise Refused(
+            400, "image: is fetched from no host; start pisam serve with label_studio=http://HOST:PORT"
+        )
+    url = urllib.parse.urljoin(host.rstrip("/") + "/", location)
+    asked, named = urllib.parse.urlsplit(url), urllib.parse.urlsplit(host)
+    if (asked.scheme, asked.netloc) != (named.scheme, named.netloc) or asked.scheme not in ("http", "https"):
+        raise Refused(400, f"image: is fetched from {named.netloc} alone")
+    request = urllib.request.Request(url, headers={"Authorization": f"Token {token}"} if token else {})
+    try:
+        with _DIRECT.open(request, timeout=FETCH_SECONDS) as answer:
+            contents: bytes = answer.read(limits.upload + 1)
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        raise Refused(
+            400, f"image: {named.netloc} does not give it ({getattr(error, 'code', 'no answer')})"
+        ) from error
+    if len(contents) > limits.upload:
+        raise Refused(413, f"image: expected at most {limits.upload} bytes")
+    return contents
+
+
+class _NoRedirection(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+# Without the proxies of the environment, which would be asked for names inside of a network.
+_DIRECT = urllib.request.build_opener(_NoRedirection, urllib.request.ProxyHandler({}))
+
+
+def _decode(contents: bytes, limits: Limits, read: Any) -> Any:
+    if len(contents) > limits.upload:
+        raise Refused(413, f"image: expected at most {limits.upload} bytes")
+    try:
+        with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
+            width, height = image.size
+    except Exception as error:  # Pillow raises anything on what is no picture
+        raise Refused(400, f"image: not a picture; expected one of {', '.join(FORMATS)}") from error
+    if width * height > limits.pixels:
+        raise Refused(413, f"image: {width}x{height} pixels, expected at most {limits.pixels}")
+    with tempfile.NamedTemporaryFile(prefix="pisam-") as file:  # the rules of reading are those of files
+        file.write(contents)
+        file.flush()
+        try:
+            return read(Path(file.name))
+        except PisamError as error:
+            raise Refused(400, str(error).replace(file.name, "image")) from error

@@ -1,0 +1,169 @@
+"""The sessions of a server: bounded in number and memory, forgotten when nobody clicks any more."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+import numpy as np
+
+from pisam.core.types import BoolArray
+from pisam.predictor.engine import Engine
+from pisam.predictor.interactive import InteractivePredictor
+from pisam.serve.pictures import Limits, Refused, decode_image
+
+UNDOABLE = 16  # answers that a session keeps
+
+
+@dataclass
+class Encoded:
+    """An uploaded picture, encoded.
+
+    Attributes:
+        contents: the file.
+        predictor: on it, without a prompt; `another` begins an object.
+        size: (H, W).
+    """
+
+    contents: bytes
+    predictor: InteractivePredictor
+    size: tuple[int, int]
+
+
+@dataclass
+class Open:
+    """A session of somebody.
+
+    Attributes:
+        image: what it is about.
+        predictor: asked by one request at a time, who holds `lock`.
+        truth: bool (H, W), to compare with; None for none.
+        used: when, in seconds of the monotonic clock.
+    """
+
+    image: Encoded
+    predictor: InteractivePredictor
+    truth: BoolArray | None = None
+    used: float = field(default_factory=time.monotonic)
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+
+
+class Store:
+    """Encoded pictures by the hash of their content, and the sessions on them.
+
+    Args:
+        engine: of all sessions.
+        limits: of pictures.
+        most: sessions; the one that was not used for the longest time makes room.
+        seconds: after which an unused session is forgotten.
+        memory: bytes that pictures, encodings and answers may take together.
+    """
+
+    def __init__(
+        self, engine: Engine, limits: Limits, *, most: int = 64, seconds: float = 1800, memory: int = 2**30
+    ) -> None:
+        self.engine, self.limits = engine, limits
+        self.most, self.seconds, self.memory = most, seconds, memory
+        self._images: OrderedDict[str, Encoded] = OrderedDict()
+        self._sessions: OrderedDict[str, Open] = OrderedDict()
+        self._lock = threading.Lock()
+        frame = 3 * engine.side**2
+        self._per_image = 4 * frame  # about: the frame and its encoding
+        self._per_answer = 6 * frame  # about: object features and logits
+
+    def encode(self, contents: bytes) -> Encoded:
+        """A picture, encoded now or before.
+
+        Raises:
+            Refused: as `decode_image`.
+        """
+        key = hashlib.sha256(contents).hexdigest()
+        with self._lock:
+            if key in self._images:
+                self._images.move_to_end(key)
+                return self._images[key]
+        pixels = decode_image(contents, self.limits)
+        predictor = InteractivePredictor(self.engine)
+        predictor.set_image(pixels)
+        image = Encoded(contents, predictor, (pixels.shape[0], pixels.shape[1]))
+        with self._lock:
+            self._images[key] = image
+            self._make_room()
+        return image
+
+    def begin(self, image: Encoded) -> str:
+        """The id of a new session."""
+        name = secrets.token_urlsafe(16)
+        with self._lock:
+            self._sessions[name] = Open(image, image.predictor.another())
+            self._make_room()
+        return name
+
+    def find(self, name: str) -> Open:
+        """A session, which is used now.
+
+        Raises:
+            Refused: there is none, or not any more.
+        """
+        with self._lock:
+            self._make_room()
+            if name not in self._sessions:
+                raise Refused(404, "session: unknown, or forgotten because nobody used it; begin another one")
+            self._sessions.move_to_end(name)
+            self._sessions[name].used = time.monotonic()
+            return self._sessions[name]
+
+    def end(self, name: str) -> None:
+        """Forget a session."""
+        with self._lock:
+            self._sessions.pop(name, None)
+
+    def change(self, name: str, action: Callable[[InteractivePredictor], object]) -> None:
+        """Ask a session's predictor; old answers make room.
+
+        Raises:
+            Refused: the predictor does not take it.
+        """
+        session = self.find(name)
+        try:
+            action(session.predictor)
+        except ValueError as error:
+            raise Refused(400, str(error)) from error
+        session.predictor.keep_last(UNDOABLE)
+
+    @property
+    def sessions(self) -> int:
+        """How many there are."""
+        return len(self._sessions)
+
+    def _make_room(self) -> None:
+        """Forget what is old, or too much; the newest session and picture stay."""
+        now = time.monotonic()
+        while self._sessions:
+            oldest = next(iter(self._sessions.values()))
+            crowded = len(self._sessions) > self.most or self._taken() > self.memory
+            if now - oldest.used <= self.seconds and not (crowded and len(self._sessions) > 1):
+                break
+            self._sessions.popitem(last=False)
+        while len(self._images) > 1 and (self._taken() > self.memory or len(self._images) > self.most):
+            self._images.popitem(last=False)
+
+    def _taken(self) -> int:
+        """About the bytes in use."""
+        sessions = self._sessions.values()
+        images = {id(image): image for image in [*self._images.values(), *(each.image for each in sessions)]}
+        pictures = sum(len(image.contents) + self._per_image for image in images.values())
+        answers = sum(sum(each.predictor.history) for each in sessions) * self._per_answer
+        return pictures + answers + sum(each.truth.nbytes for each in sessions if each.truth is not None)
+
+
+def iou(mask: BoolArray, truth: BoolArray) -> float:
+    """Of two masks (H, W); 1 where both are empty."""
+    union = np.count_nonzero(mask | truth)
+    return float(np.count_nonzero(mask & truth) / union) if union else 1.0
