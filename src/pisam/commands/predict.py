@@ -1,0 +1,236 @@
+"""Write masks of the objects in a picture or a folder of them; pictures that are done are skipped.
+
+    pisam predict [MODEL] images=PATH out=DIR [boxes=FILE | masks=DIR | box=X0,Y0,X1,Y1] [clicks=FILE]
+            [format=LIST] [workers=N] [devices=N] [overwrite=true]
+
+MODEL: a checkpoint (.ckpt, .safetensors), a run's folder, or one that pisam export wrote (default: the
+trained model of the repository, else the quick start's run).
+
+group: Use
+images=PATH: a picture, or a folder of them and of folders
+out=DIR: mask/NAME.png and so on, by the names of the pictures; done.jsonl, what a second run skips
+boxes=FILE: .csv with the columns image,x0,y0,x1,y1 in pixels, or COCO's .json
+masks=DIR: rough masks by the names of the pictures; their boxes count
+box=X0,Y0,X1,Y1: one box for all
+clicks=FILE: .csv with the columns image,x,y,label (1 = object), or what pisam interact wrote; after the box
+format=LIST: some of [mask,soft,rgba,coco,polygons] (default: mask)
+workers=N: threads that read, and as many that write (default: 2)
+devices=N: GPUs (default: 1)
+overwrite=true|false: begin anew and replace what is there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pisam.clicks.guarantee import Click
+from pisam.commands.command import Arguments
+from pisam.commands.folders import Record, list_pictures, work_through, write_bytes
+from pisam.commands.models import given_path, load_engines, number
+from pisam.commands.prompt_files import Box, parse_box, read_boxes, read_click_file
+from pisam.core.errors import PisamError
+from pisam.core.files import local_path, write_json
+from pisam.core.types import UInt8Array
+from pisam.data.reading.reader import read_image, read_mask
+from pisam.data.transforms import box_of, squash
+from pisam.predictor import formats
+from pisam.predictor.engine import Engine, Prompt
+from pisam.predictor.session import Answer, Session
+
+FORMATS = ("mask", "soft", "rgba", "coco", "polygons")
+AT_ONCE = 8  # objects whose answers are held
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is asked of a picture."""
+
+    stem: str
+    path: Path
+    boxes: list[Box]
+    clicks: list[Click]
+    rough: Path | None = None
+
+
+def run(arguments: Arguments) -> None:
+    """Answer each picture, and write what is asked for."""
+    options, out = arguments.own, given_path(arguments, "out")
+    wanted = options.get("format", "mask").strip("[]").replace(" ", "").split(",")
+    if unknown := [each for each in wanted if each not in FORMATS]:
+        raise PisamError(f"format: got {unknown[0]}, expected some of {', '.join(FORMATS)}")
+    workers, devices = number(arguments, "workers", 2), number(arguments, "devices", 1)
+    pictures, categories = _prompted(list_pictures(given_path(arguments, "images"), "images"), options)
+    engines = load_engines(arguments, devices)
+    settings = {
+        "command": "predict",
+        "model": engines[0].identity(),
+        **{key: options.get(key) for key in ("images", "boxes", "masks", "box", "clicks")},
+        "format": wanted,
+    }
+    # of a picture with several objects, they are numbered
+    targets = [out / kind / f"{picture.stem}.png" for picture in pictures for kind in wanted]
+    record = Record(out, settings, targets, overwrite=options.get("overwrite") == "true")
+    rest = [picture for picture in pictures if picture.stem not in record.rows]
+    if done := len(pictures) - len(rest):
+        print(f"{done} of {len(pictures)} pictures are done already")
+
+    def write(answered: tuple[Picture, UInt8Array, list[dict[str, Any]]]) -> None:
+        picture, pixels, objects = answered
+        for index, each in enumerate(objects, 1):
+            name = f"{picture.stem}_{index}" if len(objects) > 1 else picture.stem
+            for kind in wanted:
+                _write(kind, out, name, pixels, each)
+        height, width = pixels.shape[:2]
+        row: dict[str, Any] = {
+            "image": picture.stem,
+            "file_name": _name(picture),
+            "width": width,
+            "height": height,
+        }
+        if "coco" in wanted:
+            row["annotations"] = [
+                formats.coco_annotation(each["mask"], id=0, image_id=0, category_id=each["category"])
+                for each in objects
+            ]
+        record.add(row)
+
+    try:
+        work_through(rest, engines, _read, _answer, write, workers=workers, what="predict")
+    finally:
+        if "coco" in wanted:
+            write_json(
+                _coco([record.rows[p.stem] for p in pictures if p.stem in record.rows], categories),
+                out / "coco.json",
+            )
+    print(out)
+
+
+def _prompted(files: dict[str, Path], options: dict[str, str]) -> tuple[list[Picture], dict[int, str]]:
+    """The pictures to answer, and the categories of their objects.
+
+    Raises:
+        PisamError: no prompt or two kinds of them, or a picture has none.
+    """
+    given = [key for key in ("boxes", "masks", "box") if key in options]
+    if len(given) > 1 or not (given or "clicks" in options):
+        raise PisamError("predict: expected one of boxes=FILE, masks=DIR and box=x0,y0,x1,y1, or clicks=FILE")
+    clicks: dict[str, list[Click]] = {}
+    if "clicks" in options:
+        clicks = read_click_file(local_path(options["clicks"], "clicks"), files)
+    boxes: dict[str, list[Box]] = {}
+    rough: dict[str, Path] = {}
+    categories = {1: "object"}
+    if "box" in options:
+        box = parse_box(options["box"])
+        boxes = {stem: [box] for stem in files}
+    elif "boxes" in options:
+        boxes, categories = read_boxes(local_path(options["boxes"], "boxes"), files)
+    elif "masks" in options:
+        rough = list_pictures(local_path(options["masks"], "masks"), "masks")
+    asked = {"boxes": boxes, "box": boxes, "masks": rough}.get((given or [""])[0], clicks)
+    if without := [stem for stem in files if stem not in asked]:
+        print(f"{len(without)} pictures have no prompt and are passed over: {', '.join(without[:3])}, ...")
+    for stem in clicks:
+        if len(boxes.get(stem, [])) > 1:
+            raise PisamError(
+                f"clicks: {stem} has {len(boxes[stem])} boxes; expected one where clicks follow it"
+            )
+    pictures = [
+        Picture(stem, path, boxes.get(stem, []), clicks.get(stem, []), rough.get(stem))
+        for stem, path in files.items()
+        if stem in asked
+    ]
+    if not pictures:
+        raise PisamError(
+            f"masks {options['masks']}: has a mask of none of the pictures; expected the same names"
+        )
+    return pictures, categories
+
+
+def _read(picture: Picture) -> tuple[Picture, UInt8Array, list[tuple[float, float, float, float]]]:
+    """The pixels, and the boxes in them.
+
+    Raises:
+        PisamError: unreadable, a rough mask of another size, or a box or click outside of the picture.
+    """
+    pixels = read_image(picture.path)
+    height, width = pixels.shape[:2]
+    boxes = picture.boxes
+    if picture.rough is not None:
+        mask = read_mask(picture.rough)
+        refuse_other_size(mask.shape, pixels.shape, picture.rough)
+        x0, y0, x1, y1 = (float(edge) for edge in box_of(mask))
+        boxes = [Box((x0, y0, x1, y1))]
+    for x, y, _ in picture.clicks:
+        if not (0 <= x <= width and 0 <= y <= height):
+            raise PisamError(
+                f"{picture.path}: click {x:g}, {y:g} lies outside of its {width}x{height} pixels"
+            )
+    return picture, pixels, [box.inside(width, height, str(picture.path)) for box in boxes]
+
+
+def refuse_other_size(mask: tuple[int, ...], image: tuple[int, ...], path: Path) -> None:
+    """Raise PisamError unless a mask has the height and width of its picture."""
+    if mask[:2] != image[:2]:
+        raise PisamError(
+            f"{path}: {mask[1]}x{mask[0]} pixels, its picture has {image[1]}x{image[0]}; expected the same; "
+            "mend it"
+        )
+
+
+def _answer(
+    engine: Engine, read: tuple[Picture, UInt8Array, list[tuple[float, float, float, float]]]
+) -> tuple[Picture, UInt8Array, list[dict[str, Any]]]:
+    picture, pixels, boxes = read
+    session = Session(engine)
+    image = session.see(squash(pixels, engine.side), (pixels.shape[0], pixels.shape[1]))
+    scale = np.tile(image.scale, 2)
+    prompts = [Prompt(box=(np.array(box) * scale).astype(np.float32)) for box in boxes]
+    if not prompts:
+        prompts = [Prompt(points=tuple(image.in_frame(picture.clicks)))]
+    answers: list[dict[str, Any]] = []
+    categories = [box.category for box in picture.boxes] or [1]
+    for start in range(0, len(prompts), AT_ONCE):
+        for answer in session.ask(prompts[start : start + AT_ONCE]):
+            clicked = answer.after(picture.clicks) if boxes else answer
+            answers.append({**_maps(clicked), "category": categories[len(answers)]})
+    return picture, pixels, answers
+
+
+def _maps(answer: Answer) -> dict[str, Any]:
+    logits = answer.logits()
+    return {"mask": logits > 0, "soft": 1 / (1 + np.exp(-np.clip(logits, -80, 80)))}
+
+
+def _write(kind: str, out: Path, name: str, pixels: UInt8Array, answer: dict[str, Any]) -> None:
+    match kind:
+        case "mask":
+            write_bytes(out / kind / f"{name}.png", formats.mask_png(answer["mask"]))
+        case "soft":
+            write_bytes(out / kind / f"{name}.png", formats.soft_png(answer["soft"]))
+        case "rgba":
+            write_bytes(out / kind / f"{name}.png", formats.rgba_png(pixels, answer["soft"]))
+        case "polygons":
+            height, width = pixels.shape[:2]
+            parts = formats.polygons(answer["mask"])
+            write_json({"width": width, "height": height, "polygons": parts}, out / kind / f"{name}.json")
+
+
+def _name(picture: Picture) -> str:
+    return f"{picture.stem}{picture.path.suffix}"
+
+
+def _coco(rows: Sequence[dict[str, Any]], categories: dict[int, str]) -> dict[str, Any]:
+    """The contents of one COCO file from what was noted of each picture."""
+    images, annotations = [], []
+    for image_id, row in enumerate(rows, 1):
+        images.append({"id": image_id, **{key: row[key] for key in ("file_name", "width", "height")}})
+        for annotation in row["annotations"]:
+            annotations.append({**annotation, "id": len(annotations) + 1, "image_id": image_id})
+    named = [{"id": number, "name": name} for number, name in sorted(categories.items())]
+    return {"images": images, "annotations": annotations, "categories": named}

@@ -1,0 +1,217 @@
+"""Repair somebody else's masks by clicks; pictures that are done are skipped.
+
+    pisam refine [MODEL] images=DIR masks=DIR out=DIR [clicks=FILE | truth=DIR] [rounds=N]
+            [workers=N] [devices=N] [overwrite=true]
+
+MODEL: a checkpoint (.ckpt, .safetensors), a run's folder, or one that pisam export wrote (default: the
+trained model of the repository, else the quick start's run).
+
+group: Use
+images=DIR: pictures, or one
+masks=DIR: the masks to repair, by the names of the pictures
+out=DIR: mask/NAME.png; with truth also per_image.csv, a row per picture and number of clicks
+clicks=FILE: .csv with the columns image,x,y,label (1 = object), or what pisam interact wrote
+truth=DIR: true masks; clicks are simulated, each in the middle of the largest error that is left
+rounds=N: simulated clicks (default: 10)
+workers=N: threads that read, and as many that write (default: 2)
+devices=N: GPUs (default: 1)
+overwrite=true|false: begin anew and replace what is there
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pisam.clicks.components import component_mask, find_components
+from pisam.clicks.guarantee import Click
+from pisam.clicks.policies import centre_click
+from pisam.commands.command import Arguments
+from pisam.commands.folders import Record, list_pictures, work_through, write_bytes
+from pisam.commands.models import given_path, load_engines, number
+from pisam.commands.predict import refuse_other_size
+from pisam.commands.prompt_files import read_click_file
+from pisam.core.errors import PisamError
+from pisam.core.types import BoolArray, UInt8Array
+from pisam.data.reading.image_files import load_upright
+from pisam.data.reading.reader import read_coverage, read_image, read_mask
+from pisam.predictor import formats
+from pisam.predictor.engine import Engine
+from pisam.predictor.interactive import InteractivePredictor
+
+TABLE = "per_image.csv"
+COLUMNS = ("image", "clicks", "iou_before", "iou_after", "oracle")
+CONNECTIVITY = 8
+
+
+@dataclass(frozen=True)
+class Given:
+    """A picture with a mask to repair."""
+
+    stem: str
+    image: Path
+    mask: Path
+    truth: Path | None
+    clicks: list[Click]
+
+
+@dataclass
+class Repair:
+    """The repaired mask, and a row of the table per click."""
+
+    given: Given
+    mask: BoolArray
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run(arguments: Arguments) -> None:
+    """Repair each mask and print what the clicks changed."""
+    options, out = arguments.own, given_path(arguments, "out")
+    if ("clicks" in options) == ("truth" in options):
+        raise PisamError("refine: expected clicks=FILE, or truth=DIR for simulated clicks")
+    rounds = number(arguments, "rounds", 10)
+    workers, devices = number(arguments, "workers", 2), number(arguments, "devices", 1)
+    pairs = _pairs(arguments)
+    engines = load_engines(arguments, devices)
+    settings = {"command": "refine", "model": engines[0].identity(), "rounds": rounds}
+    settings |= {key: options.get(key) for key in ("images", "masks", "clicks", "truth")}
+    targets = [out / "mask" / f"{pair.stem}.png" for pair in pairs]
+    record = Record(out, settings, targets, overwrite=options.get("overwrite") == "true")
+    rest = [pair for pair in pairs if pair.stem not in record.rows]
+    if done := len(pairs) - len(rest):
+        print(f"{done} of {len(pairs)} pictures are done already")
+
+    def write(repair: Repair) -> None:
+        write_bytes(out / "mask" / f"{repair.given.stem}.png", formats.mask_png(repair.mask))
+        record.add({"image": repair.given.stem, "rows": repair.rows})
+
+    def answer(engine: Engine, read: tuple[Any, ...]) -> Repair:
+        return _repair(InteractivePredictor(engine), *read, rounds=rounds)
+
+    try:
+        work_through(rest, engines, _read, answer, write, workers=workers, what="refine")
+    finally:
+        rows = [row for pair in pairs if pair.stem in record.rows for row in record.rows[pair.stem]["rows"]]
+        if "truth" in options and rows:
+            write_bytes(out / TABLE, _table(rows))
+    if "truth" in options:
+        print(summary(rows))
+    print(out)
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> str:
+    """Mean IoU over the pictures before, and after each number of clicks, beside its oracle."""
+    lines = ["clicks  IoU before  IoU after    gain  oracle's gain  lowest gain"]
+    for clicks in sorted({row["clicks"] for row in rows}):
+        before, after, oracle = (
+            np.array([row[column] for row in rows if row["clicks"] == clicks]) for column in COLUMNS[2:]
+        )
+        lines.append(
+            f"{clicks:6}  {before.mean():10.4f}  {after.mean():9.4f}  {(after - before).mean():+.4f}  "
+            f"{(oracle - before).mean():+13.4f}  {(after - before).min():+11.4f}"
+        )
+    return "\n".join(lines)
+
+
+def _pairs(arguments: Arguments) -> list[Given]:
+    """The pictures with a mask to repair.
+
+    Raises:
+        PisamError: a folder is missing or empty, or a picture has no mask or true mask.
+    """
+    options = arguments.own
+    folders = {
+        key: list_pictures(given_path(arguments, key), key)
+        for key in ("images", "masks", "truth")
+        if key in options
+    }
+    clicks: dict[str, list[Click]] = {}
+    if "clicks" in options:
+        clicks = read_click_file(given_path(arguments, "clicks"), folders["images"])
+    for key in folders:
+        if without := [stem for stem in folders["images"] if stem not in folders[key]]:
+            raise PisamError(
+                f"{key} {options[key]}: none for {len(without)} pictures ({', '.join(without[:3])}); "
+                "expected the names of the pictures; add them, or take the pictures out"
+            )
+    return [
+        Given(stem, image, folders["masks"][stem], folders.get("truth", {}).get(stem), clicks.get(stem, []))
+        for stem, image in folders["images"].items()
+    ]
+
+
+def _read(given: Given) -> tuple[Given, UInt8Array, BoolArray, BoolArray | None]:
+    """Picture, mask and true mask.
+
+    Raises:
+        PisamError: one is unreadable, or the sizes differ.
+    """
+    pixels = read_image(given.image)
+    mask = read_coverage(given.mask) > 127  # an empty one can be repaired too
+    refuse_other_size(mask.shape, pixels.shape, given.mask)
+    for x, y, _ in given.clicks:
+        if not (0 <= x <= pixels.shape[1] and 0 <= y <= pixels.shape[0]):
+            raise PisamError(f"{given.image}: click {x:g}, {y:g} lies outside of the picture")
+    if given.truth is None:
+        return given, pixels, mask, None
+    refuse_other_size(load_upright(given.truth).size[::-1], pixels.shape, given.truth)
+    return given, pixels, mask, read_mask(given.truth)
+
+
+def _repair(
+    predictor: InteractivePredictor,
+    given: Given,
+    pixels: UInt8Array,
+    mask: BoolArray,
+    truth: BoolArray | None,
+    *,
+    rounds: int,
+) -> Repair:
+    """Clicks of the file, or one after the other in the middle of the largest error."""
+    predictor.set_image(pixels)
+    now = predictor.set_mask(mask)
+    if truth is None:
+        for x, y, label in given.clicks:
+            now = predictor.click(x, y, bool(label))
+        return Repair(given, now)
+    repair, before, oracle = Repair(given, now), _iou(mask, truth), mask.copy()
+    for clicks in range(1, rounds + 1):
+        errors = ((now ^ truth).astype(np.uint8) + (now < truth)).astype(np.uint8)
+        for x, y, label in centre_click(errors, CONNECTIVITY):  # none where nothing is wrong
+            _mend(oracle, errors, (int(x), int(y)), truth)
+            now = predictor.click(x + 0.5, y + 0.5, bool(label))
+        ious = before, _iou(now, truth), _iou(oracle, truth)
+        repair.rows.append(dict(zip(COLUMNS, (given.stem, clicks, *ious), strict=True)))
+    repair.mask = now
+    return repair
+
+
+def _mend(oracle: BoolArray, errors: UInt8Array, pixel: tuple[int, int], truth: BoolArray) -> None:
+    """Repair the component of the errors that a click is on, as the oracle does, and nothing else."""
+    x, y = pixel
+    components = find_components(errors, CONNECTIVITY)
+    for row, (left, top, right, bottom) in enumerate(components.boxes):
+        if int(components.labels[row]) != errors[y, x] - 1 or not (left <= x < right and top <= y < bottom):
+            continue
+        inside = component_mask(components, row)
+        if inside[y - top, x - left]:
+            oracle[top:bottom, left:right][inside] = truth[top:bottom, left:right][inside]
+
+
+def _iou(one: BoolArray, other: BoolArray) -> float:
+    union = np.count_nonzero(one | other)
+    return float(np.count_nonzero(one & other) / union) if union else 1.0
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,214 @@
+"""`pisam predict` on pictures of every kind, and what it says to bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from helpers.exported import pisam
+from pisam.data.reading.reader import read_image
+from pisam.onnx import OnnxPredictor
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+BOX = "10,5,60,40"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A JPEG that must be turned, a grey PNG in a folder, and one with a dot in its name."""
+    folder, rng = tmp_path / "pictures", np.random.default_rng(0)
+    (folder / "sub").mkdir(parents=True)
+    pixels = rng.integers(0, 256, (80, 50, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side: 80 x 50 upright pixels
+    Image.fromarray(pixels).save(folder / "turned.jpg", exif=exif)
+    Image.fromarray(pixels[..., 0]).resize((90, 60)).save(folder / "sub" / "grey.png")
+    Image.fromarray(pixels).resize((70, 64)).save(folder / "a.b#c.png")
+    return folder
+
+
+def test_every_format_of_every_picture(exported: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    wanted = "format=[mask,soft,rgba,coco,polygons]"
+    assert pisam("predict", exported, f"images={pictures}", f"out={out}", f"box={BOX}", wanted) == 0
+    coco = COCO(str(out / "coco.json"))
+    assert len(coco.imgs) == len(coco.anns) == 3
+    predictor = OnnxPredictor(exported)
+    for image in coco.imgs.values():
+        file = pictures / image["file_name"]
+        pixels = read_image(file)
+        assert (image["height"], image["width"]) == pixels.shape[:2]
+        predictor.set_image(pixels)
+        expected = predictor.set_box([float(edge) for edge in BOX.split(",")])
+        stem = file.relative_to(pictures).with_suffix("").as_posix()
+        mask = np.asarray(Image.open(out / "mask" / f"{stem}.png"))
+        np.testing.assert_array_equal(mask, expected * np.uint8(255))
+        soft = np.asarray(Image.open(out / "soft" / f"{stem}.png"))
+        np.testing.assert_allclose(soft / 255, predictor.soft_mask, atol=0.002 + 0.5 / 255)
+        cut_out = np.asarray(Image.open(out / "rgba" / f"{stem}.png"))
+        np.testing.assert_array_equal(cut_out, np.dstack([pixels, soft]))
+        annotation = coco.imgToAnns[image["id"]][0]
+        np.testing.assert_array_equal(coco.annToMask(annotation).astype(bool), expected)
+        assert annotation["area"] == expected.sum()
+        parts = json.loads((out / "polygons" / f"{stem}.json").read_text())
+        np.testing.assert_array_equal(filled(parts["polygons"], expected.shape), expected)
+
+
+def filled(parts: list[dict], shape: tuple[int, ...]) -> np.ndarray:
+    """The mask of polygons, as `formats.polygons` says that it is drawn."""
+    mask = np.zeros(shape, np.uint8)
+    for part in parts:
+        layer = np.zeros_like(mask)
+        cv2.fillPoly(layer, [np.array(part["outer"], np.int32)], 1)
+        for hole in part["holes"]:
+            inside, line = np.zeros_like(mask), np.array(hole, np.int32)
+            cv2.fillPoly(inside, [line], 1)
+            cv2.polylines(inside, [line], True, 0)
+            layer[inside == 1] = 0
+        mask |= layer
+    return mask.astype(bool)
+
+
+def test_a_second_run_skips_what_is_done_and_overwrites_nothing(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["predict", exported, f"images={pictures}", f"out={out}", f"box={BOX}"]
+    assert pisam(*arguments) == 0
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    (out / "mask" / "sub" / "grey.png").write_bytes(b"edited by hand")
+    assert pisam(*arguments) == 0
+    assert "3 of 3 pictures are done already" in capsys.readouterr().out
+    assert (out / "mask" / "sub" / "grey.png").read_bytes() == b"edited by hand"
+    assert all(path.stat().st_mtime_ns == then for path, then in times.items() if path.stem != "grey")
+    assert pisam(*arguments[:-1], "box=1,1,40,40") == 2
+    assert "begun with another box; give another out=" in capsys.readouterr().err
+    (out / "done.jsonl").unlink()
+    assert pisam(*arguments) == 2
+    assert "exists already; give another out=, or overwrite=true" in capsys.readouterr().err
+    assert pisam(*arguments, "overwrite=true") == 0
+    assert Image.open(out / "mask" / "sub" / "grey.png").size == (90, 60)
+
+
+def test_boxes_of_files_and_rough_masks(exported: Path, pictures: Path, tmp_path: Path) -> None:
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("image,x0,y0,x1,y1\nsub/grey.png,10,5,60,40\ngrey,0,0,30,30\na.b#c,5,5,60,60.5\n")
+    arguments = ["predict", exported, f"images={pictures}"]
+    assert pisam(*arguments, f"out={tmp_path / 'csv'}", f"boxes={boxes}") == 0
+    assert sorted(path.name for path in (tmp_path / "csv").rglob("*.png")) == [
+        "a.b#c.png",
+        "grey_1.png",
+        "grey_2.png",
+    ]
+    coco = {
+        "images": [{"id": 7, "file_name": "grey.png", "width": 90, "height": 60}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 5, 50, 35]}],
+        "categories": [{"id": 3, "name": "leaf"}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(coco))
+    out = tmp_path / "coco"
+    assert pisam(*arguments, f"out={out}", f"boxes={tmp_path / 'boxes.json'}", "format=[mask,coco]") == 0
+    first = (tmp_path / "csv" / "mask" / "sub" / "grey_1.png").read_bytes()
+    assert (out / "mask" / "sub" / "grey.png").read_bytes() == first
+    answer = json.loads((out / "coco.json").read_text())
+    assert answer["categories"] == coco["categories"] and answer["annotations"][0]["category_id"] == 3
+    rough = np.zeros((60, 90), np.uint8)
+    rough[5:40, 10:60] = 255
+    (tmp_path / "rough" / "sub").mkdir(parents=True)
+    Image.fromarray(rough).save(tmp_path / "rough" / "sub" / "grey.png")
+    out = tmp_path / "masks"
+    assert pisam(*arguments, f"out={out}", f"masks={tmp_path / 'rough'}") == 0
+    assert (out / "mask" / "sub" / "grey.png").read_bytes() == first
+
+
+def test_clicks_of_a_file_are_obeyed(exported: Path, pictures: Path, tmp_path: Path) -> None:
+    clicks = tmp_path / "clicks.csv"
+    clicks.write_text("image,x,y,label\ngrey,15.5,20.5,1\ngrey,70.5,50.5,0\n")
+    out = tmp_path / "out"
+    image = pictures / "sub" / "grey.png"
+    assert pisam("predict", exported, f"images={image}", f"out={out}", f"box={BOX}", f"clicks={clicks}") == 0
+    mask = np.asarray(Image.open(out / "mask" / "grey.png"))
+    assert mask[20, 15] == 255 and mask[50, 70] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "none.ckpt"}, "model none.ckpt: no such file or folder"),
+        ({"box": "10,5,600,40"}, "box 10, 5, 600, 40, expected 0 <= x0 < x1 <= "),
+        ({"box": "10,5,60"}, "box: got 10,5,60, expected x0,y0,x1,y1"),
+        ({"box": None}, "expected one of boxes=FILE, masks=DIR and box="),
+        ({"images": "absent"}, "images absent: no picture there"),
+        ({"format": "[tiff]"}, "format: got tiff, expected some of mask, soft"),
+        ({"boxes": "absent.csv", "box": None}, "boxes absent.csv: FileNotFoundError"),
+        ({"workers": "0"}, "workers: got 0, expected a whole number >= 1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_input_is_one_line(
+    exported: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict,
+    message: str,
+) -> None:
+    given = {"images": pictures, "out": tmp_path / "out", "box": BOX} | change
+    model = given.pop("model", exported)
+    assert pisam("predict", model, *(f"{key}={value}" for key, value in given.items() if value)) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_an_unreadable_picture_is_named_and_finished_files_stay(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (pictures / "turned.jpg").read_bytes()
+    (pictures / "turned.jpg").write_bytes(whole[:500])
+    out = tmp_path / "out"
+    arguments = ["predict", exported, f"images={pictures}", f"out={out}", f"box={BOX}", "workers=1"]
+    assert pisam(*arguments) == 2
+    assert "turned.jpg: damaged or truncated" in capsys.readouterr().err
+    for path in out.rglob("*.png"):
+        Image.open(path).load()
+    (pictures / "turned.jpg").write_bytes(whole)
+    assert pisam(*arguments) == 0
+    assert len(list(out.rglob("*.png"))) == 3
+
+
+def test_masks_of_another_size_are_named(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rough").mkdir()
+    Image.fromarray(np.full((9, 9), 255, np.uint8)).save(tmp_path / "rough" / "turned.png")
+    given = f"masks={tmp_path / 'rough'}"
+    assert pisam("predict", exported, f"images={pictures}", f"out={tmp_path / 'out'}", given) == 2
+    assert "turned.png: 9x9 pixels, its picture has 50x80" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_one_line(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mask").symlink_to("/dev/full")
+    assert pisam(*command[3:], f"box={BOX}", "format=[mask,coco]") == 0
+    assert len(COCO(str(out / "coco.json")).anns) <= len(done)
+    for index in range(20, 300):  # the rest would take long
+        (folder / f"{index}.png").unlink()
+    assert (
+        pisam("predict", exported, f"images={folder}", f"out={out}", f"box={BOX}", "format=[mask,coco]") == 0
+    )
+    assert len(COCO(str(out / "coco.json")).anns) == 20

@@ -1,0 +1,103 @@
+"""`pisam refine`: given masks, clicks of a file, and clicks simulated against true masks."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.exported import pisam
+
+NAMES = ("one", "two")
+HEIGHT, WIDTH = 60, 90
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Pictures, true masks, and masks that lack a piece and have one too many."""
+    rng = np.random.default_rng(0)
+    for folder in ("images", "truth", "masks"):
+        (tmp_path / folder).mkdir()
+    for name in NAMES:
+        pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        truth = np.zeros((HEIGHT, WIDTH), np.uint8)
+        truth[10:50, 20:70] = 255
+        given = truth.copy()
+        given[10:30, 20:40], given[2:8, 75:85] = 0, 255
+        for folder, array in (("images", pixels), ("truth", truth), ("masks", given)):
+            Image.fromarray(array).save(tmp_path / folder / f"{name}.png")
+    return tmp_path
+
+
+def arguments(folders: Path, exported: Path, *more: str) -> list[str]:
+    paths = {"images": folders / "images", "masks": folders / "masks", "out": folders / "out"}
+    return ["refine", str(exported), *(f"{key}={value}" for key, value in paths.items()), *more]
+
+
+def test_simulated_clicks_have_a_row_each_beside_their_oracle(
+    folders: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pisam(*arguments(folders, exported, f"truth={folders / 'truth'}", "rounds=3")) == 0
+    with (folders / "out" / "per_image.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["image", "clicks", "iou_before", "iou_after", "oracle"]
+    assert [(row["image"], row["clicks"]) for row in rows] == [
+        (name, str(clicks)) for name in NAMES for clicks in (1, 2, 3)
+    ]
+    truth = 40 * 50
+    for row in rows:
+        assert float(row["iou_before"]) == pytest.approx((truth - 400) / (truth + 60))
+    # The first click is on the larger error, the missing piece; its perfect repair leaves the other one.
+    assert float(rows[0]["oracle"]) == pytest.approx(truth / (truth + 60))
+    for name in NAMES:
+        oracles = [float(row["oracle"]) for row in rows if row["image"] == name]
+        assert oracles == sorted(oracles)
+        mask = np.asarray(Image.open(folders / "out" / "mask" / f"{name}.png"))
+        assert mask.shape == (HEIGHT, WIDTH) and mask[20, 30] == 255  # obeyed
+        expected = np.asarray(Image.open(folders / "truth" / f"{name}.png"))
+        inter, union = np.sum((mask & expected) > 0), np.sum((mask | expected) > 0)
+        last = [row for row in rows if row["image"] == name][-1]
+        assert float(last["iou_after"]) == pytest.approx(inter / union)
+    printed = capsys.readouterr().out
+    assert "IoU before" in printed and printed.count("\n") >= 5
+    assert pisam(*arguments(folders, exported, f"truth={folders / 'truth'}", "rounds=3")) == 0
+    assert "2 of 2 pictures are done already" in capsys.readouterr().out
+
+
+def test_clicks_of_a_file_repair_and_nothing_else_changes(folders: Path, exported: Path) -> None:
+    clicks = folders / "clicks.csv"
+    clicks.write_text("image,x,y,label\none,80.5,5.5,0\n")
+    assert pisam(*arguments(folders, exported, f"clicks={clicks}")) == 0
+    given = {name: np.asarray(Image.open(folders / "masks" / f"{name}.png")) for name in NAMES}
+    repaired = {name: np.asarray(Image.open(folders / "out" / "mask" / f"{name}.png")) for name in NAMES}
+    np.testing.assert_array_equal(repaired["two"], given["two"])  # no click: to the pixel
+    assert given["one"][5, 80] == 255 and repaired["one"][5, 80] == 0
+
+
+@pytest.mark.parametrize("folder", ["masks", "truth"])
+def test_masks_of_another_size_are_named(
+    folders: Path, exported: Path, capsys: pytest.CaptureFixture[str], folder: str
+) -> None:
+    Image.fromarray(np.full((9, 9), 255, np.uint8)).save(folders / folder / "two.png")
+    assert pisam(*arguments(folders, exported, f"truth={folders / 'truth'}")) == 2
+    error = capsys.readouterr().err
+    assert "two.png: 9x9 pixels, its picture has 90x60" in error and error.count("\n") == 1
+
+
+def test_bad_questions_are_one_line(
+    folders: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more, message in (
+        ([], "expected clicks=FILE, or truth=DIR"),
+        ([f"truth={folders / 'absent'}"], "absent: no picture there"),
+        ([f"truth={folders / 'truth'}", "rounds=0"], "rounds: got 0"),
+    ):
+        assert pisam(*arguments(folders, exported, *more)) == 2
+        assert message in capsys.readouterr().err
+    (folders / "masks" / "two.png").unlink()
+    assert pisam(*arguments(folders, exported, f"truth={folders / 'truth'}")) == 2
+    assert "masks" in (error := capsys.readouterr().err) and "none for 1 pictures (two)" in error
+    assert not (folders / "out").exists()
