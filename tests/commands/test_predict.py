@@ -204,11 +204,41 @@ def test_a_full_disk_is_one_line(
     out = tmp_path / "out"
     out.mkdir()
     (out / "mask").symlink_to("/dev/full")
-    assert pisam(*command[3:], f"box={BOX}", "format=[mask,coco]") == 0
+    assert pisam("predict", exported, f"images={pictures}", f"out={out}", f"box={BOX}") == 2
+    error = capsys.readouterr().err
+    assert "not written" in error and error.count("\n") == 1
+
+
+def test_ctrl_c_leaves_whole_files_and_a_run_to_go_on_with(exported: Path, tmp_path: Path) -> None:
+    folder, out, rng = tmp_path / "many", tmp_path / "out", np.random.default_rng(0)
+    folder.mkdir()
+    for index in range(300):
+        Image.fromarray(rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    arguments = [
+        "predict",
+        str(exported),
+        f"images={folder}",
+        f"out={out}",
+        f"box={BOX}",
+        "format=[mask,coco]",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pisam.cli", *arguments],
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        stderr=subprocess.PIPE,
+    )
+    end = time.monotonic() + 120
+    while not list((out / "mask").glob("[0-9]*.png")) and time.monotonic() < end:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    done = list((out / "mask").glob("*.png"))
+    assert 0 < len(done) < 300
+    for path in done:
+        assert Image.open(path).size == (90, 60)
     assert len(COCO(str(out / "coco.json")).anns) <= len(done)
     for index in range(20, 300):  # the rest would take long
         (folder / f"{index}.png").unlink()
-    assert (
-        pisam("predict", exported, f"images={folder}", f"out={out}", f"box={BOX}", "format=[mask,coco]") == 0
-    )
+    assert pisam(*arguments) == 0
     assert len(COCO(str(out / "coco.json")).anns) == 20
