@@ -174,7 +174,7 @@ def commands() -> Iterator[Command]:
         text = ast.get_docstring(ast.parse(source or "")) or ""
         if usage := re.search(r"^ +pisam (\S+) ?(.*(?:\n {8,}.*)*)$", text, re.MULTILINE):
             group = re.search(r"^group: (.*)\n?", text, re.MULTILINE)
-            keys = dict(re.findall(r"^([a-z_.*]+)=(\S+): ", text, re.MULTILINE))
+            keys = dict(re.findall(r"^([a-z0-9_.*]+)=(\S+): ", text, re.MULTILINE))
             help_ = text.replace(group[0], "") if group else text
             form = " ".join(usage[2].split())
             yield Command(usage[1], module.name, help_, group[1] if group else "", form, keys)

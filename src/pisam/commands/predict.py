@@ -1,6 +1,6 @@
 """Write masks of the objects in a picture or a folder of them; pictures that are done are skipped.
 
-    pisam predict [MODEL] images=PATH out=DIR [boxes=FILE | masks=DIR | box=X0,Y0,X1,Y1] [clicks=FILE]
+    pisam predict [MODEL] images=PATH out=DIR [boxes=FILE|masks=DIR|box=X0,Y0,X1,Y1] [clicks=FILE]
             [format=LIST] [workers=N] [devices=N] [overwrite=true]
 
 MODEL: a checkpoint (.ckpt, .safetensors), a run's folder, or one that pisam export wrote (default: the

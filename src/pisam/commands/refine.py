@@ -1,6 +1,6 @@
 """Repair somebody else's masks by clicks; pictures that are done are skipped.
 
-    pisam refine [MODEL] images=DIR masks=DIR out=DIR [clicks=FILE | truth=DIR] [rounds=N]
+    pisam refine [MODEL] images=DIR masks=DIR out=DIR [clicks=FILE|truth=DIR] [rounds=N]
             [workers=N] [devices=N] [overwrite=true]
 
 MODEL: a checkpoint (.ckpt, .safetensors), a run's folder, or one that pisam export wrote (default: the

@@ -295,7 +295,9 @@ def _points(asked: dict[str, Any]) -> Callable[[InteractivePredictor], object]:
     if not isinstance(points, list) or not 0 < len(points) <= 64:
         raise Refused(400, "points: expected 1 to 64 of [x, y, label]")
     rows = [numbers(point, 3, "points") for point in points]
-    labels = [int(label) for _, _, label in rows]
+    labels = [int(label) for _, _, label in rows if label in (0, 1)]
+    if len(labels) < len(rows):
+        raise Refused(400, "points: expected labels 0 and 1")
     return lambda predictor: predictor.set_points([(x, y) for x, y, _ in rows], labels)
 
 

@@ -143,16 +143,20 @@ class Store:
         return len(self._sessions)
 
     def _make_room(self) -> None:
-        """Forget what is old, or too much; the newest session and picture stay."""
+        """Forget what is old, or too much: pictures without a session first; the newest of each stay."""
         now = time.monotonic()
-        while self._sessions:
-            oldest = next(iter(self._sessions.values()))
-            crowded = len(self._sessions) > self.most or self._taken() > self.memory
-            if now - oldest.used <= self.seconds and not (crowded and len(self._sessions) > 1):
-                break
+        while self._sessions and now - next(iter(self._sessions.values())).used > self.seconds:
             self._sessions.popitem(last=False)
-        while len(self._images) > 1 and (self._taken() > self.memory or len(self._images) > self.most):
-            self._images.popitem(last=False)
+        while True:
+            used = {id(session.image) for session in self._sessions.values()}
+            unused = [key for key, image in list(self._images.items())[:-1] if id(image) not in used]
+            full = self._taken() > self.memory
+            if unused and (full or len(self._images) > self.most):
+                del self._images[unused[0]]
+            elif len(self._sessions) > self.most or (full and len(self._sessions) > 1):
+                self._sessions.popitem(last=False)
+            else:
+                return
 
     def _taken(self) -> int:
         """About the bytes in use."""
