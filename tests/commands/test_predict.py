@@ -31,7 +31,7 @@ def pictures(tmp_path: Path) -> Path:
     (folder / "sub").mkdir(parents=True)
     pixels = rng.integers(0, 256, (80, 50, 3), dtype=np.uint8)
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying on its side: 80 x 50 upright pixels
+    exif[0x0112] = 6  # stored 50 pixels wide, seen 80
     Image.fromarray(pixels).save(folder / "turned.jpg", exif=exif)
     Image.fromarray(pixels[..., 0]).resize((90, 60)).save(folder / "sub" / "grey.png")
     Image.fromarray(pixels).resize((70, 64)).save(folder / "a.b#c.png")
@@ -194,7 +194,7 @@ def test_masks_of_another_size_are_named(
     Image.fromarray(np.full((9, 9), 255, np.uint8)).save(tmp_path / "rough" / "turned.png")
     given = f"masks={tmp_path / 'rough'}"
     assert pisam("predict", exported, f"images={pictures}", f"out={tmp_path / 'out'}", given) == 2
-    assert "turned.png: 9x9 pixels, its picture has 50x80" in capsys.readouterr().err
+    assert "turned.png: 9x9 pixels, its picture has 80x50" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
