@@ -154,6 +154,7 @@ def test_pages_of_other_sites_are_not_answered_unless_asked_for(start: Start, cl
     foreign = {"Origin": "https://tools.example"}
     assert client.ask("GET", "/api/samples", headers=foreign)[0] == 403
     assert client.ask("GET", "/api/samples", headers={"Host": "attacker.example"})[0] == 403
+    assert client.ask("GET", "/api/samples", headers={"Host": "[::"})[0] in (400, 403)
     own = {"Origin": f"http://127.0.0.1:{client.port}"}
     assert client.ask("GET", "/api/samples", headers=own)[0] == 200
     other = start(Settings(cors="https://tools.example"))

@@ -167,6 +167,7 @@ def test_pictures_are_fetched_from_the_named_host_alone(
         "//127.0.0.1:1/x",
         "file:///etc/passwd",
         "s3://bucket/x",
+        "http://[::1",
         "/away",
         7,
     ):

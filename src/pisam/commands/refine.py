@@ -39,7 +39,6 @@ from pisam.commands.predict import refuse_other_size
 from pisam.commands.prompt_files import read_click_file
 from pisam.core.errors import PisamError
 from pisam.core.types import BoolArray, UInt8Array
-from pisam.data.reading.image_files import load_upright
 from pisam.data.reading.reader import read_coverage, read_image, read_mask
 from pisam.predictor import formats
 from pisam.predictor.engine import Engine
@@ -160,8 +159,9 @@ def _read(given: Given) -> tuple[Given, UInt8Array, BoolArray, BoolArray | None]
             raise PisamError(f"{given.image}: click {x:g}, {y:g} lies outside of the picture")
     if given.truth is None:
         return given, pixels, mask, None
-    refuse_other_size(load_upright(given.truth).size[::-1], pixels.shape, given.truth)
-    return given, pixels, mask, read_mask(given.truth)
+    truth = read_mask(given.truth)
+    refuse_other_size(truth.shape, pixels.shape, given.truth)
+    return given, pixels, mask, truth
 
 
 def _repair(

@@ -97,8 +97,12 @@ def fetch(location: str, host: str | None, token: str | None, limits: Limits) ->
         raise Refused(
             400, "image: is fetched from no host; start pisam serve with label_studio=http://HOST:PORT"
         )
-    url = urllib.parse.urljoin(host.rstrip("/") + "/", location)
-    asked, named = urllib.parse.urlsplit(url), urllib.parse.urlsplit(host)
+    named = urllib.parse.urlsplit(host)
+    try:
+        url = urllib.parse.urljoin(host.rstrip("/") + "/", location)
+        asked = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise Refused(400, "image: not a URL") from error
     if (asked.scheme, asked.netloc) != (named.scheme, named.netloc) or asked.scheme not in ("http", "https"):
         raise Refused(400, f"image: is fetched from {named.netloc} alone")
     request = urllib.request.Request(url, headers={"Authorization": f"Token {token}"} if token else {})

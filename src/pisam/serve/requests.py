@@ -52,7 +52,7 @@ class Gate:
 
     def _refuse(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self.hosts and (urlsplit(f"//{host}").hostname or "") not in self.hosts:
+        if self.hosts and _name(host) not in self.hosts:
             return _error(403, f"host: expected one of {', '.join(self.hosts)}")
         if origin not in (None, self.origin, f"http://{host}", f"https://{host}"):
             return _error(403, "origin: pages of another site are not answered; see cors= of pisam serve")
@@ -122,6 +122,14 @@ def numbers(value: Any, count: int, what: str) -> list[float]:
 def anylabeling_error(code: str, message: str) -> dict[str, Any]:
     """X-AnyLabeling's way to say that something failed."""
     return {"success": False, "error": {"code": code, "message": message}}
+
+
+def _name(host: str) -> str:
+    """The name in a `Host` header; "" where there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _error(status: int, message: str) -> JSONResponse:
