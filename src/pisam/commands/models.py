@@ -47,8 +47,7 @@ def find_model(arguments: Arguments) -> Path:
     """
     model = (arguments.words or [None])[0]
     if model is None:
-        source = Path(__file__).resolve().parents[3]  # of a clone
-        places = [TRAINED, source / TRAINED, QUICK_START]
+        places = [TRAINED, Path(__file__).resolve().parents[1] / TRAINED, QUICK_START]  # package data, too
         found = [path for path in places if path.exists()]
         if not found:
             raise PisamError(
