@@ -152,7 +152,7 @@ def _read(given: Given) -> tuple[Given, UInt8Array, BoolArray, BoolArray | None]
         PisamError: one is unreadable, or the sizes differ.
     """
     pixels = read_image(given.image)
-    mask = read_coverage(given.mask) > 127  # an empty one can be repaired too
+    mask = read_coverage(given.mask).values > 127  # an empty one can be repaired too
     refuse_other_size(mask.shape, pixels.shape, given.mask)
     for x, y, _ in given.clicks:
         if not (0 <= x <= pixels.shape[1] and 0 <= y <= pixels.shape[0]):

@@ -9,6 +9,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def decode_mask(contents: bytes, limits: Limits) -> UInt8Array:
     Raises:
         Refused: too large, or not a picture.
     """
-    return _decode(contents, limits, read_coverage)
+    return _decode(contents, limits, read_coverage).values
 
 
 def from_data_uri(text: str, limits: Limits) -> bytes:
@@ -127,7 +128,7 @@ class _NoRedirection(urllib.request.HTTPRedirectHandler):
 _DIRECT = urllib.request.build_opener(_NoRedirection, urllib.request.ProxyHandler({}))
 
 
-def _decode(contents: bytes, limits: Limits, read: Any) -> Any:
+def _decode(contents: bytes, limits: Limits, read: Callable[[Path], Any]) -> Any:
     if len(contents) > limits.upload:
         raise Refused(413, f"image: expected at most {limits.upload} bytes")
     try:
