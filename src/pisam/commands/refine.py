@@ -183,7 +183,7 @@ def _repair(
     repair, before, oracle = Repair(given, now), _iou(mask, truth), mask.copy()
     for clicks in range(1, rounds + 1):
         errors = ((now ^ truth).astype(np.uint8) + (now < truth)).astype(np.uint8)
-        for x, y, label in centre_click(errors, CONNECTIVITY):  # none where nothing is wrong
+        for x, y, label in centre_click(errors, connectivity=CONNECTIVITY):  # none where nothing is wrong
             _mend(oracle, errors, (int(x), int(y)), truth)
             now = predictor.click(x + 0.5, y + 0.5, bool(label))
         ious = before, _iou(now, truth), _iou(oracle, truth)
