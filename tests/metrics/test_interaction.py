@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -52,7 +54,20 @@ def test_an_unchanged_mask_has_not_improved() -> None:
 
 def test_keys_are_fixed() -> None:
     names = ["iou_before", "iou_after", "iou_gain", "biou_before", "biou_after", "biou_gain", "improved"]
-    assert list(filled()) == [*(f"{s}/{n}" for s in [*"ABC", "pooled"] for n in names), *names]
+    names.append("oracle")
+    shares = [*(f"{s}/oracle_share" for s in [*"ABC", "pooled"]), "oracle_share"]
+    keys = [*(f"{s}/{n}" for s in [*"ABC", "pooled"] for n in names), *names, *shares]
+    assert list(filled()) == keys == InteractionScores(["A", "B", "C"]).names
+
+
+def test_share_of_the_oracle_is_that_of_the_means() -> None:
+    scores = InteractionScores(["A", "B"])
+    scores.update(half(5), half(8), MASK, "A", half(10))  # .3 of .5
+    scores.update(half(8), half(7), MASK, "A", half(9))  # -.1 of .1
+    result = {key: value.item() for key, value in scores.compute().items()}
+    assert result["A/oracle"] == pytest.approx(0.3)
+    assert result["A/oracle_share"] == result["pooled/oracle_share"] == pytest.approx(0.2 / 0.6)
+    assert math.isnan(result["B/oracle_share"]) and math.isnan(filled()["oracle_share"])
 
 
 def test_logits_count_like_masks() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from pisam.metrics.functional import iou
 from pisam.metrics.segmentation import PerSetMean, segmentation_scores
 
 
@@ -14,18 +16,32 @@ class InteractionScores(PerSetMean):
     """Scores of a mask before and after clicks, at original size.
 
     Keys `iou_before`, `iou_after`, `iou_gain`, the same of `biou`, and `improved`, the share of images whose
-    IoU grew; each also per data set as `SET/...` and over all images as `pooled/...`. Over sets, all of them
-    are the mean of the sets' means.
+    IoU grew, and `oracle`, the gain of a perfect local repair; each also per data set as `SET/...` and over
+    all images as `pooled/...`. Over sets, all of them are the mean of the sets' means. `oracle_share` is the
+    share that the mean gain is of the mean oracle; NaN where that is 0.
 
     Args:
         set_names: all data sets.
     """
 
     def __init__(self, set_names: Sequence[str], **kwargs: Any) -> None:
-        scores = ["iou_before", "iou_after", "iou_gain", "biou_before", "biou_after", "biou_gain", "improved"]
-        super().__init__(set_names, scores, **kwargs)
+        scores = ["iou_before", "iou_after", "iou_gain", "biou_before", "biou_after", "biou_gain"]
+        super().__init__(set_names, [*scores, "improved", "oracle"], **kwargs)
 
-    def update(self, before: Tensor, after: Tensor, mask: Tensor, set_name: str) -> None:
+    @property
+    def names(self) -> list[str]:
+        return [*super().names, *(f"{prefix}oracle_share" for prefix in self._prefixes)]
+
+    def compute(self) -> dict[str, Tensor]:
+        means = super().compute()
+        for prefix in self._prefixes:
+            gain, oracle = means[f"{prefix}iou_gain"], means[f"{prefix}oracle"]
+            means[f"{prefix}oracle_share"] = (gain / oracle).where(oracle > 0, torch.nan)
+        return means
+
+    def update(
+        self, before: Tensor, after: Tensor, mask: Tensor, set_name: str, repaired: Tensor | None = None
+    ) -> None:
         """Add one image.
 
         Args:
@@ -33,13 +49,15 @@ class InteractionScores(PerSetMean):
             after: prediction with clicks, likewise.
             mask: bool (H, W), the mask at its original size.
             set_name: one of the sets.
+            repaired: bool (H, W), `before` with the clicked components of its error repaired; None = itself.
 
         Raises:
             ValueError: unknown set, or sizes or types do not fit.
         """
         old, new = segmentation_scores(before, mask), segmentation_scores(after, mask)
         gain = {score: new[score] - old[score] for score in old}
-        values = {"improved": (gain["iou"] > 0).float()}
+        oracle = old["iou"] if repaired is None else iou(repaired, mask)
+        values = {"improved": (gain["iou"] > 0).float(), "oracle": oracle - old["iou"]}
         for moment, scores in (("before", old), ("after", new), ("gain", gain)):
             values |= {f"{score}_{moment}": value for score, value in scores.items()}
         self._add(set_name, values)

@@ -76,7 +76,8 @@ class PerSetMean(Metric):
         means = self.total / self.count.unsqueeze(1)
         pooled = self.total.sum(dim=0) / self.count.sum()
         values = [*means.flatten(), *pooled, *means.nanmean(dim=0)]
-        return dict(zip(self.names, values, strict=True))
+        names = (f"{prefix}{score}" for prefix in self._prefixes for score in self.scores)
+        return dict(zip(names, values, strict=True))
 
 
 class SegmentationScores(PerSetMean):

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pisam.clicks.guarantee import Click
+from pisam.clicks.guarantee import Click, obey
 from pisam.core.files import replacing
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.transforms import squash
+from pisam.predictor.detail import look_again
 from pisam.predictor.engine import Engine, FloatArray, Prompt
 from pisam.predictor.images import Picture, as_mask, as_rgb, box_of
 from pisam.predictor.session import Answer, SeenImage, Session, given_logits, low_resolution
@@ -22,6 +23,7 @@ from pisam.predictor.session import Answer, SeenImage, Session, given_logits, lo
 Box = Sequence[float] | npt.NDArray[np.number]
 Points = Sequence[tuple[float, float]] | npt.NDArray[np.number]
 FORMAT = 1  # of saved images
+SMALLEST_TILE = 64  # pixels
 
 
 class InteractivePredictor:
@@ -40,6 +42,7 @@ class InteractivePredictor:
         self.engine = engine
         self._session = Session(engine, guarantee)
         self._shown: tuple[Answer, FloatArray] | None = None
+        self._pixels: UInt8Array | None = None  # of the image, for `detailed`
 
     def set_image(self, image: Picture) -> None:
         """Encode an image; the prompt and clicks of an earlier one are forgotten.
@@ -53,6 +56,7 @@ class InteractivePredictor:
         """
         pixels = as_rgb(image)
         self._session.see(squash(pixels, self.engine.side), pixels.shape[:2])
+        self._pixels = pixels
 
     def set_box(self, box: Box) -> BoolArray:
         """The straight-forward mask of the object in a box; clicks on an earlier object are forgotten.
@@ -175,6 +179,34 @@ class InteractivePredictor:
         self._session.click(*_checked((x, y), foreground, image, "click"))
         return self.mask
 
+    def detailed(self, *, tile: int | None = None) -> BoolArray:
+        """The current mask, seen again at full resolution around the object: see `detail.look_again`.
+
+        Each window costs an encoding. The session stays as it is; clicks are obeyed here too.
+
+        Args:
+            tile: side of the windows in pixels of the image, e.g. that of the frame; None = one window
+                around the object and the clicks.
+
+        Returns:
+            bool (H, W).
+
+        Raises:
+            ValueError: no prompt yet, a given mask, an image that was loaded without its pixels, or another
+                tile.
+        """
+        image, answer = self._need_image(), self._need_answer("detailed")
+        if self._pixels is None or self._pixels.shape[:2] != image.size:
+            raise ValueError("detailed: the pixels of a loaded image are not kept; call set_image")
+        if answer.given is not None:
+            raise ValueError("detailed: a given mask is repaired at its own size already")
+        if tile is not None and (not isinstance(tile, Integral) or tile < SMALLEST_TILE):
+            raise ValueError(f"detailed: tile: expected {SMALLEST_TILE} pixels or more, got {tile!r:.40}")
+        logits = look_again(self.engine, self._pixels, answer.network(), answer.clicks, tile)
+        logits = obey(logits, image.frame, answer.clicks) if answer.guarantee else logits
+        mask: BoolArray = logits > 0
+        return mask
+
     def undo(self) -> BoolArray:
         """The mask before the last click, which is taken back.
 
@@ -275,7 +307,7 @@ class InteractivePredictor:
             image = SeenImage(frame, self.engine.from_arrays(encoded, frame), size)
         except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{where}: not an image that this predictor saved: {error}") from error
-        self._session.image = image
+        self._session.image, self._pixels = image, None
         self.reset()
 
     def _begin(self, prompt: Prompt, given: FloatArray | None = None) -> BoolArray:

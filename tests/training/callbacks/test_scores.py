@@ -103,7 +103,10 @@ def test_stage_2_scores() -> None:
     expected |= {f"val/{key}": value for key, value in zip(KEYS, np.mean(overall, axis=0), strict=True)}
     pooled = np.mean(every, axis=0)
     expected |= {f"val/pooled/{key}": value for key, value in zip(KEYS, pooled, strict=True)}
-    assert scores == pytest.approx(expected, abs=1e-6)
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    share = scores["val/pooled/iou_gain"] / scores["val/pooled/oracle"]
+    assert scores["val/pooled/oracle_share"] == pytest.approx(share, rel=1e-4)
+    assert 0 < scores["val/pooled/oracle"] <= 1 - scores["val/pooled/iou_before"]
 
 
 KEYS = ["iou_before", "biou_before", "iou_after", "biou_after", "iou_gain", "biou_gain", "improved"]

@@ -28,9 +28,9 @@ class ValidationScores(Callback):
         self.scores.to(pl_module.device).reset()
         self.rows.clear()
 
-    def add(self, batch: Batch, index: int, *values: Any) -> None:
-        """One image of a batch; `values` are what the metric is updated with, but for the name of its set."""
-        self.scores.update(*values, batch.sets[index])
+    def add(self, batch: Batch, index: int, *values: Any, **more: Any) -> None:
+        """Add one image of a batch; the metric is updated with `values`, the name of its set, and `more`."""
+        self.scores.update(*values, batch.sets[index], **more)
         name = {"set": batch.sets[index], "image": batch.ids[index]}
         self.rows.append({**name, **self.scores.newest})
 
