@@ -54,11 +54,11 @@ def _fill(runs: npt.NDArray[np.int64], height: int, width: int) -> Mask:
 
 
 def whole(value: Any) -> int | None:
-    """A whole number, whatever its type: 1, 1.0 and "1" are the same; None for anything else."""
+    """A whole number of at most 64 bits, whatever its type: 1, 1.0 and "1" are one; None for anything else."""
     if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None
-    if isinstance(value, float):
-        return int(value) if math.isfinite(value) and value == int(value) else None
+        value = int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
+    elif isinstance(value, float):
+        value = int(value) if math.isfinite(value) and value == int(value) else None
     return value if type(value) is int and abs(value) < 2**63 else None
 
 
