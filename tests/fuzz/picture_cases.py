@@ -1,4 +1,4 @@
-"""Pictures of every format, mode and depth, some right, most damaged; all readers must say the same of each."""
+"""Pictures of every format, mode and depth, most of them damaged; all readers must say the same of each."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     pisam evaluate [EXPERIMENT] [models=LIST] [checkpoint=FILE] [sets=val|test] [predictions=true] [out=DIR]
                    [key=value ...]
-    pisam evaluate predictions=DIR masks=DIR out=DIR [name=MODEL] [set=NAME] [workers=N]
+    pisam evaluate predictions=DIR masks=DIR out=DIR [name=MODEL] [set=NAME] [workers=N] [ignore=VALUE]
 
 The second form scores any folder of 8-bit masks, named like the true ones, without a model.
 
@@ -16,6 +16,7 @@ masks=DIR: the true masks
 name=MODEL: of the model, in tables (default: the folder's name)
 set=NAME: of the data set, in tables (default: the name of the folder of masks)
 workers=N: processes that score a folder (default: 0)
+ignore=VALUE: of pixels of the true masks that count for no score; false where there are none
 """
 
 from __future__ import annotations
@@ -160,6 +161,7 @@ def rescore(options: FolderOptions) -> None:
         name=options.name,
         set_name=options.set,
         workers=options.workers,
+        ignore=options.ignore,
     )
     print(printed_table({options.name: summary}), flush=True)
 

@@ -14,7 +14,7 @@ from pisam.core.errors import PisamError, nearest
 from pisam.core.set_names import refuse_reserved
 
 MODEL_KEYS = ("models", "checkpoint", "sets", "predictions", "out")
-FOLDER_KEYS = ("predictions", "masks", "out", "name", "set", "workers")
+FOLDER_KEYS = ("predictions", "masks", "out", "name", "set", "workers", "ignore")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class FolderOptions:
         name: of the model, in tables.
         set: of the data set.
         workers: processes.
+        ignore: the value of mask pixels that count for no score, -1 = none, None = not stated.
     """
 
     predictions: Path
@@ -55,6 +56,7 @@ class FolderOptions:
     name: str
     set: str
     workers: int
+    ignore: int | None = None
 
 
 def is_folder_evaluation(given: dict[str, str]) -> bool:
@@ -81,6 +83,9 @@ def folder_options(given: dict[str, str]) -> FolderOptions:
     workers = given.get("workers", "0")
     if not workers.isdecimal():
         raise PisamError(f"workers={workers}: expected a whole number of processes, 0 for none")
+    ignore = given.get("ignore")
+    if ignore not in (None, "false") and not (ignore.isdecimal() and 1 <= int(ignore[:6]) <= 65535):
+        raise PisamError(f"ignore={ignore}: expected the value of ignored mask pixels, 1 to 65535, or false")
     set_name = given.get("set") or masks.resolve().name
     refuse_reserved(set_name, "evaluate: set")
     return FolderOptions(
@@ -90,6 +95,7 @@ def folder_options(given: dict[str, str]) -> FolderOptions:
         name=given.get("name") or predictions.resolve().name,
         set=set_name,
         workers=int(workers),
+        ignore=None if ignore is None else -1 if ignore == "false" else int(ignore),
     )
 
 

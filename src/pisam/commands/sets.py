@@ -28,7 +28,7 @@ def run(arguments: Arguments) -> None:
 
 
 def list_sets(root: Path | None) -> str:
-    """What is there of each set, and a paragraph per publication.
+    """List what is there of each set, and a paragraph per publication.
 
     Args:
         root: the data root, None where none is set.

@@ -2,10 +2,10 @@
 
 | step | modules |
 |---|---|
-| which files | `known_sets`, `sources` (a row of the configuration), `pairs`, `coco` |
-| file to array | `image_files`, `reading` (the rules), `reduction`, `targets` (which object), `instances` |
+| files of a set | `sources`: `rows`, `known_sets`, `pairs`, `coco` with `segmentation`, `instances` |
+| file to array | `reading`: `image_files`, `wide`, `channels`, `values` (the rules), `reader`, `targets` |
 | array to sample | `transforms`, `photometric`, `prompts`, `dataset` |
 | sample to batch | `sampler`, `worker`, `datamodule` |
-| before training | `audit` (`pair_facts`, `fingerprints`, `duplicates`); `prepared`; by `cache`, `threads` |
-| quick start | `synthetic`, `synthetic_scene`, `synthetic_shapes` |
+| before training | `audit`: `audit`, `facts`, `duplicates`, `fingerprints`, `cache`; `prepared` |
+| quick start | `generated` |
 """

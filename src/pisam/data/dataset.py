@@ -256,7 +256,7 @@ def _collate_prompts(prompts: Sequence[Prompt]) -> Prompts | None:
 
 
 def _where_any(ignored_and_masks: Sequence[tuple[Tensor | None, Tensor | None]]) -> list[Tensor] | None:
-    """What each sample ignores, or None if none does anything."""
+    """The ignored pixels of each sample, or None if no sample has any."""
     if all(ignored is None for ignored, _ in ignored_and_masks):
         return None
     return [

@@ -24,7 +24,7 @@ FINE = 8  # HQ-SAM blurs a mask by this factor to find its fine parts
 
 @dataclass(frozen=True)
 class PromptMix:
-    """How often each kind of prompt is drawn, in proportion; only boxes by default.
+    """Proportions in which the kinds of prompt are drawn; only boxes by default.
 
     Attributes:
         box: the box of the mask.

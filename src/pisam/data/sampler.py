@@ -1,4 +1,4 @@
-"""Which samples in which order: a pure function of (seed, epoch), shared out over ranks."""
+"""The order of samples: a pure function of (seed, epoch), shared out over ranks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a loader's worker process behaves."""
+"""Threads, signals and memory of a loader's worker process."""
 
 from __future__ import annotations
 

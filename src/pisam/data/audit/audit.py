@@ -25,7 +25,7 @@ from pisam.data.sources.rows import Source, published_pairs
 
 Level = Literal["error", "suspect", "note"]
 
-# From this share of grey in the object on, a mask is told to be soft.
+# From this share of grey in the object on, a mask counts as soft.
 MUCH_SOFT = 0.1
 
 

@@ -1,4 +1,4 @@
-"""What was found out about pairs, remembered between runs in the user's cache folder.
+"""Findings about pairs, remembered between runs in the user's cache folder.
 
 Data folders are never written to. One file per kind of finding and source. A pair is looked at again when
 the size or modification time of its image or mask changed, and all are when the rules did. A damaged file
@@ -36,7 +36,7 @@ def remembered(
     rules: str,
     keep: Callable[[Any], bool] = lambda found: True,
 ) -> list[Any]:
-    """What `find` says of each pair, in their order; only new and changed pairs are asked about.
+    """The findings of `find` about each pair, in their order; only new and changed pairs are looked at.
 
     An interrupted search keeps what it has found.
 

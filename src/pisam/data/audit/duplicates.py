@@ -31,8 +31,8 @@ class Entry:
 def find_duplicates(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry, str]]:
     """Every image that repeats an earlier one, as (image, the first of its kind, how they agree).
 
-    Training images count as earlier than others, so what training shares with validation or test is told of
-    the latter, beside the training image.
+    Training images count as earlier than others, so what training shares with validation or test is a
+    finding about the latter.
     """
     ordered = sorted(entries, key=lambda entry: not entry.training)
     by_content: dict[str, list[Entry]] = {}
@@ -41,7 +41,7 @@ def find_duplicates(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry, st
     for first, *others in by_content.values():
         yield from ((entry, first, "same file as") for entry in others)
 
-    # Equal files are told already: one of each stands for all, a training image where there is one.
+    # Equal files are found already: one of each stands for all, a training image where there is one.
     by_look: dict[str, list[Entry]] = {}
     for first, *_ in by_content.values():
         if first.look:

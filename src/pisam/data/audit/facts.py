@@ -1,4 +1,4 @@
-"""All that an audit wants to know of a pair, found by reading both files once."""
+"""Facts of a pair that an audit needs, found by reading both files once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FEW_SHADES = 3
 
 
 class PairFacts(NamedTuple):
-    """What reading a pair showed.
+    """Facts that reading a pair shows.
 
     Attributes:
         problem: why the pair cannot be used, empty if it can; then nothing else is known.

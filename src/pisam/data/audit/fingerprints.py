@@ -1,4 +1,4 @@
-"""What tells two pictures apart, and which of many are the same.
+"""Hashes that tell two pictures apart, and the search for equal ones among many.
 
 The look of a picture is the perceptual hash of its low frequencies (pHash, Zauner 2010): 64 bits that survive
 compression and resizing. Of photographs saved again at JPEG quality 50, brightened or resized, at most 2 bits

@@ -42,7 +42,7 @@ Index = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare_source` did: pairs made, and pairs that were there, whole and up to date."""
+    """Numbers of pairs that `prepare_source` made, and that were there, whole and up to date."""
 
     made: int
     kept: int
@@ -141,7 +141,7 @@ def _copy_of(pair: Pair, own: Path, entry: dict[str, Any]) -> Pair:
 
 
 def _is_current(pair: Pair, own: Path, entry: dict[str, Any] | None) -> bool:
-    """Whether a pair as it is now has its copy, by names and sizes: quick enough for every start."""
+    """Tell by names and sizes whether a pair as it is now has its copy: quick enough for every start."""
     if entry is None or entry["source"] != stamp_of(pair):
         return False
     try:

@@ -103,7 +103,7 @@ def _plates(
 
 
 def _one_side(points: list[np.ndarray], rng: np.random.Generator) -> list[bool]:
-    """Which points (x, y) lie on one side of a line in a random direction, about a pixel from their mean."""
+    """Find the points (x, y) on one side of a line in a random direction, about a pixel from their mean."""
     angle, offset = rng.uniform(0, 2 * np.pi), rng.normal()  # off it, so that a lone point has its chance
     normal = np.array([np.cos(angle), np.sin(angle)])
     middle = sum(points) / max(1, len(points))

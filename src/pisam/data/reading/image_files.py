@@ -99,6 +99,8 @@ def load_picture(path: Path, reduction: int = 1) -> Picture:
                 jpeg = image.format in ("JPEG", "MPO")
                 _draft(image, reduction)
                 image.load()
+                if image.mode in ("P", "PA") and not image.getpalette("RGB"):
+                    raise ValueError("a palette without colours")
                 wide, upright = wide_values(image, data, raw, _upright, path), _upright(image)
                 # Pillow turns a TIFF itself.
                 return _spread(Picture(upright, size if jpeg else upright.size, wide), raw)
@@ -149,7 +151,7 @@ def bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 
 
 def _spread(picture: Picture, raw: str) -> Picture:
-    """What Pillow made of 1-, 2- and 4-bit grey, told by `Picture.step`."""
+    """Note in `Picture.step` how Pillow spread 1-, 2- and 4-bit grey over eight bits."""
     bits = 1 if picture.image.mode == "1" else int(raw[2]) if raw[:3] in ("L;2", "L;4") else 8
     if bits == 8:
         return picture

@@ -80,7 +80,7 @@ def read_mask(path: Path, ignore: int | None = None) -> BoolArray:
 
 
 def read_coverage(path: Path, ignore: int | None = None) -> Coverage:
-    """How much of each pixel of a mask is object, and which pixels are ignored.
+    """The share of object in each pixel of a mask, and the ignored pixels.
 
     Raises:
         PisamError: as `read_mask`; an empty mask is none.

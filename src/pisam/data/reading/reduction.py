@@ -13,7 +13,7 @@ ALL = 192  # divisible by 4 three times: no mean of 8 x 8 pixels is rounded
 
 
 def reduce_mask(mask: npt.NDArray[np.bool_], reduction: int) -> npt.NDArray[np.uint8]:
-    """How much of each block of reduction x reduction pixels is object, exactly: uint8 (h, w) up to `ALL`.
+    """The share of object in each block of reduction x reduction pixels, exactly: uint8 (h, w) up to `ALL`.
 
     Sides are divided and rounded up; at the right and lower edge the last pixels fill a block up.
 

@@ -1,4 +1,4 @@
-"""What the values of a mask mean: decided here, for every kind of file and every reader.
+"""The meaning of the values of a mask, decided here for every kind of file and every reader.
 
 docs/data.md has the rules as a table. A value is what a file holds of a pixel before anything is decided:
 grey, the largest channel of colour, or an index of a palette.
@@ -114,6 +114,6 @@ def refuse_unstated_index(present: npt.NDArray[np.integer], path: Path, ignore: 
 
 
 def histogram(values: Values) -> npt.NDArray[np.integer]:
-    """How many pixels (H, W) have each value."""
+    """The number of pixels (H, W) of each value."""
     size = 256 if values.dtype == np.uint8 else 65536
     return cv2.calcHist([np.ascontiguousarray(values)], [0], None, [size], [0, size]).ravel().astype(np.int64)

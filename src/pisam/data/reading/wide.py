@@ -24,7 +24,7 @@ Values = npt.NDArray[np.uint16]
 
 
 def raw_mode(image: Image.Image) -> str:
-    """How a file that is open, but not loaded, stores its pixels, in Pillow's words such as `RGB;16B`."""
+    """Pillow's name, such as `RGB;16B`, of how a file that is open, but not loaded, stores its pixels."""
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else None
     raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments

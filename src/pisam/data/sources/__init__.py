@@ -1,1 +1,1 @@
-"""Which files: rows of the configuration, the known sets, pairs, COCO files, instances."""
+"""The files of a data set: rows of the configuration, known sets, pairs, COCO files, instances."""

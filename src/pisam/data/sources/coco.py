@@ -69,7 +69,7 @@ class Shapes:
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What an annotation file holds.
+    """The contents of an annotation file.
 
     Attributes:
         shapes: of each image that has any, by the image's file name.

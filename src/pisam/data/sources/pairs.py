@@ -1,4 +1,4 @@
-"""What lies in the folders of a source: a pair is one image with its mask."""
+"""The pairs in the folders of a source: one image with its mask each."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matched:
-    """What the folders of a source hold.
+    """The contents of the folders of a source.
 
     Attributes:
         pairs: sorted by id, at most `source.limit`.
@@ -143,7 +143,7 @@ def _match_annotations(source: Source) -> Matched:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
         folder: itself.
@@ -157,7 +157,7 @@ class Pictures:
 
     @property
     def instead(self) -> str:
-        """What lies there besides, for an error."""
+        """Other files and folders in it, for an error message."""
         return f" (there are {_counted(self.others)})" if self.others else ""
 
     def lines(self) -> list[str]:

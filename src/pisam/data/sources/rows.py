@@ -1,4 +1,4 @@
-"""Where data sets lie: a source is a row of names and folders."""
+"""Data sets and their places: a source is a row of names and folders."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def find_layout(layout: Layout, root: Path) -> bool:
 
 
 def published_pairs(source: Source) -> int | None:
-    """How many pairs the distribution of a published set holds in this source's folder; None for others."""
+    """The number of pairs that a published set is distributed with in this folder; None for others."""
     if source.name not in KNOWN_SETS:
         return None
     layouts = KNOWN_SETS[source.name].layouts

@@ -54,7 +54,7 @@ def _fill(runs: npt.NDArray[np.int64], height: int, width: int) -> Mask:
 
 
 def whole(value: Any) -> int | None:
-    """A whole number of at most 64 bits, whatever its type: 1, 1.0 and "1" are one; None for anything else."""
+    """A whole number of 64 bits, whatever its type: 1, 1.0 and "1" are one; None for anything else."""
     if isinstance(value, str):
         value = int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
     elif isinstance(value, float):
