@@ -14,6 +14,7 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,17 @@ import pytest
 
 NAME = "chromium"
 PATIENCE = 120  # seconds until an answer is given up; answers take milliseconds where nothing else runs
-KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "End": 35, "Home": 36, "Tab": 9, "Enter": 13}
+KEYS = {
+    "ArrowRight": 39,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowDown": 40,
+    "Backspace": 8,
+    "End": 35,
+    "Home": 36,
+    "Tab": 9,
+    "Enter": 13,
+}
 
 
 def find_browser() -> str:
@@ -44,6 +55,7 @@ class Browser:
     Attributes:
         addresses: of everything that was asked for since the start.
         complaints: errors of the page's scripts.
+        tab: that is talked to.
     """
 
     def __init__(self, profile: Path, *, width: int = 1400, height: int = 1000) -> None:
@@ -76,11 +88,8 @@ class Browser:
         )
         for descriptor in (commands, answers, *theirs):
             os.close(descriptor)
-        self._session: str | None = None
-        target = self.tell("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.tell("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Network"):
-            self.tell(f"{domain}.enable")
+        self.tab: str | None = None
+        self.new_tab()
 
     def __enter__(self) -> Browser:
         return self
@@ -91,10 +100,22 @@ class Browser:
         os.close(self._to)
         os.close(self._from)
 
+    def new_tab(self) -> None:
+        """Open another tab, which is talked to from now on."""
+        self.tab = None
+        target = self.tell("Target.createTarget", url="about:blank")["targetId"]
+        self.tab = self.tell("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Network"):
+            self.tell(f"{domain}.enable")
+
     def open(self, path: Path) -> None:
         """Open a file from disk and wait until it is loaded."""
+        self.visit(path.resolve().as_uri())
+
+    def visit(self, address: str) -> None:
+        """Open an address and wait until it is loaded."""
         loads = self._loads
-        self.tell("Page.navigate", url=path.resolve().as_uri())
+        self.tell("Page.navigate", url=address)
         while self._loads == loads:
             self._hear()
 
@@ -103,6 +124,49 @@ class Browser:
         answer = self.tell("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait(self, expression: str) -> None:
+        """Wait until a JavaScript expression is true."""
+        self.wait_for(lambda: self.value(f"!!({expression})"), expression)
+
+    def wait_for(self, condition: Callable[[], bool], what: str = "condition") -> None:
+        """Wait until something is true."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, f"in vain: {what}; {self.complaints}"
+            time.sleep(0.02)
+
+    def click_at(self, x: float, y: float, *, button: str = "left") -> None:
+        """Click a place of the window, in pixels."""
+        for kind in ("mousePressed", "mouseReleased"):
+            self.tell("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=1)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], *, modifiers: int = 0) -> None:
+        """Move the mouse from one place of the window to another one, its left button held down."""
+        middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+        for kind, (x, y) in (
+            ("mousePressed", start),
+            ("mouseMoved", middle),
+            ("mouseMoved", end),
+            ("mouseReleased", end),
+        ):
+            self.tell(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=x,
+                y=y,
+                button="left",
+                buttons=0 if kind == "mouseReleased" else 1,
+                clickCount=1,
+                modifiers=modifiers,
+            )
+
+    def key(self, letter: str) -> None:
+        """Press a key with a letter or digit on it."""
+        for kind in ("keyDown", "keyUp"):
+            self.tell(
+                "Input.dispatchKeyEvent", type=kind, key=letter, text=letter if kind == "keyDown" else ""
+            )
 
     def texts(self, selector: str) -> list[str]:
         """The texts of all elements that a selector finds."""
@@ -118,9 +182,7 @@ class Browser:
                 return [box.left, box.top, box.width, box.height];
             }})()"""
         )
-        x, y = box[0] + at * box[2], box[1] + box[3] / 2
-        for kind in ("mousePressed", "mouseReleased"):
-            self.tell("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        self.click_at(box[0] + at * box[2], box[1] + box[3] / 2)
 
     def press(self, key: str) -> None:
         """Press a key of `KEYS` on what has the focus."""
@@ -147,8 +209,8 @@ class Browser:
         """A command of the protocol, and its result."""
         number = next(self._numbers)
         message: dict[str, Any] = {"id": number, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
+        if self.tab:
+            message["sessionId"] = self.tab
         os.write(self._to, json.dumps(message).encode() + b"\0")
         while (heard := self._hear()).get("id") != number:
             pass

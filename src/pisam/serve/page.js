@@ -59,7 +59,7 @@ async function begin(answer, source) {
   fit();
 }
 
-const open = (file) => queue(`Reading ${file.name} ...`, async () => begin(await ask("POST", "api/images", file)));
+const openFile = (file) => queue(`Reading ${file.name} ...`, async () => begin(await ask("POST", "api/images", file)));
 const openSample = (number) => queue("Drawing a picture ...", async () => begin(await ask("POST", `api/samples/${number}`)));
 
 async function take(answer) {
@@ -266,7 +266,7 @@ $("reset").addEventListener("click", reset);
 $("fit").addEventListener("click", fit);
 for (const id of ["opacity", "slider", "outline", "errors"]) $(id).addEventListener("input", draw);
 for (const button of document.querySelectorAll("[data-format]")) button.addEventListener("click", () => download(button.dataset.format));
-$("file").addEventListener("change", (event) => { if (event.target.files.length) open(event.target.files[0]); event.target.value = ""; });
+$("file").addEventListener("change", (event) => { if (event.target.files.length) openFile(event.target.files[0]); event.target.value = ""; });
 $("samples").addEventListener("change", (event) => { if (event.target.value !== "") openSample(event.target.value); event.target.value = ""; });
 $("given").addEventListener("change", (event) => { if (event.target.files.length) tell("mask", event.target.files[0]); event.target.value = ""; });
 $("truth").addEventListener("change", (event) => {
@@ -286,7 +286,7 @@ stage.addEventListener("dragleave", () => stage.classList.remove("over"));
 stage.addEventListener("drop", (event) => {
   event.preventDefault();
   stage.classList.remove("over");
-  if (event.dataTransfer.files.length) open(event.dataTransfer.files[0]);
+  if (event.dataTransfer.files.length) openFile(event.dataTransfer.files[0]);
 });
 new ResizeObserver(() => { if (state.picture) draw(); }).observe(canvas);
 
