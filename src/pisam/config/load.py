@@ -120,7 +120,8 @@ def load_with_origins(
 ) -> tuple[Config, dict[str, Origin]]:
     """As `load_config`, and what set each value that is not a default, under its dotted key."""
     file = _find_experiment(experiment)
-    config, origins = Config(), {}
+    config = Config()
+    origins: dict[str, Origin] = {}
     for source, node in ((str(file), _file_node(file)), *((a, _argument_node(a)) for a in overrides)):
         if node is not None:
             origins |= dict(_fill(config, node, source, is_file=source == str(file)))

@@ -79,7 +79,7 @@ class DeformableConv(nn.Module):
         layers = self.offset, self.modulator
         weight = torch.cat([layer.weight for layer in layers])
         bias = torch.cat([layer.bias for layer in layers])  # type: ignore[misc]
-        both = F.conv2d(x, weight, bias, padding=self.offset.padding).float()  # type: ignore[arg-type]
+        both = F.conv2d(x, weight, bias, padding=self.offset.padding).float()
         shifts, modulator = both.split([2 * len(self.taps), len(self.taps)], dim=1)
         return shifts.unflatten(1, (-1, 2)), 2 * torch.sigmoid(modulator)
 

@@ -55,7 +55,7 @@ class HubModel(ModelHubMixin):
         cls, *, model_id: str, weights: str | Path | None = None, **options: Any
     ) -> HubModel:
         folder = Path(model_id)
-        named = {name: options.get(name) for name in ("revision", "cache_dir", "token")}
+        named: dict[str, Any] = {name: options.get(name) for name in ("revision", "cache_dir", "token")}
         local = options.get("local_files_only", False)
         file = folder / WEIGHTS
         if not folder.is_dir():

@@ -74,7 +74,7 @@ class RelPosAttention(nn.Module):
 def use_fused_attention(image_encoder: nn.Module) -> None:
     """Give each block of segment-anything's image encoder this attention; names and values stay."""
     for block in image_encoder.blocks:  # type: ignore[union-attr]
-        block.attn = RelPosAttention(block.attn)  # type: ignore[union-attr]
+        block.attn = RelPosAttention(block.attn)
 
 
 def _table(positions: Tensor) -> Tensor:

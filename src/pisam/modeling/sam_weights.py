@@ -124,8 +124,9 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) 
 
 
 def _is_same(one: Tensor, other: object) -> bool:
-    plain = isinstance(other, Tensor) and other.layout == torch.strided and other.shape == one.shape
-    return plain and other.data_ptr() == one.data_ptr()
+    if not isinstance(other, Tensor) or other.layout != torch.strided or other.shape != one.shape:
+        return False
+    return other.data_ptr() == one.data_ptr()
 
 
 def fit_positions(state: dict[str, Tensor], image_size: int) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -43,8 +43,10 @@ class EncodedImage:
 
     def repeated(self, number: int) -> EncodedImage:
         """One image as a batch of `number`, in the memory of one."""
-        expanded = (each.expand(number, -1, -1, -1) for each in (self.image, self.embedding, self.early))
-        return EncodedImage(*expanded, self.encoder)
+        size = (number, -1, -1, -1)
+        return EncodedImage(
+            self.image.expand(size), self.embedding.expand(size), self.early.expand(size), self.encoder
+        )
 
 
 @dataclass(frozen=True)
@@ -356,7 +358,9 @@ def _encoded(model: SamNetwork, image: Tensor, encoded: EncodedImage | None) -> 
 
 def _rows_of(objects: ObjectFeatures, one: slice) -> ObjectFeatures:
     """Of some samples; a field that is None stays so."""
-    fields = {name: value if value is None else value[one] for name, value in vars(objects).items()}
+    fields: dict[str, Any] = {
+        name: value if value is None else value[one] for name, value in vars(objects).items()
+    }
     return ObjectFeatures(**fields)
 
 

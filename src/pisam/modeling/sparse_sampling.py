@@ -57,7 +57,7 @@ class _SparseProduct(torch.autograd.Function):
         return torch.from_numpy(_matrix(index, weight, len(table)) @ table.detach().numpy())
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
         table, index, weight = ctx.saved_tensors
         gradient = gradient.contiguous()
         of_table = torch.from_numpy(_matrix(index, weight, len(table)).T @ gradient.numpy())

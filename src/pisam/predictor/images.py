@@ -46,7 +46,7 @@ def _picture_of(image: npt.NDArray[np.generic]) -> Image.Image:
     if pixels.dtype not in (np.uint8, np.uint16) or not fits or 0 in pixels.shape:
         raise ValueError(f"image: {EXPECTED}, got {image.dtype} {image.shape}")
     if pixels.dtype == np.uint16 and pixels.ndim == 3:
-        pixels = (pixels >> 8).astype(np.uint8)
+        pixels = np.right_shift(pixels.astype(np.uint16), 8).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
@@ -70,7 +70,7 @@ def as_mask(mask: Picture, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     highest = 1 if values.dtype.kind == "b" or values.max() <= 1 else 255
     if values.max() > highest or (values.dtype.kind == "f" and highest == 255):
         raise ValueError(f"mask: expected values in [0, 1] or [0, 255] as uint8, got up to {values.max()}")
-    coverage = values.astype(np.float32) / highest
+    coverage: npt.NDArray[np.float32] = values.astype(np.float32) / np.float32(highest)
     if coverage.shape == size:
         return coverage
     resized: npt.NDArray[np.float32] = cv2.resize(coverage, (size[1], size[0])).astype(np.float32)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from copy import copy
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,7 @@ class InteractivePredictor:
             ValueError: another type or shape, or an unreadable file.
         """
         pixels = as_rgb(image)
-        self._session.see(squash(pixels, self.engine.side), pixels.shape[:2])
+        self._session.see(squash(pixels, self.engine.side), (pixels.shape[0], pixels.shape[1]))
         self._pixels = pixels
 
     def set_box(self, box: Box) -> BoolArray:
@@ -261,7 +262,7 @@ class InteractivePredictor:
     @property
     def soft_mask(self) -> FloatArray:
         """float32 (H, W) in [0, 1]: how sure the model is of each pixel; errors as in `logits`."""
-        soft: FloatArray = 1 / (1 + np.exp(-np.clip(self.logits, -80, 80)))
+        soft: FloatArray = (1 / (1 + np.exp(-np.clip(self.logits, -80, 80)))).astype(np.float32)
         return soft
 
     @property
@@ -278,7 +279,8 @@ class InteractivePredictor:
             PisamError: the file cannot be written.
         """
         image = self._need_image()
-        arrays = {f"encoded_{name}": value for name, value in self.engine.to_arrays(image.encoded).items()}
+        encoded = self.engine.to_arrays(image.encoded)
+        arrays: dict[str, Any] = {f"encoded_{name}": value for name, value in encoded.items()}
         with replacing(Path(path)) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,

@@ -193,5 +193,6 @@ def _repaired(given: FloatArray, network: FloatArray, clicks: Sequence[Click]) -
 
 def low_resolution(given: FloatArray, side: int) -> FloatArray:
     """A given mask as SAM's mask prompt: logits (side, side), as far from 0 as those it is used to."""
-    share: FloatArray = cv2.resize((given > 0).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
-    return (2 * share - 1) * np.float32(MASK_LOGIT)
+    share = cv2.resize((given > 0).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    logits: FloatArray = (2 * share.astype(np.float32) - 1) * np.float32(MASK_LOGIT)
+    return logits

@@ -82,7 +82,7 @@ def build_strategy(name: str, devices: Any, num_nodes: int, timeout: float = 10.
     unused = name == "ddp_find_unused_parameters_true"
     # Newer versions of torch have another name for it, and warn of the old one.
     new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-    buffers = {"forward_sync_buffers" if new else "broadcast_buffers": False}
+    buffers: dict[str, Any] = {"forward_sync_buffers" if new else "broadcast_buffers": False}
     return DDPStrategy(find_unused_parameters=unused, timeout=timedelta(minutes=timeout), **buffers)
 
 

@@ -53,7 +53,7 @@ class Preemption(Callback, Exchanging):
         self._heard = False  # some rank was told, when the last step was taken
         self._sweep_ends_it = False
         self._common_batches = 0
-        self._trainer: Trainer | None = None
+        self._trainer: Any = None  # whose profiler its annotations leave out
 
     def offer(self) -> dict[str, Number]:
         return {"told to go": float(self._told)}
@@ -68,8 +68,8 @@ class Preemption(Callback, Exchanging):
         self._trainer = trainer
         # Lightning asks all ranks before each batch whether rank 0 has had a SIGTERM.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
-        if isinstance(trainer.profiler, FetchTimer):
-            trainer.profiler.before_wait = self._leave_waiting
+        if isinstance(self._trainer.profiler, FetchTimer):
+            self._trainer.profiler.before_wait = self._leave_waiting
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._hear)  # Lightning puts the former handlers back when it ends
@@ -78,7 +78,7 @@ class Preemption(Callback, Exchanging):
         self._told = True
         # W&B's agent sends SIGTERM to a trial that its sweep gave up, which must not be given out again.
         self._sweep_ends_it = number == signal.SIGTERM and "WANDB_SWEEP_ID" in os.environ
-        if self._trainer is not None and getattr(self._trainer.profiler, "waiting", ""):
+        if self._trainer is not None and getattr(self._trainer.profiler, "waiting", False):
             self._leave_waiting()
 
     def _leave_waiting(self) -> None:
@@ -86,7 +86,7 @@ class Preemption(Callback, Exchanging):
         trainer = self._trainer
         if trainer is None or not self._told or self._leaving:
             return
-        waiting: str = trainer.profiler.waiting  # type: ignore[attr-defined]
+        waiting: str = trainer.profiler.waiting
         if trainer.world_size > 1:
             timer = threading.Timer(SECONDS_FOR_A_BATCH, self._leave_alone, (trainer.profiler, waiting))
             timer.daemon = True
