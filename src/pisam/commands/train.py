@@ -49,11 +49,15 @@ from pisam.training.resume.preemption import (
 from pisam.training.resume.ranks import leave_together
 from pisam.training.resume.time_limit import TimeLimit
 from pisam.training.run_folder import stage_dir
+from pisam.training.store import open_store
 from pisam.training.trainer import build_trainer
 
 # Keys that may change between the parts of one run: they say where, how fast and how it is measured,
 # not what. Of `trainer` the precision decides numbers; the number of ranks is in the checkpoint.
-FREE_KEYS = ("trainer", "logging", "interact", "data.root", "data.workers", "model.weights", "run_dir")
+FREE_KEYS = (
+    *("trainer", "logging", "interact", "data.root", "data.workers", "model.weights", "run_dir"),
+    *(f"stage{number}.{key}" for number in (1, 2) for key in ("cache", "cache_gb")),
+)
 DECISIVE_KEYS = ("trainer.precision",)
 OF_THE_OTHER_STAGE = {1: ("stage2", "clicks"), 2: ("stage1",)}
 
@@ -117,6 +121,7 @@ def _train(config: Config, number: int, lock: Lock | None) -> None:
         found.append(f"{config.model.backbone}, frozen part {stage.model.frozen_hash()[:12]}")
     with checking("data: reading files that no audit knows yet"):
         rank_zero_only(data.check_files)()
+    store = open_store(config, number, stage.model, data)
     if config.trainer.compile:
         compile_network(stage.model)
     if resume:
@@ -128,7 +133,7 @@ def _train(config: Config, number: int, lock: Lock | None) -> None:
         wait_for_rank_0(folder, minutes=config.trainer.timeout)
     else:
         lock.announce(job=job(), ready=True)
-    callbacks = build_callbacks(config, number, stage, data.counts)
+    callbacks = build_callbacks(config, number, stage, data.counts, store)
     facts = {**stage.model.identity(), **git_revision(), "samples": data.counts}
     loggers = build_loggers(config, number, facts)
     if config.logging.mode != "disabled":

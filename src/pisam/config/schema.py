@@ -127,12 +127,14 @@ class StageConfig:
     monitor: str | None = key(None, "what makes a validation the best (default: val/iou or val/iou_after)")
     early_stop: int | None = key(None, "validations without a better monitor until it stops", VALIDATIONS)
     ema: float | None = key(None, "decay of averaged weights, e.g. 0.999, saved as best", DECAY)
+    views: int = key(0, "> 0: augmented views of an image; stage 2 keeps their features", at_least(0))
+    cache: str | None = key(None, "folder that keeps frozen features on disk, for all ranks", PATH, LOCAL)
+    cache_gb: float = key(500.0, "most that the folder may take", at_least(0))
 
 
 @dataclass
 class InteractorStageConfig(StageConfig):
     from_: str | None = key(None, "stage-1 run, checkpoint, released file (default: this run's)", PATH, LOCAL)
-    views: int = key(0, "> 0: augmented views per image, frozen features kept in memory", at_least(0))
     prompts: PromptsConfig | None = key(None, "in place of data.prompts, to repair worse masks", ANY_KIND)
 
 

@@ -199,6 +199,8 @@ class Batch:
         original_ignored: in validation, the same at original size, (H, W) each; None = nowhere.
         prompts: what SAM is prompted with; None = every box, as always in validation.
         clicks: filled by the click simulator.
+        encoded: filled with SAM's image embedding (B, 256, E, E) and early feature (B, D, E, E) where they
+            were computed already.
         objects: filled with the frozen decoder's object features where they were computed already.
         straight_forward: filled with the prediction before any click where it was computed already.
     """
@@ -216,6 +218,7 @@ class Batch:
     original_ignored: Sequence[Tensor] | None = None
     prompts: Prompts | None = None
     clicks: Clicks | None = None
+    encoded: tuple[Tensor, Tensor] | None = None
     objects: ObjectFeatures | None = None
     straight_forward: Prediction | None = None
 

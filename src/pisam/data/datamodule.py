@@ -189,6 +189,12 @@ class PairDataModule(LightningDataModule):
         sampler = ValidationSampler(len(self.val_set), rank=self._rank, world_size=self._world_size)
         return self._loader(self.val_set, sampler, self.val_batch_size)
 
+    def train_dataloader_of(self, keys: Sequence[tuple[int, int]]) -> DataLoader:
+        """The training samples of these (index, epoch) keys, in this order; one in a batch."""
+        if self.train_set is None:
+            raise PisamError("data.train: no source to train on; name at least one")
+        return self._loader(self.train_set, list(keys), 1)
+
     def val_dataloader_of(self, indices: Sequence[int]) -> DataLoader:
         """The validation samples of these indices, in this order, whatever the rank; one in a batch."""
         if self.val_set is None:
@@ -225,7 +231,7 @@ class PairDataModule(LightningDataModule):
         in_epoch = epochs["started"] > epochs["processed"]
         return epochs["processed"], batches["processed"] if in_epoch else 0
 
-    def _loader(self, data: PairDataset, sampler: Sampler | list[int], batch_size: int) -> DataLoader:
+    def _loader(self, data: PairDataset, sampler: Sampler | list[Any], batch_size: int) -> DataLoader:
         return BatchLoader(
             data,
             batch_size=batch_size,

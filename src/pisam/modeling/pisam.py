@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pisam.core.checksum import refuse_damaged
@@ -39,7 +40,11 @@ class PiSam(SamNetwork):
         self.interactor = PreciseInteractor()
 
     def straight_forward(
-        self, image: Tensor, box: Tensor, prompts: Prompts | None = None
+        self,
+        image: Tensor,
+        box: Tensor,
+        prompts: Prompts | None = None,
+        encoded: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[ObjectFeatures, Prediction]:
         """The prediction before any click, and the object's features it was made from.
 
@@ -47,9 +52,19 @@ class PiSam(SamNetwork):
             image: uint8 (B, 3, S, S) RGB.
             box: float (B, 4), xyxy edges in pixels of the frame.
             prompts: other prompts in place of boxes; None = the boxes.
+            encoded: of these images as `encode` gave them, where they come again and again.
         """
         normalised = self.normalise(image)
-        return self.decoder(self.encoder(normalised, box, prompts), normalised)
+        if encoded is None:
+            features = self.encoder(normalised, box, prompts)
+        else:
+            features = self.encoder.prompt(*encoded, box, prompts)
+        return self.decoder(features, normalised)
+
+    @torch.no_grad()
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """SAM's image embedding (B, 256, E, E) and early feature (B, D, E, E) of uint8 images."""
+        return self.encoder.image_encoder(self.normalise(image))
 
     def interact(
         self, objects: ObjectFeatures, image: Tensor, clicks: Clicks, colours: Tensor | None = None

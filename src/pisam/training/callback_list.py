@@ -11,16 +11,19 @@ from pisam.metrics.protocol import Protocol
 from pisam.training.callbacks.checkpoint_artifacts import CheckpointArtifacts
 from pisam.training.callbacks.click_simulation import ClickSimulation
 from pisam.training.callbacks.early_stop import EarlyStop
+from pisam.training.callbacks.feature_store import FeatureStore
 from pisam.training.callbacks.final_validation import FinalValidation
 from pisam.training.callbacks.finite_loss import FiniteLoss
 from pisam.training.callbacks.first_error import FirstError
 from pisam.training.callbacks.first_steps import FirstSteps
+from pisam.training.callbacks.frozen_features import FrozenFeatures
 from pisam.training.callbacks.image_scores import ImageScores
 from pisam.training.callbacks.interaction_iou import InteractionIoU
 from pisam.training.callbacks.mask_panels import MaskPanels
 from pisam.training.callbacks.memory_check import MemoryCheck
 from pisam.training.callbacks.run_summary import RunSummary
 from pisam.training.callbacks.segmentation_iou import SegmentationIoU
+from pisam.training.callbacks.stored_features import StoredEncodings, StoredFeatures
 from pisam.training.callbacks.trainability import TrainabilityGuard
 from pisam.training.callbacks.validation_scores import ValidationScores
 from pisam.training.callbacks.weight_average import WeightAverage
@@ -53,12 +56,17 @@ def monitored(config: Config, number: int, scores: ValidationScores) -> str:
 
 
 def build_callbacks(
-    config: Config, number: int, stage: Stage, samples: dict[str, dict[str, int]]
+    config: Config,
+    number: int,
+    stage: Stage,
+    samples: dict[str, dict[str, int]],
+    store: FeatureStore | None = None,
 ) -> list[Callback]:
     """What happens around the steps; Lightning's own for progress, learning rate and checkpoints.
 
     Args:
         samples: number of each set's, under `train` and `val`.
+        store: of frozen features, where they are kept on disk.
     """
     set_names = list(samples["val"])
     folder, schedule = stage_dir(config, number), stage_config(config, number)
@@ -89,9 +97,11 @@ def build_callbacks(
                 min_area=clicks.min_area,
                 margin=clicks.margin,
                 connectivity=clicks.connectivity,
-                cache=config.stage2.views > 0,
+                features=_features(config, store),
             )
         )
+    elif store is not None:
+        own.insert(0, StoredEncodings(store))
     if schedule.ema is not None:
         own.append(WeightAverage(schedule.ema))
     if schedule.early_stop is not None:
@@ -129,3 +139,9 @@ def build_callbacks(
         FirstSteps(),
         BestCheckpoint(checkpoints, monitor=monitor),
     ]
+
+
+def _features(config: Config, store: FeatureStore | None) -> FrozenFeatures | StoredFeatures | None:
+    if store is not None:
+        return StoredFeatures(store)
+    return FrozenFeatures() if config.stage2.views > 0 else None

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import torch
 
-from pisam.config.schema import Config, training_prompts, training_sources
+from pisam.config.schema import Config, stage_config, training_prompts, training_sources
 from pisam.core.errors import PisamError
 from pisam.data.datamodule import PairDataModule
 from pisam.data.prompts import PromptMix
@@ -56,7 +56,7 @@ def build_data(config: Config, number: int) -> PairDataModule:
         workers=config.data.workers,
         flip=config.data.flip,
         jitter=config.data.jitter,
-        views=config.stage2.views if number == 2 else 0,
+        views=stage_config(config, number).views,
         prepared=config.data.prepared,
         instances=config.data.min_instance if config.data.instances == "components" else None,
         photometric=config.data.photometric,

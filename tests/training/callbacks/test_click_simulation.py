@@ -209,7 +209,7 @@ def test_cache_is_used_where_views_repeat_and_changes_nothing() -> None:
         return batches
 
     epochs, val = [*views(0), *views(0), *views(1)], [small_batch(seed=9)]
-    cached, _, stage = watched_fit(epochs, val, 1, cache=True)
+    cached, _, stage = watched_fit(epochs, val, 1, features=FrozenFeatures())
     plain, _, uncached = watched_fit(epochs, val, 1, OneByOne)
     assert cached.encoded == 4 + 4 + 2, "each view once, by itself"
     assert plain.encoded == 2 * (6 + 1)

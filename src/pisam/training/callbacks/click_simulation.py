@@ -12,6 +12,7 @@ from pisam.clicks.simulate import simulate_clicks
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, Clicks
 from pisam.training.callbacks.frozen_features import Compute, FrozenFeatures
+from pisam.training.callbacks.stored_features import StoredFeatures
 
 
 class ClickSimulation(Callback):
@@ -22,16 +23,22 @@ class ClickSimulation(Callback):
 
     Args:
         max_clicks: M.
-        cache: keep what the frozen network says of a view, in memory, for the epochs where it returns.
+        features: keeps what the frozen network says of a view for the epochs where it returns.
         simulation: further arguments of `simulate_clicks`.
     """
 
     fills_clicks = True
 
-    def __init__(self, *, max_clicks: int = 10, cache: bool = False, **simulation: Any) -> None:
+    def __init__(
+        self,
+        *,
+        max_clicks: int = 10,
+        features: FrozenFeatures | StoredFeatures | None = None,
+        **simulation: Any,
+    ) -> None:
         self.max_clicks = max_clicks
         self.simulation = simulation
-        self.frozen_features = FrozenFeatures() if cache else None
+        self.frozen_features = features
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
@@ -60,6 +67,9 @@ class ClickSimulation(Callback):
                 batch.objects, batch.straight_forward = compute(batch.image, batch.box, batch.prompts)
             else:
                 batch.objects, batch.straight_forward = self.frozen_features(batch, part, compute)
+                if part == "val" and isinstance(self.frozen_features, StoredFeatures):
+                    # Clicks need the signs alone, scores the logits.
+                    batch.straight_forward = pl_module.before_clicks(batch.objects, batch.image)
         predicted = (batch.straight_forward.high_res > 0) & batch.counted()
         seeds = [derive_seed(seed, "clicks") for seed in batch.seeds]
         return simulate_clicks(

@@ -39,7 +39,7 @@ class DecoderStage(Stage):
         self.high_res = high_res
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        _, prediction = self.model.straight_forward(batch.image, batch.box, batch.prompts)
+        _, prediction = self.model.straight_forward(batch.image, batch.box, batch.prompts, batch.encoded)
         where = (batch.mask, batch.extent, batch.seeds)
         low, high = (
             mask_loss(logits, *where, purpose=purpose, ignored=batch.ignored)
@@ -51,5 +51,5 @@ class DecoderStage(Stage):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Logits (B, 1, S, S), scored by the callbacks."""
-        _, prediction = self.model.straight_forward(batch.image, batch.box)
+        _, prediction = self.model.straight_forward(batch.image, batch.box, encoded=batch.encoded)
         return prediction.high_res

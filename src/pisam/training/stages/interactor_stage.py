@@ -64,6 +64,14 @@ class InteractorStage(Stage):
         """What the frozen decoder says before any click; arguments as in `PiSam.straight_forward`."""
         return self.model.straight_forward(image, box, prompts)
 
+    @torch.no_grad()
+    def before_clicks(self, objects: ObjectFeatures, image: Tensor) -> Prediction:
+        """The straight-forward prediction of features that were kept; its low_res is NaN."""
+        head = self.model.decoder.head
+        high_res = head(objects.enhanced, self.model.normalise(image))
+        unknown = objects.enhanced[:, :1].mul(torch.nan)
+        return Prediction(unknown, high_res)
+
     def repaired(self, batch: Batch) -> Tensor:
         """Logits (B, 1, S, S) after the batch's clicks.
 
