@@ -82,6 +82,11 @@ slurm: ## install Debian's SLURM, whose daemons the slow tests start as root, wh
 test-slow: $(environment) slurm ## the marked slow tests
 	$(python) -m pytest -m slow --numprocesses 2 --dist loadfile --durations 10
 
+# A bare machine without an index: WHEELS= names a folder of wheels, as `pip download --dest wheels '.[dev]'` fills it.
+gpu: $(environment) ## on one GPU, 12 minutes: is it right, how fast is it; runs/gpu/gpu.md
+	$(if $(WHEELS),$(python) -m pip install --no-index --find-links $(WHEELS) --editable '.[dev]')
+	PYTHONPATH=src:tests $(python) -m gpu.check $(ARGS)
+
 bench: $(environment) ## the speed measurements
 	$(python) -m pytest -m bench
 

@@ -3,7 +3,7 @@
     pisam cache [EXPERIMENT] stage=1|2 [key=value ...]
 
 group: Data
-stage=1|2: 1 keeps SAM's encodings, 2 the object features of the trained stage 1; stageN.cache names the folder
+stage=1|2: 1 keeps SAM's encodings, 2 the object features of the trained stage 1, in stageN.cache
 """
 
 from __future__ import annotations

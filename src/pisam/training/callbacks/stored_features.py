@@ -75,9 +75,7 @@ class StoredEncodings(Callback):
     def __init__(self, store: FeatureStore) -> None:
         self.store = store
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
         with trainer.precision_plugin.forward_context():
             self.fill(batch, "train", pl_module.model.encode)
 

@@ -1,0 +1,1 @@
+"""What is checked and measured on one card: `make gpu`."""
