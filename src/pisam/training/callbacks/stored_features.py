@@ -59,6 +59,7 @@ class StoredFeatures:
         records = _records(self.store, batch, part, answer)
         device, side = batch.image.device, batch.image.shape[-1]
         enhanced, token = (_stack(records, name).to(device) for name in ("enhanced", "token"))
+        enhanced = enhanced.contiguous(memory_format=torch.channels_last)  # as the network lays it out
         bits = np.stack([np.unpackbits(record["mask"], count=side**2) for record in records])
         signs = torch.from_numpy(bits).to(device).view(-1, 1, side, side).float() * 2 - 1
         unknown = torch.full((len(records), 1, *enhanced.shape[-2:]), torch.nan, device=device)
