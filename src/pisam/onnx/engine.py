@@ -114,8 +114,7 @@ class OnnxEngine:
 
     def logits(self, state: OnnxState, size: Size) -> FloatArray:
         """See `Engine`."""
-        resized: FloatArray = cv2.resize(state.logits, size[::-1], interpolation=cv2.INTER_LINEAR)
-        return resized
+        return cv2.resize(state.logits, size[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
 
     def identity(self) -> str:
         """See `Engine`: the checkpoint and the encoder's file."""

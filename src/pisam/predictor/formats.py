@@ -126,4 +126,4 @@ def _simpler(line: list[list[int]], epsilon: float) -> npt.NDArray[np.int32]:
     points = np.array(line, np.int32)
     if epsilon <= 0:
         return points
-    return cv2.approxPolyDP(points, epsilon * cv2.arcLength(points, True), True)[:, 0]
+    return cv2.approxPolyDP(points, epsilon * cv2.arcLength(points, True), True)[:, 0].astype(np.int32)
