@@ -66,6 +66,8 @@ def test_ritms_count_of_failures_differs_only_where_the_last_click_succeeds() ->
 
 def test_the_answer_to_a_box_counts_as_no_click() -> None:
     assert clicks_needed([[0.9, 1.0], [0.2, 0.9], [0.1, 0.1]], 0.85, first=0).tolist() == [0, 1, 1]
+    scores = summarise([[0.9, 1.0], [0.2, 0.9]], first=0)
+    assert (scores["noc_85"], scores["iou_0"], scores["iou_1"]) == (0.5, 0.55, 0.95)
 
 
 def test_tensors_and_arrays_give_the_same() -> None:

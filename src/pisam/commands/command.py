@@ -62,7 +62,8 @@ class Command:
     @property
     def words(self) -> list[str]:
         """The names of its positional arguments."""
-        return [word for word in re.findall(r"[^\s\[\]]+", self.usage) if re.fullmatch(r"[A-Z]+", word)]
+        parts = re.findall(r"[^\s\[\]]+", self.usage)
+        return [part for part in parts if re.fullmatch(r"[A-Z]+(\.\.\.)?", part)]
 
     def text(self) -> str:
         """What `pisam VERB --help` prints."""
@@ -96,7 +97,9 @@ class Command:
         if self.takes_experiment and len(words) > len(self.words) - 1:
             experiment = words.pop(0)
         required = [word for word in self.words if f"[{word}]" not in self.usage]
-        if not len(required) <= len(words) <= len(self.words) - self.takes_experiment:
+        several = any(word.endswith("...") for word in self.words)
+        most = len(words) if several else len(self.words) - self.takes_experiment
+        if not len(required) <= len(words) <= most:
             if self.takes_experiment:
                 got = " ".join([experiment or "", *words]).strip()
                 raise PisamError(f"expected one experiment and key=value arguments, got {got}")

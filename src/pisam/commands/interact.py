@@ -20,6 +20,7 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from pisam.commands.begin import begin
+from pisam.commands.benchmark import benchmark, sources_of
 from pisam.commands.command import Arguments
 from pisam.commands.evaluate_options import as_list
 from pisam.commands.interact_results import Search, begin_results, results_folder, some, write_results
@@ -29,6 +30,7 @@ from pisam.core.files import local_path
 from pisam.core.progress import progress
 from pisam.core.types import Batch
 from pisam.data.datamodule import PairDataModule
+from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.interaction.benchmark import BenchmarkRows, BenchmarkSettings, benchmark_image
 from pisam.evaluation.interaction.click_file import ClickFile, read_clicks, refuse_other_settings
 from pisam.evaluation.interaction.common_error import (
@@ -41,7 +43,7 @@ from pisam.evaluation.interaction.first_answers import FirstAnswers
 from pisam.evaluation.interaction.masks import save_mask
 from pisam.evaluation.interaction.own_errors import click_effect, equal_without_clicks, own_clicks
 from pisam.evaluation.interaction.tables import names_of
-from pisam.evaluation.models.compared import interacting_models
+from pisam.evaluation.models.compared import interacting_models, load_networks
 from pisam.evaluation.models.trained import checkpoint_facts, facts
 from pisam.evaluation.ranks import gather, in_order, own_share
 from pisam.evaluation.rows import Row
@@ -61,7 +63,7 @@ STEPS = 5  # of the bar: the benchmark of an image takes about so many times as 
 Result = TypeVar("Result")
 
 
-def run(arguments: Arguments) -> None:
+def run(arguments: Arguments) -> int | None:
     """Run the benchmark with the checkpoints and clicks that the arguments name."""
     given: dict[str, Any] = {}
     if clicks := arguments.own.get("clicks"):
@@ -69,10 +71,32 @@ def run(arguments: Arguments) -> None:
     if checkpoints := arguments.own.get("checkpoint"):
         given["checkpoints"] = [local_path(p, "checkpoint") for p in as_list("checkpoint", checkpoints)]
     config = arguments.config()
+    if config.interact.prompt != "box" and clicks:
+        raise PisamError(f"clicks={clicks}: for interact.prompt=box alone; see pisam benchmark like=FILE")
     folder = results_folder(config)
     begin(config, "interact", reads=config.data.val, writes=folder)
     with alone_in(folder):
+        if config.interact.prompt != "box":
+            return without_box(config, given.get("checkpoints", ()))
         interact(config, **given)
+    return None
+
+
+def without_box(config: Config, checkpoints: Sequence[Path] = ()) -> int:
+    """The benchmark of `pisam benchmark` on data.val, for Pi-SAM and its baselines; see there.
+
+    Args:
+        config: `interact.prompt` and `interact.rounds` are its prompt and its clicks.
+        checkpoints: as in `interact`; HQ-SAM takes part where one is given.
+    """
+    protocol = ClickProtocol(config.interact.prompt, clicks=config.interact.rounds, seed=config.seed)  # type: ignore[arg-type]
+    networks = load_networks(config, checkpoints, stages=(2, 1)) if checkpoints else {}
+    names = ["sam", "sam+mask", *(["hq", "hq+mask"] if "hq" in networks else []), "pi"]
+    folder = results_folder(config) / protocol.id
+    workers = config.data.workers
+    return benchmark(
+        names, sources_of(config), protocol, folder, config, checkpoints=checkpoints, workers=workers
+    )
 
 
 @dataclass

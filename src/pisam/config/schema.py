@@ -158,6 +158,11 @@ class ClicksConfig:
 
 @dataclass
 class InteractConfig:
+    prompt: str = key(
+        "box",
+        "box = the box of the mask; clicks = the first click alone (RITM); points = random points (HQ-SAM)",
+        one_of("box", "clicks", "points"),
+    )
     images: int = key(200, "those with the largest common error of all models", at_least(1))
     clicks: int = key(10, "clicks on that error, given at once", at_least(1))
     rounds: int = key(20, "rounds of one click on a model's own error: the longest curve", at_least(1))

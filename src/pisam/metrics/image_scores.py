@@ -48,8 +48,8 @@ class ImageScores:
 
 
 def all_scores(
-    prediction: np.ndarray,
-    mask: np.ndarray | KnownMask,
+    prediction: np.ndarray | Tensor,
+    mask: np.ndarray | Tensor | KnownMask,
     metrics: Collection[str] = METRICS,
     ignored: np.ndarray | None = None,
 ) -> dict[str, float]:
@@ -58,8 +58,8 @@ def all_scores(
 
 
 def score_image(
-    prediction: np.ndarray,
-    mask: np.ndarray | KnownMask,
+    prediction: np.ndarray | Tensor,
+    mask: np.ndarray | Tensor | KnownMask,
     metrics: Collection[str] = METRICS,
     ignored: np.ndarray | None = None,
 ) -> ImageScores:
@@ -69,9 +69,9 @@ def score_image(
     prediction's levels to [0, 1] first, as PySODMetrics does; HCE is of what is then above 0.5.
 
     Args:
-        prediction: (H, W), at the original size: uint8, or bool, or float probabilities in [0, 1], which are
-            rounded to 8 bits so that a prediction scores the same before and after it was saved. Logits are
-            no prediction here: see `pisam.metrics.levels.logits_to_levels`.
+        prediction: (H, W), array or tensor, at the original size: uint8, or bool, or float probabilities in
+            [0, 1], which are rounded to 8 bits so that a prediction scores the same before and after it was
+            saved. Logits are no prediction here: see `pisam.metrics.levels.logits_to_levels`.
         mask: bool (H, W), or known already, which saves time where several predictions are scored.
         metrics: names out of `METRICS`; `SLOW` are worth leaving out where they are not needed.
         ignored: bool (H, W), pixels without a truth, none of them object: whatever is predicted there counts
@@ -138,9 +138,11 @@ def _summary(letter: str, curve: np.ndarray, adaptive: np.ndarray) -> dict[str, 
     }
 
 
-def _checked(prediction: np.ndarray, mask: np.ndarray | KnownMask) -> tuple[np.ndarray, KnownMask]:
-    prediction = np.ascontiguousarray(prediction)
-    true = mask.pixels if isinstance(mask, KnownMask) else np.ascontiguousarray(mask)
+def _checked(
+    prediction: np.ndarray | Tensor, mask: np.ndarray | Tensor | KnownMask
+) -> tuple[np.ndarray, KnownMask]:
+    prediction = _as_array(prediction)
+    true = mask.pixels if isinstance(mask, KnownMask) else _as_array(mask)
     if true.dtype != bool or true.ndim != 2 or prediction.shape != true.shape or not true.size:
         raise ValueError(
             "expected a prediction and a bool mask (H, W) of one size, got prediction "
@@ -148,6 +150,13 @@ def _checked(prediction: np.ndarray, mask: np.ndarray | KnownMask) -> tuple[np.n
         )
     known_mask = mask if isinstance(mask, KnownMask) else KnownMask(true)
     return _levels(prediction), known_mask
+
+
+def _as_array(values: np.ndarray | Tensor) -> np.ndarray:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    return np.ascontiguousarray(values)
 
 
 def _levels(prediction: np.ndarray) -> np.ndarray:

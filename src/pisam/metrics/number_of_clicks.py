@@ -1,7 +1,8 @@
 """Scores of interactive segmentation, read off the IoU after each click.
 
 All take `ious`, (N, K): image n after its click k + 1, in [0, 1]; an array, a tensor or nested lists. A row
-that ended early, because nothing was left to click, is first continued by `curves_of`.
+that ended early, because nothing was left to click, is first continued by `curves_of`. Where the first column
+is the answer to a box, `first=0` says that it is after no click.
 
 Source: the evaluation of RITM (Sofiiuk et al., ICIP 2022), which HQSeg-44K's tables follow.
 """
@@ -44,7 +45,7 @@ def clicks_needed(ious: Any, target: float, *, first: int = 1) -> npt.NDArray[np
     Args:
         ious: see above.
         target: IoU in [0, 1].
-        first: how many clicks the first column is after: 0 where it is the answer to a box.
+        first: how many clicks the first column is after.
 
     Returns:
         int64 (N,).
@@ -54,9 +55,9 @@ def clicks_needed(ious: Any, target: float, *, first: int = 1) -> npt.NDArray[np
     return np.where(reached.any(axis=1), reached.argmax(axis=1) + first, last)
 
 
-def noc(ious: Any, target: float) -> float:
+def noc(ious: Any, target: float, *, first: int = 1) -> float:
     """Mean number of clicks to reach an IoU (NoC@target), images that never do counting as K."""
-    return float(clicks_needed(ious, target).mean())
+    return float(clicks_needed(ious, target, first=first).mean())
 
 
 def nof(ious: Any, target: float) -> int:
@@ -67,12 +68,13 @@ def nof(ious: Any, target: float) -> int:
     return int((_checked(ious) < target).all(axis=1).sum())
 
 
-def iou_after(ious: Any, clicks: int) -> float:
-    """Mean IoU after so many clicks, at least 1; after 5 clicks it is printed as 5-mIoU."""
+def iou_after(ious: Any, clicks: int, *, first: int = 1) -> float:
+    """Mean IoU after so many clicks; after 5 clicks it is printed as 5-mIoU."""
     curves = _checked(ious)
-    if not 1 <= clicks <= curves.shape[1]:
-        raise ValueError(f"clicks: expected 1 to {curves.shape[1]}, got {clicks}")
-    return float(curves[:, clicks - 1].mean())
+    last = first + curves.shape[1] - 1
+    if not first <= clicks <= last:
+        raise ValueError(f"clicks: expected {first} to {last}, got {clicks}")
+    return float(curves[:, clicks - first].mean())
 
 
 def area_under_curve(ious: Any) -> npt.NDArray[np.float64]:
@@ -89,17 +91,16 @@ def seconds_per_click(seconds: Sequence[Sequence[float]]) -> float | None:
     return float(np.mean(times)) if times else None
 
 
-def summarise(ious: Any, targets: Sequence[int] = TARGETS) -> dict[str, float]:
+def summarise(ious: Any, targets: Sequence[int] = TARGETS, *, first: int = 1) -> dict[str, float]:
     """`noc_80`, `nof_80` and so on, `iou_1`, `iou_5` (5-mIoU), `iou_K` and `auc`, as far as K goes."""
     curves = _checked(ious)
     scores: dict[str, float] = {}
     for target in targets:
-        scores[f"noc_{target}"] = noc(curves, target / 100)
+        scores[f"noc_{target}"] = noc(curves, target / 100, first=first)
         scores[f"nof_{target}"] = nof(curves, target / 100)
-    last = curves.shape[1]
-    scores |= {
-        f"iou_{clicks}": iou_after(curves, clicks) for clicks in sorted({1, 3, 5, 10, last}) if clicks <= last
-    }
+    last = first + curves.shape[1] - 1
+    shown = sorted(number for number in {first, 1, 3, 5, 10, last} if first <= number <= last)
+    scores |= {f"iou_{clicks}": iou_after(curves, clicks, first=first) for clicks in shown}
     return scores | {"auc": float(area_under_curve(curves).mean())}
 
 

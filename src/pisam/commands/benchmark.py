@@ -1,0 +1,224 @@
+"""Enter models in the number-of-clicks benchmark; each gets a file that others can compare with theirs.
+
+    pisam benchmark [EXPERIMENT] [models=LIST] [out=DIR] [key=value ...]
+    pisam benchmark models=LIST images=DIR masks=DIR out=DIR
+
+models=LIST: sam, sam+mask, hq, hq+mask, pi of the experiment (default: [sam,sam+mask,pi]); FILE.py:CLASS, a
+    class of your own, which is run; transformers:DIR, onnx:DIR (+mask: told its last mask too); masks:DIR.
+images=DIR: images to click on, without an experiment.
+masks=DIR: their masks, of the same stems.
+set=NAME: what the images are called in results (default: the folder's name).
+out=DIR: where NAME.json of each model goes (default: RUN_DIR/benchmark/PROTOCOL).
+prompt=clicks|points|box: the first click alone, random points of the object, or its box (default: clicks).
+user=ritm|human: who clicks: the deepest point of the error, or near where people click (default: ritm).
+clicks=N: the most an image gets (default: 20).
+seed=N: of points and people (default: 0).
+jitter=PIXELS: how far people miss (default: 5).
+delay=N: people look at the answer of so many clicks ago (default: 0).
+limit=SECONDS: the most that an answer may take.
+like=FILE: the protocol and the images of somebody's results; other or changed images are refused.
+checkpoint=LIST: of Pi-SAM and HQ-SAM, in place of the experiment's own.
+workers=N: threads that score beside the models (default: 0).
+
+The same command goes on where it was ended. Exit code 1 if any image has no scores.
+
+group: Measure
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pisam.commands.command import Arguments
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.core.files import local_path
+from pisam.core.progress import progress
+from pisam.data.sources.pairs import list_pairs
+from pisam.data.sources.rows import Source, published_pairs, resolve_sources
+from pisam.evaluation.benchmark.enter import Item, enter, hashes_of, open_entry, refuse_changed
+from pisam.evaluation.benchmark.entrants import entrants_of
+from pisam.evaluation.benchmark.interaction_file import read_interaction
+from pisam.evaluation.benchmark.leaderboard import curves
+from pisam.evaluation.benchmark.protocol import ClickProtocol
+from pisam.evaluation.benchmark.record import Interaction
+from pisam.evaluation.ranks import gather, own_share
+from pisam.evaluation.rows import text_table
+from pisam.evaluation.threads import threads_beside
+from pisam.metrics.number_of_clicks import TARGETS, seconds_per_click, summarise
+from pisam.training.trainer import launch_ranks
+
+DEFAULT_MODELS = ("sam", "sam+mask", "pi")
+
+
+def run(arguments: Arguments) -> int:
+    """Enter the models that the arguments name."""
+    own = dict(arguments.own)
+    like = read_interaction(local_path(own.pop("like"), "like")) if "like" in own else None
+    protocol = protocol_of(own, ClickProtocol() if like is None else like.protocol)
+    names = _list(own.get("models", "")) or list(DEFAULT_MODELS)
+    checkpoints = [local_path(path, "checkpoint") for path in _list(own.get("checkpoint", ""))]
+    config = None
+    if "images" in own or "masks" in own:
+        if arguments.experiment or arguments.overrides:
+            raise PisamError("benchmark: give an experiment, or images=DIR masks=DIR, not both")
+        for key in ("images", "masks", "out", "models"):
+            if key not in own:
+                raise PisamError(
+                    f"benchmark: {key}=... is missing beside {'masks' if key == 'images' else 'images'}=DIR"
+                )
+        images = Path(own["images"])
+        sources = [Source(own.get("set") or images.resolve().name, images, Path(own["masks"]))]
+    else:
+        config = arguments.config()
+        sources = sources_of(config)
+    out = (
+        Path(own["out"])
+        if "out" in own
+        else Path(config.run_dir if config else ".") / "benchmark" / protocol.id
+    )
+    limit = _number("limit", own["limit"]) if "limit" in own else None
+    workers = int(own.get("workers", "0"))
+    return benchmark(
+        names,
+        sources,
+        protocol,
+        out,
+        config,
+        checkpoints=checkpoints,
+        limit=limit,
+        workers=workers,
+        like=like,
+    )
+
+
+def sources_of(config: Config) -> list[Source]:
+    """The sets of data.val.
+
+    Raises:
+        PisamError: there is none, or one that is not found.
+    """
+    if not config.data.val:
+        raise PisamError("data.val: no set to click on; name at least one, or give images=DIR masks=DIR")
+    root = None if config.data.root is None else Path(config.data.root)
+    return resolve_sources(config.data.val, root, training=False)
+
+
+def benchmark(
+    names: Sequence[str],
+    sources: Sequence[Source],
+    protocol: ClickProtocol,
+    out: Path,
+    config: Config | None = None,
+    *,
+    checkpoints: Sequence[Path] = (),
+    limit: float | None = None,
+    workers: int = 0,
+    like: Interaction | None = None,
+) -> int:
+    """Ask the models about all images, on the ranks of the configuration; write and print what came.
+
+    Returns:
+        1 if an image has no scores, else 0.
+    """
+    items: list[Item] = [(source.name, pair) for source in sources for pair in list_pairs(source)]
+    scenes = hashes_of(items)
+    if like is not None:
+        for image in like.images:
+            refuse_changed(image, scenes, "like")
+        items = [item for item in items if (item[0], item[1].id) in {(i.set, i.image) for i in like.images}]
+    order = [(name, pair.id) for name, pair in items]
+    sets = {
+        source.name: sum(name == source.name for name, _ in items) if like else _expected(source, items)
+        for source in sources
+    }
+    fabric = None if config is None else launch_ranks(config)
+    device = "cpu" if fabric is None else fabric.device
+    rank, ranks = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
+    entrants = entrants_of(names, config, checkpoints, device)
+    entries = [open_entry(entrant, out, protocol, sets, scenes) for entrant in entrants]
+    share = own_share(items, rank, ranks)
+    try:
+        with progress(len(share), "benchmark", shown=rank == 0) as bar, threads_beside(workers) as threads:
+            enter(entries, share, order, scenes, threads, limit=limit, on_image=bar.update, save=ranks == 1)
+    finally:
+        for entry in entries if ranks == 1 else []:
+            entry.save(order)
+    for entry in entries if ranks > 1 else []:
+        everyone = {(image.set, image.image): image for image in gather(entry.record.images)}
+        entry.record.images = list(everyone.values())
+        entry.record.failed = gather(entry.record.failed)
+        if rank == 0:
+            entry.save(order)
+    if rank == 0:
+        print(results_table([entry.record for entry in entries]))
+        for entry in entries:
+            _print_gaps(entry.record)
+            print(f"{entry.record.status}: {entry.path}")
+    return int(any(entry.record.status != "complete" for entry in entries))
+
+
+def protocol_of(own: dict[str, str], base: ClickProtocol) -> ClickProtocol:
+    """The protocol that the arguments say, from `base` where they say nothing.
+
+    Raises:
+        PisamError: a value that is none.
+    """
+    kinds = {each.name: type(getattr(base, each.name)) for each in fields(ClickProtocol)}
+    said: dict[str, Any] = {}
+    for key in ("prompt", "user", "clicks", "seed", "jitter", "delay"):
+        if key in own:
+            said[key] = own[key] if kinds[key] is str else kinds[key](_number(key, own[key]))
+    return replace(base, **said)
+
+
+def results_table(records: Sequence[Interaction]) -> str:
+    """A line per model: NoC, NoF, IoU after 1, 5 and all clicks, area under the curve, seconds a click."""
+    lines: list[list[str | int | float | None]] = []
+    columns: dict[str, None] = {}
+    scores = []
+    for record in records:
+        ious, first = curves(record) if record.images else (None, 1)
+        scores.append({} if ious is None else summarise(ious, first=first))
+        columns |= dict.fromkeys(scores[-1])
+    for record, means in zip(records, scores, strict=True):
+        seconds = seconds_per_click([image.seconds for image in record.images])
+        lines.append([record.name, len(record.images), *(means.get(key) for key in columns), seconds])
+    titles = {f"noc_{target}": f"NoC@{target}" for target in TARGETS}
+    titles |= {f"nof_{target}": f"NoF@{target}" for target in TARGETS} | {"iou_5": "5-mIoU", "auc": "AuC"}
+    head = [titles.get(key, key.replace("iou_", "IoU@")) for key in columns]
+    return text_table([["model", "images", *head, "s/click"], *lines])
+
+
+def _print_gaps(record: Interaction) -> None:
+    for failure in record.failed:
+        print(f"{record.name}: no scores for {failure.set}/{failure.image}: {failure.reason}")
+    if record.missing > len(record.failed):
+        have = ", ".join(
+            f"{sum(image.set == name for image in record.images)} of {number} images of {name}"
+            for name, number in record.sets.items()
+        )
+        print(f"{record.name}: {have}")
+
+
+def _expected(source: Source, items: Sequence[Item]) -> int:
+    """How many images the set has: as published, where that is known."""
+    return published_pairs(source) or sum(name == source.name for name, _ in items)
+
+
+def _list(text: str) -> list[str]:
+    return [
+        part.strip() for part in text.strip().removeprefix("[").removesuffix("]").split(",") if part.strip()
+    ]
+
+
+def _number(key: str, text: str) -> float:
+    try:
+        return float(yaml.safe_load(text))
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        raise PisamError(f"{key}={text}: expected a number") from error

@@ -1,0 +1,1 @@
+"""The number-of-clicks benchmark that any model can enter, and its file format."""

@@ -1,0 +1,214 @@
+"""Several models over many images: read each once, ask every model, keep what is done, go on after an end."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pisam.core.errors import PisamError
+from pisam.data.reading.reader import read_image
+from pisam.data.reading.targets import read_target
+from pisam.data.sources.known_sets import KNOWN_SETS
+from pisam.data.sources.pairs import Pair
+from pisam.evaluation.benchmark.entrant import Entrant, WrongAnswer, facts_of, name_of
+from pisam.evaluation.benchmark.interaction_file import LONGEST_TEXT, read_interaction, write_interaction
+from pisam.evaluation.benchmark.protocol import ClickProtocol
+from pisam.evaluation.benchmark.record import Failure, ImageRecord, Interaction
+from pisam.evaluation.benchmark.run import Scene, click_scene
+from pisam.evaluation.threads import Threads
+from pisam.metrics.protocol import versions
+
+SAVE_SECONDS = 60.0
+Item = tuple[str, Pair]  # name of the set, and the image with its mask
+Key = tuple[str, str]
+
+
+@dataclass
+class Entry:
+    """A model of a benchmark and its file.
+
+    Attributes:
+        entrant: the model.
+        path: of its `interaction.json`.
+        record: what is known so far.
+    """
+
+    entrant: Entrant
+    path: Path
+    record: Interaction
+    saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def done(self) -> set[Key]:
+        """Images with scores. Failed ones are tried again."""
+        return {(image.set, image.image) for image in self.record.images}
+
+    def save(self, order: Sequence[Key]) -> None:
+        """Write the file, images in the order of the data."""
+        position = {key: index for index, key in enumerate(order)}
+        self.record.images.sort(key=lambda image: position[image.set, image.image])
+        self.record.failed.sort(key=lambda failure: position[failure.set, failure.image])
+        write_interaction(self.record, self.path)
+        self.saved = time.monotonic()
+
+
+def open_entry(
+    entrant: Entrant,
+    folder: Path,
+    protocol: ClickProtocol,
+    sets: dict[str, int],
+    scenes: dict[Key, tuple[str, str]],
+) -> Entry:
+    """Begin a model's file, or go on with the one that is there.
+
+    Args:
+        folder: where `NAME.json` goes.
+        sets: images of each set, as published where that is known.
+        scenes: (set, image) -> hashes of image and mask here.
+
+    Raises:
+        PisamError: the file there is of another protocol, model or images; it is left alone.
+    """
+    name = name_of(entrant)
+    plain = "".join(letter if letter.isalnum() or letter in "+-_." else "-" for letter in name).strip(".-")
+    if not plain or len(name) > LONGEST_TEXT or not name.isprintable():
+        raise PisamError(
+            f"a model's name has letters or digits and one line, got {name!r:.80}; give it another"
+        )
+    path = folder / f"{plain}.json"
+    record = Interaction(protocol, facts_of(entrant), versions(), sets)
+    if path.exists():
+        there = read_interaction(path)
+        unlike = [
+            what
+            for what, same in (
+                ("protocol", there.protocol.hash == protocol.hash),
+                ("model", there.model == record.model),
+                ("sets", there.sets == sets),
+                ("versions", there.versions == record.versions),
+            )
+            if not same
+        ]
+        if unlike:
+            raise PisamError(f"{path} holds results of another {' and '.join(unlike)}; give another out=DIR")
+        for image in there.images:
+            refuse_changed(image, scenes, str(path))
+        record.images = list(there.images)
+    return Entry(entrant, path, record)
+
+
+def refuse_changed(image: ImageRecord, scenes: dict[Key, tuple[str, str]], source: str) -> None:
+    """Raises PisamError where an image of earlier results is not here, or its files changed since."""
+    here = scenes.get((image.set, image.image))
+    name = f"{image.set}/{image.image}"
+    if here is None:
+        raise PisamError(f"{source}: its image {name} is not among the images here; give the same ones")
+    for what, before, now in zip(("image", "mask"), (image.sha256, image.mask_sha256), here, strict=True):
+        if before != now:
+            raise PisamError(
+                f"{source}: the {what} of {name} changed since; give the same files, or another out=DIR"
+            )
+
+
+def enter(
+    entries: Sequence[Entry],
+    items: Sequence[Item],
+    order: Sequence[Key],
+    scenes: dict[Key, tuple[str, str]],
+    threads: Threads,
+    *,
+    limit: float | None = None,
+    on_image: Callable[[], Any] = lambda: None,
+    save: bool = True,
+) -> None:
+    """Ask every model about every image that it has no scores for.
+
+    What a model raises, or answers instead of logits, fails the image for this model alone.
+
+    Args:
+        items: this process's images.
+        order: all images, in the order of the files.
+        scenes: see `open_entry`.
+        threads: score beside the models.
+        limit: the most seconds an answer may take.
+        on_image: called after each.
+        save: keep the files up to date meanwhile.
+    """
+    for item in items:
+        key = (item[0], item[1].id)
+        waiting = [entry for entry in entries if key not in entry.done]
+        for entry, scene in _each(waiting, item, scenes[key]):
+            try:
+                begin = getattr(entry.entrant, "begin", None)
+                if begin is not None:
+                    begin(*key)
+                entry.record.images.append(
+                    click_scene(entry.entrant, scene, entry.record.protocol, threads, limit=limit)
+                )
+            except Exception as error:
+                entry.record.failed.append(Failure(*key, _reason(error)))
+            if save and time.monotonic() - entry.saved > SAVE_SECONDS:
+                entry.save(order)
+        on_image()
+
+
+def hashes_of(items: Sequence[Item]) -> dict[Key, tuple[str, str]]:
+    """SHA-256 of each image's file and of its mask's.
+
+    Raises:
+        PisamError: a file is missing.
+    """
+    known: dict[Path, str] = {}
+    for _, pair in items:
+        for path in (pair.image, pair.mask):
+            if path not in known:
+                try:
+                    known[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+                except OSError as error:
+                    raise PisamError(f"{path}: not readable: {error.strerror}") from error
+    return {(name, pair.id): (known[pair.image], known[pair.mask]) for name, pair in items}
+
+
+def read_scene(item: Item, hashes: tuple[str, str]) -> Scene:
+    """An image with its mask.
+
+    Raises:
+        PisamError: unreadable, of two sizes, or a mask without object.
+    """
+    name, pair = item
+    pixels, mask = read_image(pair.image), read_target(pair)
+    if pixels.shape[:2] != mask.shape:
+        raise PisamError(
+            f"{pair.image} and {pair.mask} have other sizes: {pixels.shape[:2]} and {mask.shape}"
+        )
+    unknown = None
+    if name in KNOWN_SETS and (level := KNOWN_SETS[name].unknown) is not None:
+        with Image.open(pair.mask) as grey:
+            unknown = np.asarray(grey.convert("L")) == level
+        mask = mask & ~unknown
+    if not mask.any():
+        raise PisamError(f"{pair.mask}: no object in it; leave this image out")
+    return Scene(name, pair.id, pixels, mask, unknown, *hashes)
+
+
+def _each(waiting: Sequence[Entry], item: Item, hashes: tuple[str, str]) -> Iterator[tuple[Entry, Scene]]:
+    """Each model with the image, which is read once and not at all where nobody waits for it."""
+    scene = read_scene(item, hashes) if waiting else None
+    for entry in waiting:
+        assert scene is not None
+        yield entry, scene
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) if isinstance(error, WrongAnswer) else f"{type(error).__name__}: {error}"
+    return (
+        "".join(letter if letter.isprintable() else " " for letter in text)[:300].strip()
+        or type(error).__name__
+    )

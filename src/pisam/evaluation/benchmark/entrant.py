@@ -1,0 +1,136 @@
+"""What a model has to do to enter the benchmark: encode an image once, answer clicks on it.
+
+A class of two methods is enough; nothing has to be imported:
+
+    class Mine:
+        name = "mine"                                  # optional; else the name of the class
+        def encode(self, image): ...                   # uint8 (H, W, 3) RGB, once an image
+        def answer(self, prompt, clicks, previous): ...  # -> logits (H, W)
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pisam.core.types import UInt8Array
+
+Box = tuple[float, float, float, float]
+Clicks = npt.NDArray[np.float64]
+
+
+class Entrant(Protocol):
+    """A model of the benchmark. Coordinates are pixels of the image, pixel centres at +0.5.
+
+    Optional: `facts`, a mapping of plain values that tell its weights and versions, kept with its results;
+    `begin(set, image)`, told the names of an image before `encode`; `answers_controls = False` where it has
+    no answers to clicks that were not its own.
+    """
+
+    name: str
+
+    def encode(self, image: UInt8Array) -> None:
+        """Look at an image, uint8 (H, W, 3) RGB; what is asked next is about it."""
+
+    def answer(self, prompt: Box | None, clicks: Clicks, previous: Any | None) -> Any:
+        """The mask after all clicks so far.
+
+        Args:
+            prompt: a box (x0, y0, x1, y1), edges; None where the clicks are all there is.
+            clicks: float64 (N, 3), rows (x, y, label), label 1 = object, 0 = background, in the order of
+                clicking; N = 0 where only the box is asked about.
+            previous: what this method returned last on this object; None at first. It decides nothing else:
+                the same arguments must give the same answer.
+
+        Returns:
+            Logits (H, W), above 0 = object: an array, a tensor, or anything that NumPy makes an array of.
+        """
+
+
+class Answer:
+    """Logits together with what a model wants back as `previous`.
+
+    Args:
+        logits: (H, W).
+        memory: anything, for instance SAM's low-resolution mask.
+    """
+
+    def __init__(self, logits: npt.NDArray[Any], memory: Any) -> None:
+        self.logits, self.memory = logits, memory
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self.logits, dtype=dtype)
+
+
+class WrongAnswer(Exception):
+    """What a model did instead of answering; the image gets no score."""
+
+
+def name_of(entrant: Any) -> str:
+    """Its `name`, else that of its class."""
+    return str(getattr(entrant, "name", "") or type(entrant).__name__)
+
+
+def facts_of(entrant: Any) -> dict[str, Any]:
+    """The name and what else the model says of itself, plain values alone."""
+    facts = getattr(entrant, "facts", {})
+    plain = {str(key): value for key, value in facts.items()} if isinstance(facts, Mapping) else {}
+    return {"name": name_of(entrant)} | {
+        key: value
+        for key, value in plain.items()
+        if value is None or isinstance(value, bool | int | float | str)
+    }
+
+
+def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """An answer as float32 (H, W).
+
+    Raises:
+        WrongAnswer: nothing, another size, or not all numbers.
+    """
+    if answer is None:
+        raise WrongAnswer("answered nothing")
+    if hasattr(answer, "detach"):
+        answer = answer.detach().float().cpu()
+    try:
+        logits = np.asarray(answer)
+        logits = logits.astype(np.float32) if logits.dtype.kind in "biuf" else None
+    except (TypeError, ValueError):
+        logits = None
+    if logits is None:
+        raise WrongAnswer(f"answered {type(answer).__name__}, expected logits (H, W)")
+    if logits.shape != size:
+        raise WrongAnswer(f"answered shape {logits.shape}, expected {size}")
+    if np.isnan(logits).any():
+        raise WrongAnswer("answered NaN")
+    return logits
+
+
+@contextmanager
+def at_most(seconds: float | None) -> Iterator[None]:
+    """End what takes longer. Python code is interrupted, in the main thread; a library's call once it
+    returns.
+
+    Raises:
+        WrongAnswer: it took longer.
+    """
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def late(*_: Any) -> None:
+        raise WrongAnswer(f"took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,103 @@
+"""From the names on the command line to models that can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pisam.config.schema import Config
+from pisam.core.errors import PisamError
+from pisam.core.files import local_path
+from pisam.evaluation.benchmark.adapters.mask_folder import MaskFolder
+from pisam.evaluation.benchmark.adapters.onnx_sam import OnnxSam
+from pisam.evaluation.benchmark.adapters.transformers_sam import TransformersSam
+from pisam.evaluation.benchmark.adapters.user_file import load_class
+from pisam.evaluation.benchmark.entrant import name_of
+from pisam.evaluation.models.compared import compared_models, interacting_models, model_facts
+
+OWN = ("sam", "sam+mask", "hq", "hq+mask", "pi")
+EXPECTED = (
+    f"{', '.join(OWN)}, FILE.py:CLASS, transformers:DIR, transformers+mask:DIR, onnx:DIR, "
+    "onnx+mask:DIR or masks:DIR"
+)
+
+
+def entrants_of(
+    names: Sequence[str], config: Config | None, checkpoints: Sequence[Path] = (), device: Any = "cpu"
+) -> list[Any]:
+    """The models, in the order of their names.
+
+    Args:
+        names: see `EXPECTED`. What follows the colon is a path; a class of a Python file is run.
+        config: of this package's own models; None where none may be named.
+        checkpoints: of Pi-SAM and HQ-SAM, as in `interacting_models`.
+        device: where they work.
+
+    Raises:
+        PisamError: an unknown kind, what is missing of one, or two of one name.
+    """
+    if not names:
+        raise PisamError(f"models: expected some of {EXPECTED}")
+    wanted = [name for name in names if name in OWN]
+    if wanted and config is None:
+        raise PisamError(
+            f"models: {wanted[0]} is one of an experiment's; give EXPERIMENT in place of images=DIR"
+        )
+    own = own_entrants(wanted, config, checkpoints, device) if config is not None and wanted else {}
+    entrants = [own[name] if name in OWN else _foreign(name, device) for name in names]
+    called = [name_of(entrant) for entrant in entrants]
+    if twice := next((name for name in called if called.count(name) > 1), None):
+        raise PisamError(f"models: two are called {twice}; rename a folder, or give a class another `name`")
+    return entrants
+
+
+def own_entrants(
+    names: Sequence[str], config: Config, checkpoints: Sequence[Path] = (), device: Any = "cpu"
+) -> dict[str, Any]:
+    """SAM, HQ-SAM and Pi-SAM by the names in `OWN`; those with one SAM share its encoding of an image."""
+    from pisam.evaluation.benchmark.adapters.ours import Encodings, Ours
+    from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, share_encoders
+
+    networks: dict[str, Any] = {}
+    if "pi" in names:
+        networks = dict(interacting_models(config, checkpoints))
+    kinds = ["hq"] if any(name.startswith("hq") for name in names) and "hq" not in networks else []
+    kinds += ["sam"] if not networks and any(name.startswith("sam") for name in names) else []
+    if kinds:
+        given = [] if networks else list(checkpoints)
+        networks |= {kind: each.model for kind, each in compared_models(config, kinds, given).items()}
+    share_encoders(networks.values())
+    encodings, entrants = Encodings(), {}
+    for name in names:
+        kind, _, mask = name.partition("+")
+        title = {"sam": "SAM", "hq": "HQ-SAM", "pi": "Pi-SAM"}[kind] + ("+mask" if mask else "")
+        network = networks.get(kind) or next(iter(networks.values()))
+        network.to(device)
+        made = {"sam": SamSegmenter, "hq": HqSamSegmenter, "pi": PiSamSegmenter}[kind]
+        segmenter: Any = made(network, title) if kind == "pi" else made(network, title, mask_input=bool(mask))
+        entrants[name] = Ours(segmenter, encodings, _plain(model_facts(config, segmenter)))
+    return entrants
+
+
+def _foreign(name: str, device: Any) -> Any:
+    kind, colon, rest = name.partition(":")
+    if colon and kind.endswith(".py"):
+        return load_class(local_path(kind, "models"), rest)
+    kind, plus, option = kind.partition("+")
+    if not (colon and rest) or kind not in ("transformers", "onnx", "masks") or (plus and option != "mask"):
+        raise PisamError(f"models: got {name}, expected {EXPECTED}")
+    folder = local_path(rest, "models")
+    match kind:
+        case "transformers":
+            return TransformersSam(folder, mask_input=bool(plus), device=device)
+        case "onnx":
+            return OnnxSam(folder, mask_input=bool(plus))
+    return MaskFolder(folder)
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """Nested facts under dotted names, without paths and what the benchmark's protocol says itself."""
+    kept = ("backbone", "decoder", "frozen_hash", "checkpoint_hash", "image_size", "hq_mask", "precision")
+    flat = {**facts, **facts.get("protocol", {})}
+    return {key: flat[key] for key in kept if isinstance(flat.get(key), str | int | float | bool)}

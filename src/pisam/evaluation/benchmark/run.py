@@ -1,0 +1,233 @@
+"""One model on one image of the benchmark: click, ask, look, click again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pisam.clicks.users import deepest_click, human_click
+from pisam.core.seeding import derive_seed
+from pisam.core.types import BoolArray, UInt8Array
+from pisam.core.types import Clicks as TensorClicks
+from pisam.data.prompts import points_on
+from pisam.data.transforms import box_of
+from pisam.evaluation.benchmark.entrant import Box, Clicks, Entrant, WrongAnswer, as_logits, at_most
+from pisam.evaluation.benchmark.protocol import ClickProtocol
+from pisam.evaluation.benchmark.record import Click, ImageRecord
+from pisam.evaluation.interaction.controls import (
+    NEAR,
+    anywhere,
+    collateral,
+    exchanged,
+    gain_away,
+    near_clicks,
+    share_obeyed,
+    spoilt,
+)
+from pisam.evaluation.threads import Threads
+from pisam.metrics.known_mask import KnownMask
+from pisam.metrics.region import region_scores
+
+NOISE = 0.2  # share of the clicks that is spoilt in that control
+Scores = Future[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image of the benchmark.
+
+    Attributes:
+        set: name of its data set.
+        image: its id there.
+        pixels: uint8 (H, W, 3) RGB.
+        mask: bool (H, W), with an object.
+        unknown: bool (H, W), pixels that count neither way; None where there are none.
+        sha256: of the image file.
+        mask_sha256: of the mask file.
+    """
+
+    set: str
+    image: str
+    pixels: UInt8Array
+    mask: BoolArray
+    unknown: BoolArray | None
+    sha256: str
+    mask_sha256: str
+
+
+class Asked:
+    """What a model was told of an image and what it answered.
+
+    Args:
+        entrant: the model; the scene is encoded here.
+        scene: the image.
+        protocol: the rules.
+        threads: score while the model works on.
+        limit: the most seconds an answer may take; None = any number.
+    """
+
+    def __init__(
+        self, entrant: Entrant, scene: Scene, protocol: ClickProtocol, threads: Threads, limit: float | None
+    ) -> None:
+        self.entrant, self.scene, self.protocol = entrant, scene, protocol
+        self.threads, self.limit = threads, limit
+        self.truth = scene.mask if scene.unknown is None else scene.mask & ~scene.unknown
+        self.known_truth = KnownMask(self.truth)
+        edges = box_of(scene.mask).tolist()
+        self.prompt: Box | None = tuple(edges) if protocol.prompt == "box" else None
+        self.rng = np.random.default_rng(derive_seed(protocol.seed, protocol.id, scene.set, scene.image))
+        with at_most(limit):
+            entrant.encode(scene.pixels)
+
+    def ask(self, clicks: Sequence[Click], previous: Any | None) -> tuple[Any, BoolArray, float]:
+        """The model's own answer, its mask bool (H, W), and the seconds until it was there.
+
+        Raises:
+            WrongAnswer: see `as_logits`; or it took too long.
+        """
+        rows: Clicks = np.array(clicks, dtype=np.float64).reshape(-1, 3)
+        start = time.perf_counter()
+        with at_most(self.limit):
+            answer = self.entrant.answer(self.prompt, rows, previous)
+        logits = as_logits(answer, self.truth.shape)
+        seconds = time.perf_counter() - start
+        if self.limit is not None and seconds > self.limit:
+            raise WrongAnswer(f"took {seconds:.1f} s, longer than {self.limit:g} s")
+        mask: BoolArray = logits > self.protocol.threshold
+        return answer, (mask if self.scene.unknown is None else mask & ~self.scene.unknown), seconds
+
+    def score(self, mask: BoolArray) -> Scores:
+        """IoU and boundary IoU of an answer."""
+        return self.threads.score.submit(region_scores, mask, self.known_truth)
+
+    def next_click(self, seen: BoolArray, clicked: BoolArray) -> Click | None:
+        """Where the protocol's user clicks who looks at `seen`; None where nothing is left to click."""
+        wrong = seen ^ self.truth
+        errors = wrong.astype(np.uint8) + (wrong & self.truth)
+        if self.protocol.user == "human":
+            pixel = human_click(errors, self.rng, clicked, self.protocol.jitter)
+        else:
+            pixel = deepest_click(errors, clicked)
+        return None if pixel is None else (pixel[0] + 0.5, pixel[1] + 0.5, pixel[2])
+
+
+def click_scene(
+    entrant: Entrant,
+    scene: Scene,
+    protocol: ClickProtocol,
+    threads: Threads,
+    *,
+    limit: float | None = None,
+    with_controls: bool = True,
+) -> ImageRecord:
+    """All clicks of the protocol on an image, and the controls.
+
+    Raises:
+        WrongAnswer: the model did something else than answer; what it raises itself passes through.
+    """
+    asked = Asked(entrant, scene, protocol, threads, limit)
+    clicks: list[Click] = []
+    seconds: list[float] = []
+    answers, masks, scores = [], [np.zeros_like(scene.mask)], []
+    if asked.prompt is not None:
+        answer, masks[0], _ = asked.ask([], None)
+        answers.append(answer)
+    start = asked.score(masks[0])
+    clicked = np.zeros_like(scene.mask)
+    points = points_on(asked.truth, protocol.clicks, asked.rng) if protocol.prompt == "points" else None
+    for number in range(protocol.clicks):
+        if points is not None:
+            new: Click | None = (float(points[number, 0]), float(points[number, 1]), 1)
+        else:
+            late = masks[max(0, len(masks) - 1 - protocol.delay)]
+            new = asked.next_click(late, clicked) or asked.next_click(masks[-1], clicked)
+        if new is None:
+            break
+        clicks.append(new)
+        clicked[int(new[1]), int(new[0])] = True
+        answer, mask, took = asked.ask(clicks, answers[-1] if answers else None)
+        answers.append(answer)
+        masks.append(mask)
+        scores.append(asked.score(mask))
+        seconds.append(took)
+    # Earlier answers may hold much; the controls need one of them.
+    first = answers[0] if answers else None
+    measured = controls(asked, clicks, first, masks) if with_controls and first is not None else {}
+    height, width = scene.mask.shape
+    results = [each.result() for each in scores]
+    before = start.result()
+    return ImageRecord(
+        scene.set,
+        scene.image,
+        scene.sha256,
+        scene.mask_sha256,
+        width,
+        height,
+        (before["iou"], before["biou"]) if asked.prompt is not None else None,
+        tuple(clicks),
+        tuple(each["iou"] for each in results),
+        tuple(each["biou"] for each in results),
+        tuple(seconds),
+        measured,
+    )
+
+
+def controls(
+    asked: Asked, clicks: Sequence[Click], first: Any, masks: Sequence[BoolArray]
+) -> dict[str, float]:
+    """Ask clicks that say something else, and look what the clicks did at and away from them.
+
+    The prompt stays: the box, else the first click. All others are given at once on the first answer.
+
+    Returns:
+        `labels_exchanged`, `random_places`, `spoilt`: the gain in IoU over the first answer when the other
+        clicks have the other label, lie anywhere, or a fifth of them is spoilt so; `away`: the gain of the
+        last answer on the pixels farther than 10 from all clicks; `collateral`: the share of those pixels,
+        right at first, that are wrong at last; `obeyed`: the share of all clicks that the last answer obeys.
+        Nothing where the prompt was all that was said.
+    """
+    kept = 0 if asked.prompt is not None else 1
+    others = clicks[kept:]
+    if not others:
+        return {}
+    before, after = masks[kept], masks[-1]
+    size, truth = asked.truth.shape, torch.from_numpy(asked.truth)
+    seed = derive_seed(asked.protocol.seed, "controls", asked.scene.set, asked.scene.image)
+    given = _tensors(others)
+    changed = {
+        "labels_exchanged": exchanged(given),
+        "random_places": anywhere(given, size, seed),
+        "spoilt": spoilt(given, size, seed, NOISE),
+    }
+    start = region_scores(before, asked.known_truth, boundary=False)["iou"]
+    gains = {}
+    asks = getattr(asked.entrant, "answers_controls", True)
+    for name, told in changed.items() if asks else ():
+        _, mask, _ = asked.ask([*clicks[:kept], *_rows(told)], first)
+        gains[name] = region_scores(mask, asked.known_truth, boundary=False)["iou"] - start
+    everything = _tensors(clicks)
+    old, new = torch.from_numpy(before), torch.from_numpy(after)
+    away = ~near_clicks(everything.points[0], size, NEAR)
+    return gains | {
+        "away": gain_away(old, new, truth, away),
+        "obeyed": share_obeyed(new, everything),
+        "collateral": collateral(old, new, truth, away),
+    }
+
+
+def _tensors(clicks: Sequence[Click]) -> TensorClicks:
+    rows = torch.tensor(clicks, dtype=torch.float64)[None]
+    return TensorClicks(rows[..., :2], rows[..., 2].long(), torch.ones(rows.shape[:2], dtype=torch.bool))
+
+
+def _rows(clicks: TensorClicks) -> list[Click]:
+    return [
+        (x, y, label)
+        for (x, y), label in zip(clicks.points[0].tolist(), clicks.labels[0].tolist(), strict=True)
+    ]

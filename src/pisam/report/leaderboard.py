@@ -1,0 +1,161 @@
+"""The leaderboard as a page and two tables: `index.html`, `leaderboard.csv`, `per_image.csv`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from pisam import __version__
+from pisam.evaluation.benchmark.leaderboard import LeftOut, Ranked, Table
+from pisam.evaluation.benchmark.record import CONTROLS
+from pisam.evaluation.rows import Row, write_csv
+from pisam.metrics.number_of_clicks import TARGETS
+from pisam.report.folder import replacing_folder
+from pisam.report.page import asset
+
+FIRST = ("noc_90", "noc_95", "iou_5")  # decide the order of the rows, and stand first
+
+
+def write_leaderboard(tables: Sequence[Table], left_out: Sequence[LeftOut], folder: Path) -> None:
+    """Write the page and the tables, in place of an earlier leaderboard.
+
+    Raises:
+        PisamError: the folder holds something else; nothing was changed.
+    """
+    with replacing_folder(folder) as new:
+        (new / "index.html").write_text(leaderboard_page(tables, left_out), encoding="utf-8")
+        write_csv([row for table in tables for row in _rows(table)], new / "leaderboard.csv")
+        with (new / "per_image.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            scores = list(dict.fromkeys(score for table in tables for score in table.scores))
+            writer.writerow(["table", "model", "set", "image", *scores])
+            for number, table in enumerate(tables, start=1):
+                writer.writerows(_image_rows(number, table, scores))
+
+
+def leaderboard_page(tables: Sequence[Table], left_out: Sequence[LeftOut]) -> str:
+    """The page as HTML, which needs nothing beside it; whatever comes from files is escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    data = [
+        {
+            "images": ["/".join(key) for key in table.images],
+            "scores": {score: ranked.values.round(4).tolist() for score, ranked in table.scores.items()},
+        }
+        for table in tables
+    ]
+    # "<" alone could end the script that holds the data.
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return environment.from_string(asset("leaderboard.html")).render(
+        tables=[_shown(table) for table in tables],
+        left_out=left_out,
+        version=__version__,
+        data=Markup(text),
+        script=Markup(asset("leaderboard.js")),
+    )
+
+
+def _order(table: Table) -> list[int]:
+    """The models, best first by `FIRST`."""
+    keys = [table.scores[score].ranks for score in FIRST if score in table.scores]
+    return [int(index) for index in np.lexsort(keys[::-1])]
+
+
+def _shown(table: Table) -> dict[str, Any]:
+    scores = [*(s for s in FIRST if s in table.scores), *(s for s in table.scores if s not in FIRST)]
+    columns = [_title(score) for score in scores] + [f"NoF@{target}" for target in TARGETS] + ["s/click"]
+    return {
+        "id": table.id,
+        "protocol": ", ".join(f"{key} {value}" for key, value in table.protocol.items()),
+        "digest": table.digest[:12],
+        "count": len(table.images),
+        "names": table.names,
+        "scores": scores,
+        "columns": [*columns, *(name.replace("_", " ") for name in CONTROLS)],
+        "rows": [
+            {
+                "name": table.names[model],
+                "cells": [
+                    *(_cell(table.scores[score], model) for score in scores),
+                    *(_plain(f"{table.failures[target][model]}") for target in TARGETS),
+                    _plain(_number(table.seconds[model])),
+                    *(_plain(_number(table.controls[name][model])) for name in CONTROLS),
+                ],
+            }
+            for model in _order(table)
+        ],
+    }
+
+
+def _cell(ranked: Ranked, model: int) -> dict[str, Any]:
+    best, worst = ranked.best[model], ranked.worst[model]
+    rank = f"rank {ranked.ranks[model]}" + (f" ({best} to {worst})" if best != worst else "")
+    digits = 2 if ranked.lower else 3
+    interval = f"{ranked.low[model]:.{digits}f} to {ranked.high[model]:.{digits}f}"
+    return {
+        "text": f"{ranked.means[model]:.{digits}f}",
+        "below": f"{interval}, {rank}",
+        "first": ranked.ranks[model] == 1,
+    }
+
+
+def _plain(text: str) -> dict[str, Any]:
+    return {"text": text, "below": "", "first": False}
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _title(score: str) -> str:
+    kind, _, number = score.partition("_")
+    if score == "iou_5":
+        return "5-mIoU"
+    return {"noc": f"NoC@{number}", "iou": f"IoU@{number}", "auc": "AuC"}[kind]
+
+
+def _rows(table: Table) -> list[Row]:
+    """The rows of `leaderboard.csv`: one per model and score."""
+    head: Row = {"protocol": table.id, "table": table.digest[:12], "images": len(table.images)}
+    rows: list[Row] = []
+    for model in _order(table):
+        named: Row = {**head, "model": table.names[model], "file": table.files[model]}
+        for score, ranked in table.scores.items():
+            rows.append(
+                {
+                    **named,
+                    "score": score,
+                    "mean": float(ranked.means[model]),
+                    "low": float(ranked.low[model]),
+                    "high": float(ranked.high[model]),
+                    "rank": int(ranked.ranks[model]),
+                    "rank_best": int(ranked.best[model]),
+                    "rank_worst": int(ranked.worst[model]),
+                }
+            )
+        single = {f"nof_{target}": float(table.failures[target][model]) for target in TARGETS}
+        single |= {"seconds_per_click": float(table.seconds[model])}
+        single |= {name: float(table.controls[name][model]) for name in CONTROLS}
+        empty = dict.fromkeys(("low", "high", "rank", "rank_best", "rank_worst"), math.nan)
+        rows += [{**named, "score": score, "mean": value, **empty} for score, value in single.items()]
+    return rows
+
+
+def _image_rows(number: int, table: Table, scores: Sequence[str]) -> list[list[Any]]:
+    columns = [
+        table.scores[score].values.round(6).tolist() if score in table.scores else None for score in scores
+    ]
+    return [
+        [number, name, *key, *("" if column is None else column[model][image] for column in columns)]
+        for model, name in enumerate(table.names)
+        for image, key in enumerate(table.images)
+    ]

@@ -1,0 +1,240 @@
+"""Models of all kinds enter, go on where they were ended, and nothing they do instead is averaged in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pisam import cli
+from pisam.commands.benchmark import benchmark
+from pisam.core.errors import PisamError
+from pisam.data.sources.rows import Source
+from pisam.evaluation.benchmark.interaction_file import read_interaction
+from pisam.evaluation.benchmark.protocol import ClickProtocol
+
+PROTOCOL = ClickProtocol(clicks=4)
+MODEL = '''
+import numpy as np
+
+class Mine:
+    """Object within a square around each click."""
+    facts = {"reach": REACH, "weights": [1, 2]}
+
+    def encode(self, image):
+        self.size = image.shape[:2]
+        self.bright = image[0, 0, 0]
+
+    def answer(self, prompt, clicks, previous):
+        WRONG
+        logits = np.full(self.size, -1.0)
+        for x, y, label in clicks:
+            x, y = int(x), int(y)
+            logits[max(0, y - REACH) : y + REACH, max(0, x - REACH) : x + REACH] = 1 if label else -1
+        return logits
+'''
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    """Four images with a rectangle each, the first pixel telling which."""
+    for part in ("images", "masks"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+    for number in range(4):
+        pixels, mask = np.full((30, 40, 3), number, np.uint8), np.zeros((30, 40), np.uint8)
+        mask[5 : 15 + number, 8 : 20 + 2 * number] = 255
+        Image.fromarray(pixels).save(tmp_path / f"data/images/{number}.png")
+        Image.fromarray(mask).save(tmp_path / f"data/masks/{number}.png")
+    return Source("four", tmp_path / "data/images", tmp_path / "data/masks")
+
+
+def write_model(folder: Path, reach: int = 6, wrong: str = "pass", name: str = "mine.py") -> str:
+    (folder / name).write_text(MODEL.replace("REACH", str(reach)).replace("WRONG", wrong))
+    return f"{folder / name}:Mine"
+
+
+def enter(source: Source, out: Path, *models: str, **options: Any) -> int:
+    return benchmark(models, [source], options.pop("protocol", PROTOCOL), out, **options)
+
+
+def without_times(path: Path) -> Any:
+    content = json.loads(path.read_text())
+    return [{**image, "seconds": len(image["seconds"])} for image in content.pop("images")], content
+
+
+def test_two_runs_give_identical_files_but_for_times(source: Source, tmp_path: Path) -> None:
+    model = write_model(tmp_path)
+    assert enter(source, tmp_path / "one", model) == enter(source, tmp_path / "two", model, workers=2) == 0
+    one, two = tmp_path / "one/Mine.json", tmp_path / "two/Mine.json"
+    assert without_times(one) == without_times(two)
+    record = read_interaction(one)
+    assert record.status == "complete" and [image.image for image in record.images] == list("0123")
+    assert record.model == {"name": "Mine", "reach": 6}  # what is not plain stays out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("return np.full(self.size, np.nan)", "answered NaN"),
+        ("return np.zeros((3, 3))", "answered shape (3, 3), expected (30, 40)"),
+        ("return None", "answered nothing"),
+        ("raise RuntimeError('no memory')", "RuntimeError: no memory"),
+        ("while True: pass", "took longer than 0.3 s"),
+    ],
+)
+def test_what_is_no_answer_fails_the_image_by_name(
+    source: Source, tmp_path: Path, wrong: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guarded = f"if self.bright == 2 and len(clicks) == 2: {wrong}"
+    guarded = guarded.replace(": while", ":\n            while")
+    assert enter(source, tmp_path / "out", write_model(tmp_path, wrong=guarded), limit=0.3) == 1
+    record = read_interaction(tmp_path / "out/Mine.json")
+    assert record.status == "partial" and [image.image for image in record.images] == list("013")
+    (failure,) = record.failed
+    assert (failure.image, failure.reason) == ("2", reason)
+    printed = capsys.readouterr().out
+    assert f"Mine: no scores for four/2: {reason}" in printed and "partial: " in printed
+
+
+def test_the_same_command_goes_on_where_it_was_ended(source: Source, tmp_path: Path) -> None:
+    asked = tmp_path / "asked.txt"
+    note = f"open({str(asked)!r}, 'a').write(f'{{self.bright}}')"
+    stop = "if self.bright == 2: raise KeyboardInterrupt"
+    with pytest.raises(KeyboardInterrupt):
+        enter(source, tmp_path / "out", write_model(tmp_path, wrong=stop))
+    assert len(read_interaction(tmp_path / "out/Mine.json").images) == 2
+    assert enter(source, tmp_path / "out", write_model(tmp_path, wrong=note)) == 0
+    assert set(asked.read_text()) == {"2", "3"}
+    enter(source, tmp_path / "whole", write_model(tmp_path))
+    assert without_times(tmp_path / "out/Mine.json") == without_times(tmp_path / "whole/Mine.json")
+
+
+def test_results_of_another_protocol_or_model_are_left_alone(source: Source, tmp_path: Path) -> None:
+    enter(source, tmp_path / "out", write_model(tmp_path))
+    before = (tmp_path / "out/Mine.json").read_bytes()
+    with pytest.raises(PisamError, match="holds results of another protocol; give another out=DIR"):
+        enter(source, tmp_path / "out", write_model(tmp_path), protocol=ClickProtocol(clicks=5))
+    with pytest.raises(PisamError, match="holds results of another model"):
+        enter(source, tmp_path / "out", write_model(tmp_path, reach=7))
+    assert (tmp_path / "out/Mine.json").read_bytes() == before
+
+
+def test_images_that_changed_or_are_missing_are_named(source: Source, tmp_path: Path) -> None:
+    enter(source, tmp_path / "out", write_model(tmp_path))
+    like = read_interaction(tmp_path / "out/Mine.json")
+    mask = np.asarray(Image.open(source.masks / "1.png")).copy()
+    mask[0, 0] = 255
+    Image.fromarray(mask).save(source.masks / "1.png")
+    with pytest.raises(PisamError, match="the mask of four/1 changed since"):
+        enter(source, tmp_path / "out", write_model(tmp_path))
+    with pytest.raises(PisamError, match="the mask of four/1 changed since"):
+        enter(source, tmp_path / "new", write_model(tmp_path), like=like)
+    for part in (source.images, source.masks):
+        (part / "1.png").unlink()
+    with pytest.raises(PisamError, match="its image four/1 is not among the images here"):
+        enter(source, tmp_path / "new", write_model(tmp_path), like=like)
+
+
+def test_masks_that_another_program_saved_score_as_its_answers(source: Source, tmp_path: Path) -> None:
+    """The folder of a model's own masks gives its own file; a missing mask fails its image."""
+    saver = f'''
+        from PIL import Image
+        from pathlib import Path
+        folder = Path({str(tmp_path / "saved")!r}) / "four" / str(self.bright)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = folder / f"{{len(clicks):02d}}.png"'''
+    file = tmp_path / "mine.py"
+    model = write_model(tmp_path, wrong=saver)
+    file.write_text(
+        file.read_text().replace(
+            "return logits",
+            "self.file.exists() or Image.fromarray(np.uint8(255) * (logits > 0)).save(self.file)\n"
+            "        return logits",
+        )
+    )
+    enter(source, tmp_path / "out", model)
+    assert enter(source, tmp_path / "out", f"masks:{tmp_path / 'saved'}") == 0
+    mine, saved = (read_interaction(tmp_path / f"out/{name}.json") for name in ("Mine", "saved"))
+    for one, other in zip(mine.images, saved.images, strict=True):
+        assert (one.clicks, one.iou, one.biou) == (other.clicks, other.iou, other.biou)
+        assert not {"labels_exchanged", "random_places", "spoilt"} & other.controls.keys()
+        assert other.controls["obeyed"] == one.controls["obeyed"]
+    (tmp_path / "saved/four/3/02.png").unlink()
+    assert enter(source, tmp_path / "less", f"masks:{tmp_path / 'saved'}") == 1
+    (failure,) = read_interaction(tmp_path / "less/saved.json").failed
+    assert (failure.image, failure.reason) == ("3", "has no mask 2.png")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("mine", "got mine, expected sam, .*FILE.py:CLASS"),
+        ("pi", "pi is one of an experiment's"),
+        ("{tmp}/absent.py:Mine", "no file .*absent.py"),
+        ("{tmp}/mine.py:Yours", "has no class Yours; it has Mine"),
+        ("{tmp}/broken.py:Mine", "broken.py:2: ZeroDivisionError"),
+        ("{tmp}/half.py:Mine", "half.py:Mine has no method answer"),
+        ("masks:{tmp}/absent", "no such folder"),
+        ("onnx:{tmp}", "no encoder.onnx in it"),
+        ("https://example.org/model.py:Mine", "expected a local file, got a URL|got https"),
+    ],
+)
+def test_a_model_that_cannot_enter_is_told_in_one_line(
+    source: Source, tmp_path: Path, model: str, message: str
+) -> None:
+    write_model(tmp_path)
+    (tmp_path / "broken.py").write_text("\n1 / 0\n")
+    (tmp_path / "half.py").write_text("class Mine:\n    def encode(self, image): ...\n")
+    with pytest.raises(PisamError, match=message) as error:
+        enter(source, tmp_path / "out", model.format(tmp=tmp_path))
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+def test_fewer_images_than_a_published_set_has_are_partial(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "GrabCut"
+    folder.mkdir()
+    source.images.rename(folder / "data_GT")
+    source.masks.rename(folder / "boundary_GT")
+    grabcut = Source("GrabCut", folder / "data_GT", folder / "boundary_GT")
+    mask = np.asarray(Image.open(grabcut.masks / "0.png")).copy()
+    mask[0:8] = 128  # RITM leaves these pixels out
+    Image.fromarray(mask).save(grabcut.masks / "0.png")
+    assert enter(grabcut, tmp_path / "out", write_model(tmp_path)) == 1
+    record = read_interaction(tmp_path / "out/Mine.json")
+    assert record.sets == {"GrabCut": 50} and len(record.images) == 4
+    assert all(y >= 8 for _, y, _ in record.images[0].clicks)
+    assert "4 of 50 images of GrabCut" in capsys.readouterr().out
+
+
+def test_the_command_line_enters_a_model_and_shows_the_leaderboard(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [f"images={source.images}", f"masks={source.masks}", f"out={tmp_path / 'out'}", "set=four"]
+    one, other = write_model(tmp_path), write_model(tmp_path, 9, name="other.py")
+    text = (tmp_path / "other.py").read_text().replace("class Mine", "class Other")
+    (tmp_path / "other.py").write_text(text)
+    models = f"models=[{one},{other.replace('Mine', 'Other')}]"
+    assert cli.main(["benchmark", *folders, models, "clicks=4", "user=human", "seed=2"]) == 0
+    assert "NoC@90" in capsys.readouterr().out
+    record = read_interaction(tmp_path / "out/Other.json")
+    assert record.protocol == ClickProtocol(user="human", clicks=4, seed=2)
+    files = [str(tmp_path / "out/Mine.json"), str(tmp_path / "out/Other.json")]
+    assert cli.main(["leaderboard", *files, f"out={tmp_path / 'page'}"]) == 0
+    assert (tmp_path / "page/index.html").is_file()
+    again = [*folders[:2], f"out={tmp_path / 'again'}", "set=four"]
+    assert cli.main(["benchmark", *again, f"models=[{one}]", f"like={files[0]}"]) == 0
+    assert without_times(tmp_path / "again/Mine.json") == without_times(tmp_path / "out/Mine.json")
+    for wrong, message in (
+        (["clicks=none"], "clicks=none"),
+        (["prompt=scribble"], "prompt"),
+        (["clicks=0"], "clicks: expected a whole number from 1 to 1000"),
+        (["quickstart"], "give an experiment, or images=DIR masks=DIR, not both"),
+    ):
+        assert cli.main(["benchmark", *folders, f"models=[{one}]", *wrong]) == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,81 @@
+"""The page says what may be compared; what files hold can do nothing in it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from helpers.interactions import interaction
+from pisam.commands.leaderboard import leaderboard
+from pisam.core.errors import PisamError
+from pisam.evaluation.benchmark.interaction_file import write_interaction
+from pisam.evaluation.benchmark.protocol import ClickProtocol
+from pisam.evaluation.benchmark.record import Interaction
+
+HOSTILE = "</script><script>alert(1)</script>"
+
+
+def show(folder: Path, *records: Interaction) -> tuple[str, Path, int]:
+    for index, record in enumerate(records):
+        write_interaction(record, folder / "in" / f"{index}.json")
+    code = leaderboard([folder / "in"], folder / "out")
+    return (folder / "out/index.html").read_text(), folder / "out", code
+
+
+def test_page_and_tables_hold_every_model_and_image(tmp_path: Path) -> None:
+    page, out, code = show(tmp_path, interaction("one", seed=1), interaction("two", seed=2))
+    assert code == 0 and "must not be compared" not in page and "In no table" not in page
+    rows = list(csv.DictReader((out / "leaderboard.csv").open()))
+    assert {row["model"] for row in rows} == {"one", "two"}
+    assert {row["score"] for row in rows} >= {
+        "noc_90",
+        "iou_3",
+        "auc",
+        "nof_90",
+        "obeyed",
+        "seconds_per_click",
+    }
+    images = list(csv.DictReader((out / "per_image.csv").open()))
+    assert len(images) == 6 and images[0]["set"] == "set"
+    data = json.loads(re.search(r'application/json">(.*?)</script>', page)[1])  # type: ignore[index]
+    assert data[0]["images"] == ["set/0", "set/1", "set/2"]
+    assert data[0]["scores"]["auc"][1][2] == pytest.approx(float(images[5]["auc"]), abs=1e-4)
+
+
+def test_unlike_protocols_are_told_apart(tmp_path: Path) -> None:
+    page, _, _ = show(
+        tmp_path, interaction("a"), interaction("b", protocol=ClickProtocol("points", clicks=3))
+    )
+    assert "2 tables that must not be compared" in page
+    assert "clicks-ritm-3" in page and "points-3" in page
+
+
+def test_what_is_left_out_is_on_the_page_and_in_the_exit_code(tmp_path: Path) -> None:
+    partial = interaction("late")
+    partial.images.pop()
+    page, _, code = show(tmp_path, interaction("a"), partial)
+    assert code == 1 and "late: 2 of 3 images" in page
+    with pytest.raises(PisamError, match="no complete results: late"):
+        leaderboard([tmp_path / "in/1.json"], tmp_path / "other")
+
+
+def test_names_of_files_do_nothing_on_the_page(tmp_path: Path) -> None:
+    record = interaction(HOSTILE)
+    record.sets = {HOSTILE: 3}
+    record.images = [type(image)(**{**vars(image), "set": HOSTILE}) for image in record.images]
+    page, _, _ = show(tmp_path, record, interaction("a"))
+    assert HOSTILE not in page and page.count("<script") == 2
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").write_text("mine")
+    with pytest.raises(PisamError, match=r"thesis\.tex"):
+        show(tmp_path, interaction("a"))
+    assert (tmp_path / "out/thesis.tex").read_text() == "mine"
+    show(tmp_path / "again", interaction("a"))
+    show(tmp_path / "again", interaction("a"))  # an earlier leaderboard is replaced
