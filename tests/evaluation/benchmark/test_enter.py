@@ -13,7 +13,7 @@ from PIL import Image
 from pisam import cli
 from pisam.commands.benchmark import benchmark
 from pisam.core.errors import PisamError
-from pisam.data.sources.rows import Source
+from pisam.data.sources.rows import Source, resolve_source
 from pisam.evaluation.benchmark.interaction_file import read_interaction
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 
@@ -201,7 +201,7 @@ def test_fewer_images_than_a_published_set_has_are_partial(
     folder.mkdir()
     source.images.rename(folder / "data_GT")
     source.masks.rename(folder / "boundary_GT")
-    grabcut = Source("GrabCut", folder / "data_GT", folder / "boundary_GT")
+    grabcut = resolve_source("GrabCut", tmp_path)
     mask = np.asarray(Image.open(grabcut.masks / "0.png")).copy()
     mask[0:8] = 128  # RITM leaves these pixels out
     Image.fromarray(mask).save(grabcut.masks / "0.png")

@@ -47,13 +47,13 @@ class KnownSet:
     """A published set: its role and the layouts it is distributed in, the authors' own first.
 
     Attributes:
-        unknown: grey value of the mask's pixels that count neither way in number-of-clicks benchmarks.
+        ignore: the value of its masks' pixels that count neither way.
     """
 
     role: Role
     publication: Publication
     layouts: tuple[Layout, ...]
-    unknown: int | None = None
+    ignore: int | None = None
 
 
 DIS5K = Publication(
@@ -137,7 +137,7 @@ KNOWN_SETS: dict[str, KnownSet] = {
         ),
     ),
     "DAVIS": KnownSet("test", RITM, (Layout("DAVIS/img", "DAVIS/gt", 345),)),
-    "GrabCut": KnownSet("test", RITM, (Layout("GrabCut/data_GT", "GrabCut/boundary_GT", 50),), unknown=128),
+    "GrabCut": KnownSet("test", RITM, (Layout("GrabCut/data_GT", "GrabCut/boundary_GT", 50),), ignore=128),
     "Berkeley": KnownSet("test", RITM, (Layout("Berkeley/images", "Berkeley/masks", 100),)),
 }
 

@@ -103,6 +103,7 @@ def resolve_source(entry: Entry, root: Path | None) -> Source:
     if flags["ids"] and "masks" not in row:
         raise PisamError(f"data row {name}: ids says what the values of masks mean; give images and masks")
     ignore = _ignored_value(name, row)
+    ignore = source.ignore if ignore is None else ignore
     return replace(source, limit=limit, weight=float(weight), ignore=ignore, **flags)
 
 
@@ -195,7 +196,9 @@ def find_known(name: str, root: Path) -> Source | None:
     for layout in known.layouts:
         if find_layout(layout, root):
             names = None if layout.names is None else root / layout.names
-            return Source(name, root / layout.images, root / layout.masks, known.role, names=names)
+            return Source(
+                name, root / layout.images, root / layout.masks, known.role, names=names, ignore=known.ignore
+            )
     return None
 
 

@@ -9,13 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from pisam.core.errors import PisamError
 from pisam.data.reading.reader import read_image
-from pisam.data.reading.targets import read_target
-from pisam.data.sources.known_sets import KNOWN_SETS
+from pisam.data.reading.targets import read_labels
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.benchmark.entrant import Entrant, WrongAnswer, facts_of, name_of
 from pisam.evaluation.benchmark.interaction_file import LONGEST_TEXT, read_interaction, write_interaction
@@ -183,16 +179,12 @@ def read_scene(item: Item, hashes: tuple[str, str]) -> Scene:
         PisamError: unreadable, of two sizes, or a mask without object.
     """
     name, pair = item
-    pixels, mask = read_image(pair.image), read_target(pair)
+    pixels, labels = read_image(pair.image), read_labels(pair)
+    mask, unknown = labels.mask, labels.ignored
     if pixels.shape[:2] != mask.shape:
         raise PisamError(
             f"{pair.image} and {pair.mask} have other sizes: {pixels.shape[:2]} and {mask.shape}"
         )
-    unknown = None
-    if name in KNOWN_SETS and (level := KNOWN_SETS[name].unknown) is not None:
-        with Image.open(pair.mask) as grey:
-            unknown = np.asarray(grey.convert("L")) == level
-        mask = mask & ~unknown
     if not mask.any():
         raise PisamError(f"{pair.mask}: no object in it; leave this image out")
     return Scene(name, pair.id, pixels, mask, unknown, *hashes)
