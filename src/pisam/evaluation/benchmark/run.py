@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
+from pisam.clicks.guarantee import share_obeyed
 from pisam.clicks.users import deepest_click, human_click
 from pisam.core.seeding import derive_seed
 from pisam.core.types import BoolArray, UInt8Array
-from pisam.core.types import Clicks as TensorClicks
 from pisam.data.prompts import points_on
 from pisam.data.transforms import box_of
 from pisam.evaluation.benchmark.entrant import Box, Clicks, Entrant, WrongAnswer, as_logits, at_most
@@ -27,7 +26,6 @@ from pisam.evaluation.interaction.controls import (
     exchanged,
     gain_away,
     near_clicks,
-    share_obeyed,
     spoilt,
 )
 from pisam.evaluation.threads import Threads
@@ -196,38 +194,23 @@ def controls(
     others = clicks[kept:]
     if not others:
         return {}
-    before, after = masks[kept], masks[-1]
-    size, truth = asked.truth.shape, torch.from_numpy(asked.truth)
+    before, after, truth = masks[kept], masks[-1], asked.truth
+    height, width = truth.shape
     seed = derive_seed(asked.protocol.seed, "controls", asked.scene.set, asked.scene.image)
-    given = _tensors(others)
     changed = {
-        "labels_exchanged": exchanged(given),
-        "random_places": anywhere(given, size, seed),
-        "spoilt": spoilt(given, size, seed, NOISE),
+        "labels_exchanged": exchanged(others),
+        "random_places": anywhere(others, (height, width), seed),
+        "spoilt": spoilt(others, (height, width), seed, NOISE),
     }
     start = region_scores(before, asked.known_truth, boundary=False)["iou"]
     gains = {}
     asks = getattr(asked.entrant, "answers_controls", True)
     for name, told in changed.items() if asks else ():
-        _, mask, _ = asked.ask([*clicks[:kept], *_rows(told)], first)
+        _, mask, _ = asked.ask([*clicks[:kept], *told], first)
         gains[name] = region_scores(mask, asked.known_truth, boundary=False)["iou"] - start
-    everything = _tensors(clicks)
-    old, new = torch.from_numpy(before), torch.from_numpy(after)
-    away = ~near_clicks(everything.points[0], size, NEAR)
+    away = ~near_clicks(clicks, (height, width), NEAR)
     return gains | {
-        "away": gain_away(old, new, truth, away),
-        "obeyed": share_obeyed(new, everything),
-        "collateral": collateral(old, new, truth, away),
+        "away": gain_away(before, after, truth, away),
+        "obeyed": share_obeyed(after, clicks),
+        "collateral": collateral(before, after, truth, away),
     }
-
-
-def _tensors(clicks: Sequence[Click]) -> TensorClicks:
-    rows = torch.tensor(clicks, dtype=torch.float64)[None]
-    return TensorClicks(rows[..., :2], rows[..., 2].long(), torch.ones(rows.shape[:2], dtype=torch.bool))
-
-
-def _rows(clicks: TensorClicks) -> list[Click]:
-    return [
-        (x, y, label)
-        for (x, y), label in zip(clicks.points[0].tolist(), clicks.labels[0].tolist(), strict=True)
-    ]
