@@ -29,14 +29,6 @@ from pisam.training.stages.interactor_stage import InteractorStage
 MOST_WAITS = 4
 
 
-class FourRanks(SingleDeviceStrategy):
-    """Says that there are four processes."""
-
-    @property
-    def world_size(self) -> int:
-        return 4
-
-
 class Waits(TorchDispatchMode):
     """Counts where this package asks for a number on the host, as a GPU would have to be waited for."""
 
@@ -97,9 +89,9 @@ def test_ranks_speak_once_a_step_and_the_host_waits_once(
     seen = PerStep(counts)
     callbacks = [LastCheckpoint(tmp_path / "last.ckpt", seconds=3600), Preemption(), TimeLimit("00:01:00:00")]
     callbacks += [FiniteLoss(), Throughput(), *([ClickSimulation(min_area=2)] if number == 2 else []), seen]
-    trainer = quiet_trainer(
-        *callbacks, max_steps=3, strategy=FourRanks(torch.device("cpu")), plugins=VerifiedCheckpointIO()
-    )
+    ranks = SingleDeviceStrategy(torch.device("cpu"))
+    ranks.world_size = 4
+    trainer = quiet_trainer(*callbacks, max_steps=3, strategy=ranks, plugins=VerifiedCheckpointIO())
     stage = (DecoderStage, InteractorStage)[number - 1](small_model())
     with Waits(counts):
         trainer.fit(stage, loader(*(small_batch(seed=seed) for seed in range(3))))
