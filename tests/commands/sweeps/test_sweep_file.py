@@ -111,7 +111,7 @@ def test_number_without_a_point_is_explained(tmp_path: Path, experiment: Path) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected one sweep file"),
+        ([], "expected `pisam sweep FILE"),
         (["stage1_lr", "local=yes"], "local: got yes"),
         (["stage1_lr", "count=0"], "count: got 0"),
         (["stage1_lr", "agents=many"], "agents: got many"),
