@@ -112,9 +112,9 @@ def test_number_without_a_point_is_explained(tmp_path: Path, experiment: Path) -
     ("arguments", "message"),
     [
         ([], "expected `pisam sweep FILE"),
-        (["stage1_lr", "local=yes"], "local: got yes"),
-        (["stage1_lr", "count=0"], "count: got 0"),
-        (["stage1_lr", "agents=many"], "agents: got many"),
+        (["stage1_lr", "local=yes"], "got local=yes"),
+        (["stage1_lr", "count=0"], "count"),
+        (["stage1_lr", "agents=many"], "agents=many"),
     ],
 )
 def test_wrong_argument_is_named(
