@@ -45,7 +45,7 @@ def find_model(arguments: Arguments) -> Path:
     Raises:
         PisamError: there is none.
     """
-    model = (arguments.words or [None])[0]
+    model = arguments.words[0] if arguments.words else None
     if model is None:
         places = [TRAINED, Path(__file__).resolve().parents[1] / TRAINED, QUICK_START]  # package data, too
         found = [path for path in places if path.exists()]

@@ -132,7 +132,7 @@ def _prompted(files: dict[str, Path], options: dict[str, str]) -> tuple[list[Pic
         boxes, categories = read_boxes(local_path(options["boxes"], "boxes"), files)
     elif "masks" in options:
         rough = list_pictures(local_path(options["masks"], "masks"), "masks")
-    asked = {"boxes": boxes, "box": boxes, "masks": rough}.get((given or [""])[0], clicks)
+    asked = set(boxes) | set(rough) if given else set(clicks)
     if without := [stem for stem in files if stem not in asked]:
         print(f"{len(without)} pictures have no prompt and are passed over: {', '.join(without[:3])}, ...")
     for stem in clicks:
@@ -227,7 +227,8 @@ def _name(picture: Picture) -> str:
 
 def _coco(rows: Sequence[dict[str, Any]], categories: dict[int, str]) -> dict[str, Any]:
     """The contents of one COCO file from what was noted of each picture."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, row in enumerate(rows, 1):
         images.append({"id": image_id, **{key: row[key] for key in ("file_name", "width", "height")}})
         for annotation in row["annotations"]:

@@ -29,6 +29,7 @@ from pisam.serve.requests import Gate, anylabeling_error, numbers, read_body, re
 from pisam.serve.sessions import Store, iou
 from pisam.serve.tools import VERSION, Backend, health
 
+POST = ["POST"]
 WAITING = 64  # requests that may wait for a thread
 PAGE = {
     "/": ("page.html", "text/html"),
@@ -262,23 +263,22 @@ def build_app(engine: Engine, settings: Settings) -> Starlette:
             )
         )
     session = "/api/sessions/{session}"
-    post, routes = {"methods": ["POST"]}, [Route(path, server.page) for path in PAGE]
     return Starlette(
         routes=[
-            *routes,
+            *(Route(path, server.page) for path in PAGE),
             Route("/health", server.health),
             Route("/api/samples", server.samples),
-            Route("/api/samples/{number:int}", server.begin_sample, **post),
-            Route("/api/images", server.begin, **post),
+            Route("/api/samples/{number:int}", server.begin_sample, methods=POST),
+            Route("/api/images", server.begin, methods=POST),
             Route(session, server.end, methods=["DELETE"]),
             Route(f"{session}/image", server.image),
             Route(f"{session}/download/{{format}}", server.download),
-            Route(f"{session}/{{verb}}", server.ask, **post),
-            Route("/setup", server.setup, **post),
-            Route("/predict", server.label_studio, **post),
+            Route(f"{session}/{{verb}}", server.ask, methods=POST),
+            Route("/setup", server.setup, methods=POST),
+            Route("/predict", server.label_studio, methods=POST),
             Route("/v1/models", server.models),
             Route("/v1/models/{model}/info", server.model),
-            Route("/v1/predict", server.anylabeling, **post),
+            Route("/v1/predict", server.anylabeling, methods=POST),
         ],
         middleware=middleware,
         exception_handlers={Refused: _refused},
