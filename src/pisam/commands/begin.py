@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from pisam.config.schema import Config
+from pisam.core.chatter import VERBOSE
 from pisam.core.errors import PisamError
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -34,6 +35,8 @@ def begin(config: Config, what: str, *, reads: list[Any], writes: Path) -> None:
     """
     refuse_devices(config)
     opted_out = respect_wandbs_variables(config)
+    if not os.environ.get(VERBOSE):
+        os.environ.setdefault("WANDB_SILENT", "true")  # not for `wandb sweep`, whose words are read
     model, options = config.model, config.trainer
     names = [row if isinstance(row, str) else str(row.get("name")) for row in reads]
     sets = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

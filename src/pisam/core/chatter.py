@@ -8,7 +8,10 @@ import warnings
 
 VERBOSE = "PISAM_VERBOSE"  # set by -v; further ranks and trials inherit it
 ADVISERS = r"(lightning|pytorch_lightning|lightning_fabric|torchmetrics|timm|segment_anything|torch\.utils)"
-LIGHTNINGS_TIPS = ("lightning.fabric.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero")
+LIGHTNINGS_TIPS = tuple(
+    f"lightning.{part}"
+    for part in ("fabric.utilities.rank_zero", "fabric.utilities.seed", "pytorch.utilities.rank_zero")
+)
 
 
 def quiet() -> None:
