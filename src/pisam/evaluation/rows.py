@@ -54,21 +54,21 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows({column: _cell(value) for column, value in row.items()} for row in rows)
 
 
-def read_csv(path: Path) -> list[Row]:
+def read_csv(path: Path, needed: Sequence[str] = ("set", "image")) -> list[Row]:
     """The rows of `write_csv`: texts under `TEXTS`, numbers elsewhere, an empty cell as NaN.
 
     Columns of earlier versions come under today's names.
 
     Raises:
-        PisamError: not readable, without a `set` and an `image` in each row, or with something else than
-            finite numbers elsewhere; names the file.
+        PisamError: not readable, without the `needed` columns, or with something else than finite numbers
+            under the others; names the file.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             head, *lines = csv.reader(file, strict=True)
         columns = ["click_seed" if name == "seed" else RENAMED.get(name, name) for name in head]
-        if not {"set", "image"} <= {*columns} or len({*columns}) < len(columns) or not lines:
-            raise ValueError("expected columns set, image and others, each once, and at least one row")
+        if not {*needed} <= {*columns} or len({*columns}) < len(columns) or not lines:
+            raise ValueError(f"expected columns {', '.join(needed)} and others, each once, and a row or more")
         return [_read_row(columns, line) for line in lines]
     except (OSError, ValueError, csv.Error) as error:
         raise PisamError(f"{path}: not readable as a table of numbers: {error!s:.200}") from error

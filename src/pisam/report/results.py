@@ -73,7 +73,7 @@ def read_interaction(folder: Path) -> Interaction:
     if summary.get("status") != "complete":
         raise PisamError(f"report: the results in {folder} are unfinished; {AGAIN} to its end first")
     clicks = read_clicks(folder / "clicks.json")
-    rows, curves = (read_csv(folder / name) for name in ("per_image.csv", "curves.csv"))
+    rows, curves = read_csv(folder / "per_image.csv"), read_csv(folder / "curves.csv", ("model", "set"))
     results = Interaction(folder, summary, rows, curves, clicks)
     try:
         _refuse_unlike_files(results)
