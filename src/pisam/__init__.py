@@ -12,16 +12,26 @@ if TYPE_CHECKING:
     from pisam.clicks.simulate import simulate_clicks
     from pisam.core.types import Clicks
     from pisam.modeling.pisam import build_model, load_model
+    from pisam.modeling.shared_weights import save_model
     from pisam.predictor import PiSamPredictor
 
 __version__ = "0.1.0"
-__all__ = ["Clicks", "PiSamPredictor", "__version__", "build_model", "load_model", "simulate_clicks"]
+__all__ = [
+    "Clicks",
+    "PiSamPredictor",
+    "__version__",
+    "build_model",
+    "load_model",
+    "save_model",
+    "simulate_clicks",
+]
 
 _HOME = {
     "Clicks": "pisam.core.types",
     "PiSamPredictor": "pisam.predictor",
     "build_model": "pisam.modeling.pisam",
     "load_model": "pisam.modeling.pisam",
+    "save_model": "pisam.modeling.shared_weights",
     "simulate_clicks": "pisam.clicks.simulate",
 }
 

@@ -54,3 +54,25 @@ def test_damaged_stage_1_checkpoint_is_one_error(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(PisamError, match=str(path)):
         build_stage(config, 2)
+
+
+def test_stage_1_goes_on_from_another_run(tmp_path: Path) -> None:
+    config = small_config(tmp_path, tmp_path)
+    state = save_stage_1(config, tmp_path / "other")
+    going_on = small_config(tmp_path, tmp_path, f"stage1.from={tmp_path / 'other'}")
+    loaded = build_stage(going_on, 1).model.own_state()
+    assert all(value.equal(state[f"model.{name}"]) for name, value in loaded.items())
+    fresh = build_stage(config, 1).model.own_state()
+    assert not all(value.equal(fresh[name]) for name, value in loaded.items())
+    with pytest.raises(PisamError, match=r"stage1\.from: .*nowhere is no checkpoint"):
+        build_stage(small_config(tmp_path, tmp_path, f"stage1.from={tmp_path / 'nowhere'}"), 1)
+
+
+@pytest.mark.parametrize("departure", ["model.from_sam=true", "model.local=true", "clicks.reprompt=true"])
+def test_departures_from_the_paper_are_part_of_a_model(tmp_path: Path, departure: str) -> None:
+    paper, other = small_config(tmp_path, tmp_path), small_config(tmp_path, tmp_path, departure)
+    save_stage_1(other, Path(other.run_dir))
+    name = departure.split("=")[0].split(".")[1]
+    with pytest.raises(PisamError, match=f"made with {name} True, this model has False"):
+        build_stage(paper, 2)
+    assert build_stage(other, 2).model.identity()[name]

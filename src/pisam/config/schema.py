@@ -85,6 +85,8 @@ class ModelConfig:
     backbone: str = key("nano", "SAM's image encoder", named_in(_backbones, "nano"))
     weights: str | None = key(None, "SAM's file or a folder of them (default: $PISAM_WEIGHTS)", PATH, LOCAL)
     image_size: int = key(1024, "side of the square network frame", at_least(64), MULTIPLE)
+    from_sam: bool = key(False, "the decoder starts as SAM's and learns what to add to SAM's mask")
+    local: bool = key(False, "the interactor sees how near its pixels are to the clicks, and stays there")
     decoder: str = key("pi", "pi = Pi-SAM; hq = HQ-SAM, the baseline, a stage 1 alone", one_of("pi", "hq"))
 
 
@@ -111,6 +113,9 @@ class DataConfig:
     photometric: list[Any] = key([], "albumentations' pixel-level transforms", STEPS, STEP_ARGUMENTS)
     instances: str = key("union", "components = each object is a sample", one_of("union", "components"))
     min_instance: int = key(64, "pixels of the smallest component that is a sample", at_least(1))
+    composites: float = key(
+        0.0, "share of the training views on which the object of another pair is pasted", between(0, 1)
+    )
     prepared: str | None = key(None, "folder of `pisam prepare`, whose copies are read in training", PATH)
     prompts: PromptsConfig = key(PromptsConfig, "prompts in training", ANY_KIND)
     generate: bool = key(False, "write the quick start's generated sets below root where they are missing")
@@ -127,14 +132,30 @@ class StageConfig:
     monitor: str | None = key(None, "what makes a validation the best (default: val/iou or val/iou_after)")
     early_stop: int | None = key(None, "validations without a better monitor until it stops", VALIDATIONS)
     ema: float | None = key(None, "decay of averaged weights, e.g. 0.999, saved as best", DECAY)
-    views: int = key(0, "> 0: augmented views of an image; stage 2 keeps their features", at_least(0))
+    views: int = key(0, "> 0: augmented views of an image, of which what SAM says is kept", at_least(0))
     cache: str | None = key(None, "folder that keeps frozen features on disk, for all ranks", PATH, LOCAL)
     cache_gb: float = key(500.0, "most that the folder may take", at_least(0))
 
 
 @dataclass
+class DecoderStageConfig(StageConfig):
+    from_: str | None = key(
+        None,
+        "a run, checkpoint or .safetensors file whose decoder goes on (default: a fresh one)",
+        PATH,
+        LOCAL,
+    )
+    rounds: int = key(0, "> 0: most rounds of clicks that SAM has heard before the loss", at_least(0))
+    proposals: float = key(0.0, "share of the samples exchanged for objects that SAM proposes", between(0, 1))
+    window: float = key(1.0, "side of the part of the frame that trains full resolution", between(0.1, 1))
+
+
+@dataclass
 class InteractorStageConfig(StageConfig):
     from_: str | None = key(None, "stage-1 run, checkpoint, released file (default: this run's)", PATH, LOCAL)
+    rounds: int = key(0, "> 0: most rounds of clicks that SAM has heard before", at_least(0))
+    altered: float = key(0.0, "share of the samples in which a region is turned over", between(0, 1))
+    window: float = key(1.0, "side of the part of the frame, around a click, that trains", between(0.1, 1))
     prompts: PromptsConfig | None = key(None, "in place of data.prompts, to repair worse masks", ANY_KIND)
 
 
@@ -145,6 +166,12 @@ class LossConfig:
     bce: float = key(1.0, "weight of the binary cross-entropy", at_least(0))
     dice: float = key(1.0, "weight of the Dice loss", at_least(0))
     near_clicks: float = key(0.0, "share of stage 2's loss points that is drawn near clicks", between(0, 1))
+    near_spreads: list[float] = key(
+        [1 / 32],
+        "how far around the clicks, as shares of the frame's side",
+        Rule("one positive number or more", lambda spreads: bool(spreads) and all(s > 0 for s in spreads)),
+    )
+    at_clicks: float = key(0.0, "weight of the cross-entropy at the clicked pixels themselves", at_least(0))
 
 
 @dataclass
@@ -154,6 +181,7 @@ class ClicksConfig:
     min_area: int = key(8, "pixels of the smallest error that is clicked", at_least(1))
     margin: float = key(0.25, "share of an error's depth that clicks keep from its edge", between(0, 1))
     connectivity: int = key(8, "neighbours that join a component", one_of(4, 8))
+    reprompt: bool = key(False, "SAM is asked again with the clicks, then the interactor repairs the rest")
 
 
 @dataclass
@@ -199,7 +227,7 @@ class Config:
     run_dir: str = key("", "where the run is kept (default: runs/NAME)", PATH)
     model: ModelConfig = key(ModelConfig, "the network")
     data: DataConfig = key(DataConfig, "what is trained and measured on")
-    stage1: StageConfig = key(StageConfig, "training of the High-Resolution Mask Decoder")
+    stage1: DecoderStageConfig = key(DecoderStageConfig, "training of the High-Resolution Mask Decoder")
     stage2: InteractorStageConfig = key(InteractorStageConfig, "training of the Precise Interactor")
     loss: LossConfig = key(LossConfig, "weights of the losses")
     clicks: ClicksConfig = key(ClicksConfig, "simulated clicks")
@@ -228,5 +256,6 @@ def training_prompts(config: Config, stage: int) -> PromptsConfig:
 def to_plain(config: Config) -> dict[str, Any]:
     """The configuration as nested dicts, lists, strings and numbers, under the keys a YAML file uses."""
     plain = asdict(config)
-    plain["stage2"]["from"] = plain["stage2"].pop("from_")
+    for stage in ("stage1", "stage2"):
+        plain[stage]["from"] = plain[stage].pop("from_")
     return plain

@@ -68,6 +68,14 @@ class Clicks:
         )
 
     @classmethod
+    def joined(cls, parts: Sequence[Clicks]) -> Clicks:
+        """The samples of several batches, one after the other; all with the same M."""
+        import torch
+
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(torch.cat(column) for column in columns))
+
+    @classmethod
     def beside(cls, parts: Sequence[Clicks]) -> Clicks:
         """The clicks of each sample one part after the other."""
         import torch
@@ -81,12 +89,20 @@ class Clicks:
         points, labels = self.points[sample][valid].tolist(), self.labels[sample][valid].tolist()
         return [(x, y, label) for (x, y), label in zip(points, labels, strict=True)]
 
+    def padded(self, number: int) -> Clicks:
+        """The same clicks with padding up to M = `number`."""
+        import torch.nn.functional as F
+
+        more = (0, number - self.valid.shape[1])
+        return Clicks(F.pad(self.points, (0, 0, *more)), F.pad(self.labels, more), F.pad(self.valid, more))
+
     def to(self, device: torch.device | str) -> Clicks:
         """The same clicks on `device`."""
         return Clicks(self.points.to(device), self.labels.to(device), self.valid.to(device))
 
 
 PromptKind = Literal["box", "points", "mask", "box+points", "box+mask", "points+mask", "box+points+mask"]
+AGAIN: PromptKind = "box+points+mask"  # what SAM is asked again with: the clicks, and the mask before
 
 
 @dataclass
@@ -159,10 +175,12 @@ class ObjectFeatures:
     Attributes:
         enhanced: float (B, 32, F, F), the enhanced feature O of the Object Embedder.
         token: float (B, 32), the output token T after its MLP.
+        base: float (B, 1, F, F), logits that the head's are added to; None = the head's stand alone.
     """
 
     enhanced: Tensor
     token: Tensor
+    base: Tensor | None = None
 
 
 @dataclass
@@ -237,6 +255,21 @@ class Batch:
     def ignored_at(self, index: int) -> Tensor | None:
         """bool (H, W) at original size: what the scores of a validation sample leave out; None = nothing."""
         return None if self.original_ignored is None else self.original_ignored[index]
+
+    def one(self, index: int) -> Batch:
+        """The sample of one row, as a batch, without what callbacks fill in."""
+        return Batch(
+            image=self.image[[index]],
+            mask=self.mask[[index]],
+            box=self.box[[index]],
+            extent=self.extent[[index]],
+            ids=[self.ids[index]],
+            sets=[self.sets[index]],
+            seeds=[self.seeds[index]],
+            views=self.views[index : index + 1],
+            ignored=None if self.ignored is None else self.ignored[[index]],
+            prompts=None if self.prompts is None else self.prompts.select([index]),
+        )
 
     def pin_memory(self) -> Batch:
         """Called by the DataLoader: the same batch in page-locked memory."""

@@ -47,6 +47,7 @@ class PairDataModule(LightningDataModule):
         prompts: what training samples are prompted with, only boxes by default.
         photometric: changes of training images, see `Photometric`.
         instances: make each instance of at least so many pixels a sample; None takes them together.
+        composites: share of the training views on which another pair's object is pasted.
         seed: of order, views and sample seeds.
         timeout: seconds that a batch of the loader's processes may take.
 
@@ -76,6 +77,7 @@ class PairDataModule(LightningDataModule):
         prompts: PromptMix | None = None,
         instances: int | None = None,
         photometric: Sequence[Step] = (),
+        composites: float = 0.0,
         seed: int = 0,
         timeout: float = 600.0,
     ) -> None:
@@ -96,6 +98,7 @@ class PairDataModule(LightningDataModule):
         self.photometric = list(photometric)
         if self.photometric:
             Photometric(self.photometric)  # what cannot be done is refused before any file is read
+        self.composites = composites
         self.seed = seed
         self.timeout = timeout
         self.train_set: PairDataset | None = None
@@ -144,6 +147,7 @@ class PairDataModule(LightningDataModule):
                 prompts=self.prompts,
                 instances=self.instances,
                 photometric=self.photometric,
+                composites=self.composites,
                 seed=self.seed,
             )
             self._tell("train", self.train_set)

@@ -18,6 +18,7 @@ from pisam.core.errors import PisamError
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, BoolArray, Clicks, Prompts
 from pisam.data.audit.prepared import MAX_SIDE, prepared_pairs
+from pisam.data.composites import PASTED_JITTER, paste
 from pisam.data.photometric import Photometric, Step
 from pisam.data.prompts import Prompt, PromptMix, draw_prompt
 from pisam.data.reading.reader import check_sizes, read_image, read_reduced
@@ -26,7 +27,7 @@ from pisam.data.sampler import Key
 from pisam.data.sources.instances import split_pairs
 from pisam.data.sources.pairs import Pair, list_pairs
 from pisam.data.sources.rows import Source
-from pisam.data.transforms import draw_view, frame_for_validation, frame_view
+from pisam.data.transforms import Change, Framed, draw_view, frame_for_validation, frame_view
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class PairDataset(Dataset[Sample]):
         instances: make each instance of at least so many pixels a sample of its own, see `split_pairs`; None
             takes an image's objects together.
         photometric: changes of training images that leave every pixel in its place, see `Photometric`.
+        composites: share of the training views on which another pair's object is pasted, see `paste`.
         seed: views, prompts and sample seeds are a function of (seed, epoch, set, id) alone.
 
     Raises:
@@ -97,6 +99,7 @@ class PairDataset(Dataset[Sample]):
         prompts: PromptMix | None = None,
         instances: int | None = None,
         photometric: Sequence[Step] = (),
+        composites: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.sources = list(sources)
@@ -109,6 +112,7 @@ class PairDataset(Dataset[Sample]):
         self.prompts = prompts or PromptMix()
         self.instances = instances
         self.photometric = Photometric(photometric) if training and photometric else None
+        self.composites = composites
         self.seed = seed
         self.items: list[tuple[Source, Pair]] = [
             (source, pair) for source in sources for pair in self._pairs(source)
@@ -166,25 +170,7 @@ class PairDataset(Dataset[Sample]):
     def _training_sample(self, source: Source, pair: Pair, epoch: int) -> Sample:
         view = epoch % self.views if self.views else 0
         round_ = view if self.views else epoch
-        rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "view"))
-        shape, coverage, ignored = open_target(pair)
-        drawn = draw_view(
-            shape,
-            coverage,
-            self.image_size,
-            rng,
-            flip=self.flip,
-            jitter=self.jitter,
-            prepared=self.prepared is not None,
-        )
-        image, whole = read_reduced(pair.image, drawn.reduction)
-        check_sizes(pair.image, whole, pair.mask, shape)
-        change = None
-        if self.photometric is not None:
-            seed = derive_seed(self.seed, round_, source.name, pair.id, "photometric")
-            change = partial(self.photometric, seed=seed)
-        left_out = ignored(drawn.reduction) if ignored else None
-        framed = frame_view(drawn, image, self.image_size, change, left_out)
+        framed = self._view(source, pair, round_)
         # Views return with their prompts, for what is cached of a view belongs to both.
         rng = np.random.default_rng(derive_seed(self.seed, round_, source.name, pair.id, "prompt"))
         prompt = draw_prompt(framed.mask, framed.box, framed.extent, self.prompts, rng)
@@ -200,6 +186,42 @@ class PairDataset(Dataset[Sample]):
             ignored=_row(framed.ignored),
             prompt=None if self.prompts.only_boxes else prompt,
         )
+
+    def _view(self, source: Source, pair: Pair, round_: int) -> Framed:
+        """The view of a round, another pair's object pasted on it or not."""
+        names = (self.seed, round_, source.name, pair.id)
+        change = None
+        if self.photometric is not None:
+            change = partial(self.photometric, seed=derive_seed(*names, "photometric"))
+        framed = self._framed(pair, np.random.default_rng(derive_seed(*names, "view")), self.jitter, change)
+        rng = np.random.default_rng(derive_seed(*names, "composite"))
+        if rng.random() < self.composites:
+            _, other = self.items[int(rng.integers(len(self.items)))]
+            framed = paste(framed, self._framed(other, rng, PASTED_JITTER, change), rng)
+        return framed
+
+    def _framed(
+        self,
+        pair: Pair,
+        rng: np.random.Generator,
+        jitter: tuple[float, float] | None,
+        change: Change | None,
+    ) -> Framed:
+        """One pair in the frame, as `rng` draws it."""
+        shape, coverage, ignored = open_target(pair)
+        drawn = draw_view(
+            shape,
+            coverage,
+            self.image_size,
+            rng,
+            flip=self.flip,
+            jitter=jitter,
+            prepared=self.prepared is not None,
+        )
+        image, whole = read_reduced(pair.image, drawn.reduction)
+        check_sizes(pair.image, whole, pair.mask, shape)
+        left_out = ignored(drawn.reduction) if ignored else None
+        return frame_view(drawn, image, self.image_size, change, left_out)
 
     def _sample(self, source: Source, pair: Pair) -> Sample:
         image, labels = read_image(pair.image), read_labels(pair)

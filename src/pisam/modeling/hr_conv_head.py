@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pisam.modeling.layers import LayerNorm2d, conv3x3, upscale2x
@@ -28,18 +29,22 @@ class HRConvHead(nn.Module):
             conv3x3(dim // 4, 1),
         )
 
-    def forward(self, enhanced: Tensor, image: Tensor) -> Tensor:
+    def forward(self, enhanced: Tensor, image: Tensor, base: Tensor | None = None) -> Tensor:
         """Predict the high-resolution mask.
 
         Args:
             enhanced: float (B, dim, F, F), O or the interactor's O'.
             image: float (B, 3, S, S), normalised with SAM's mean and standard deviation; S = 4 F.
+            base: float (B, 1, F, F), logits to add to, if any.
 
         Returns:
             logits (B, 1, S, S).
         """
-        return self.finish(enhanced, self.rgb_embedding(image))
+        return self.finish(enhanced, self.rgb_embedding(image), base)
 
-    def finish(self, enhanced: Tensor, colours: Tensor) -> Tensor:
+    def finish(self, enhanced: Tensor, colours: Tensor, base: Tensor | None = None) -> Tensor:
         """Logits (B, 1, S, S), with `colours` float (B, dim / 4, S, S) as `rgb_embedding` gives them."""
-        return self.output(self.upscaling(enhanced) + colours)
+        logits: Tensor = self.output(self.upscaling(enhanced) + colours)
+        if base is None:
+            return logits
+        return logits + F.interpolate(base, size=logits.shape[-2:], mode="bilinear", align_corners=False)

@@ -52,9 +52,10 @@ class HighResolutionMaskDecoder(nn.Module):
     Args:
         sam_decoder: SAM's mask decoder; frozen by the owner of this module.
         early_dim: channels D of the early encoder feature.
+        from_sam: start as SAM and learn what to add to its mask: see `_start_as_sam`.
     """
 
-    def __init__(self, *, sam_decoder: MaskDecoder, early_dim: int) -> None:
+    def __init__(self, *, sam_decoder: MaskDecoder, early_dim: int, from_sam: bool = False) -> None:
         super().__init__()
         sam_dim = sam_decoder.transformer_dim
         dim = sam_dim // 8
@@ -64,6 +65,9 @@ class HighResolutionMaskDecoder(nn.Module):
         self.mask_feature = MaskFeature(early_dim, sam_dim, dim)
         self.object_embedder = ObjectEmbedder(dim)
         self.head = HRConvHead(dim)
+        self.from_sam = from_sam
+        if from_sam:
+            self._start_as_sam()
 
     def forward(self, features: SamFeatures, image: Tensor) -> tuple[ObjectFeatures, Prediction]:
         """The straight-forward prediction, before any click.
@@ -75,18 +79,49 @@ class HighResolutionMaskDecoder(nn.Module):
         Returns:
             the object's features, which the interactor starts from, and the masks.
         """
-        token_out, upscaled = self._run_sam_decoder(features)
-        token = self.token_mlp(token_out)  # T: (B, 32)
-        # M: (B, 32, F, F)
-        mask_feature = self.mask_feature(upscaled, features.image_embedding, features.early)
-        low_res = torch.einsum("bc,bchw->bhw", token, mask_feature).unsqueeze(1)
-        enhanced = self.object_embedder(mask_feature, low_res)  # O: (B, 32, F, F)
-        high_res = self.head(enhanced, image)
-        return ObjectFeatures(enhanced, token), Prediction(low_res, high_res)
+        return self.enhance(*self.low_res(features), image)
 
-    def _run_sam_decoder(self, features: SamFeatures) -> tuple[Tensor, Tensor]:
-        """SAM's transformer with the output token among its own: (B, 256) and (B, 32, F, F)."""
+    def low_res(self, features: SamFeatures) -> tuple[Tensor, Tensor, Tensor]:
+        """T (B, 32), M (B, 32, F, F) and the low-resolution logits (B, 1, F, F)."""
         sam = self.sam_decoder
         learned = torch.cat([sam.iou_token.weight, sam.mask_tokens.weight, self.output_token.weight])
         tokens_out, upscaled = run_sam_transformer(sam, learned, features)
-        return tokens_out[:, -1], upscaled
+        token = self.token_mlp(tokens_out[:, -1])
+        mask_feature = self.mask_feature(upscaled, features.image_embedding, features.early)
+        logits = _dot(token, mask_feature)
+        if self.from_sam:  # the first mask token is that of SAM's single mask
+            logits = logits + _dot(sam.output_hypernetworks_mlps[0](tokens_out[:, 1]), upscaled)
+        return token, mask_feature, logits
+
+    def enhance(
+        self, token: Tensor, mask_feature: Tensor, low_res: Tensor, image: Tensor
+    ) -> tuple[ObjectFeatures, Prediction]:
+        """From what `low_res` gives, or the same part of it and of the image, to the masks."""
+        objects = self.embed(token, mask_feature, low_res)
+        return objects, Prediction(low_res, self.head(objects.enhanced, image, objects.base))
+
+    def embed(self, token: Tensor, mask_feature: Tensor, low_res: Tensor) -> ObjectFeatures:
+        """From what `low_res` gives to the object's features."""
+        enhanced = self.object_embedder(mask_feature, low_res)  # O: (B, 32, F, F)
+        return ObjectFeatures(enhanced, token, low_res if self.from_sam else None)
+
+    @torch.no_grad()
+    def _start_as_sam(self) -> None:
+        """Weights with which both masks are SAM's own until something is learned.
+
+        The output token and its MLP begin as those of SAM's mask, but for the last layer, which is zero, as
+        is the head's: T adds nothing to SAM's logits, and the head nothing to the low-resolution ones.
+        """
+        sam = self.sam_decoder
+        self.output_token.weight.copy_(sam.mask_tokens.weight[:1])
+        *hidden, last = self.token_mlp.layers
+        for ours, theirs in zip(hidden, sam.output_hypernetworks_mlps[0].layers, strict=False):
+            ours.load_state_dict(theirs.state_dict())
+        for layer in (last, self.head.output[-1]):
+            for values in layer.parameters():
+                nn.init.zeros_(values)
+
+
+def _dot(token: Tensor, feature: Tensor) -> Tensor:
+    """(B, C) and (B, C, F, F) -> logits (B, 1, F, F)."""
+    return torch.einsum("bc,bchw->bhw", token, feature).unsqueeze(1)

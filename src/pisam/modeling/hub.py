@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing, write_json
-from pisam.modeling.pisam import CHECKPOINT_KEY, PiSam, build_model, load_checkpoint, read_identity
+from pisam.modeling.pisam import CHECKPOINT_KEY, PAPER, PiSam, build_model, load_checkpoint, read_identity
 
 WEIGHTS, FACTS = "model.safetensors", "config.json"
 CARD = """---
@@ -113,7 +113,8 @@ def _load(file: Path, weights: str | Path | None) -> PiSam:
     contents = {"state_dict": state, CHECKPOINT_KEY: identity}
     known = read_identity(contents, file)
     try:
-        model = build_model(known["backbone"], weights, known["image_size"])
+        departs = {name: known[name] for name in PAPER}
+        model = build_model(known["backbone"], weights, known["image_size"], **departs)
     except ValueError as error:
         raise PisamError(f"checkpoint {file}: made for a model that cannot be built: {error}") from error
     load_checkpoint(model, contents, file)

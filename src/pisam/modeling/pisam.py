@@ -11,15 +11,22 @@ from torch import Tensor
 from pisam.core.checksum import refuse_damaged
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
-from pisam.core.types import Clicks, ObjectFeatures, Prediction, Prompts
+from pisam.core.types import AGAIN, Clicks, ObjectFeatures, Prediction, Prompts
 from pisam.modeling.backbones import SamParts
 from pisam.modeling.hr_mask_decoder import HighResolutionMaskDecoder
+from pisam.modeling.local_interactor import LocalInteractor
 from pisam.modeling.precise_interactor import PreciseInteractor
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import load_sam
+from pisam.modeling.shared_weights import SUFFIX, read_shared
 from pisam.modeling.weights_file import read_checkpoint
 
 CHECKPOINT_KEY = "pisam"  # where a checkpoint of ours says which model it belongs to
+PAPER = {
+    "from_sam": False,
+    "local": False,
+    "reprompt": False,
+}  # what a checkpoint means that does not say how it departs from the paper
 
 
 class PiSam(SamNetwork):
@@ -29,15 +36,35 @@ class PiSam(SamNetwork):
         backbone: name of the SAM backbone.
         image_size: side S of the square frame.
         parts: a SAM with its weights loaded.
+        from_sam: see `HighResolutionMaskDecoder`.
+        local: the interactor is a `LocalInteractor`.
+        reprompt: its decoder was trained to be asked again with the clicks, see `ask_again`.
     """
 
     kind = "pi"
     decoder: HighResolutionMaskDecoder
 
-    def __init__(self, *, backbone: str, image_size: int, parts: SamParts) -> None:
-        decoder = HighResolutionMaskDecoder(sam_decoder=parts.mask_decoder, early_dim=parts.early_dim)
+    def __init__(
+        self,
+        *,
+        backbone: str,
+        image_size: int,
+        parts: SamParts,
+        from_sam: bool = False,
+        local: bool = False,
+        reprompt: bool = False,
+    ) -> None:
+        decoder = HighResolutionMaskDecoder(
+            sam_decoder=parts.mask_decoder, early_dim=parts.early_dim, from_sam=from_sam
+        )
         super().__init__(backbone=backbone, image_size=image_size, parts=parts, decoder=decoder)
-        self.interactor = PreciseInteractor()
+        self.local = local
+        self.interactor = LocalInteractor() if local else PreciseInteractor()
+        self.reprompt = reprompt
+
+    def identity(self) -> dict[str, Any]:
+        departs = {"from_sam": self.decoder.from_sam, "local": self.local, "reprompt": self.reprompt}
+        return {**super().identity(), **departs}
 
     def straight_forward(
         self,
@@ -54,17 +81,21 @@ class PiSam(SamNetwork):
             prompts: other prompts in place of boxes; None = the boxes.
             encoded: of these images as `encode` gave them, where they come again and again.
         """
-        normalised = self.normalise(image)
-        if encoded is None:
-            features = self.encoder(normalised, box, prompts)
-        else:
-            features = self.encoder.prompt(*encoded, box, prompts)
-        return self.decoder(features, normalised)
+        return self.decode(*(encoded or self.encode(image)), image, box, prompts)
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """SAM's image embedding (B, 256, E, E) and early feature (B, D, E, E) of uint8 images."""
-        return self.encoder.image_encoder(self.normalise(image))
+        """Image embedding (B, 256, E, E) and early feature (B, D, E, E) of uint8 images (B, 3, S, S)."""
+        embedding, early = self.encoder.image_encoder(self.normalise(image))
+        return embedding, early
+
+    def decode(
+        self, embedding: Tensor, early: Tensor, image: Tensor, box: Tensor, prompts: Prompts | None = None
+    ) -> tuple[ObjectFeatures, Prediction]:
+        """As `straight_forward`, for images that `encode` has seen."""
+        features = self.encoder.prompt(embedding, early, box, prompts)
+        objects, prediction = self.decoder(features, self.normalise(image))
+        return objects, prediction
 
     def interact(
         self, objects: ObjectFeatures, image: Tensor, clicks: Clicks, colours: Tensor | None = None
@@ -79,7 +110,55 @@ class PiSam(SamNetwork):
         """
         if colours is None:
             colours = self.colours(image)
-        return self.decoder.head.finish(self.interactor(objects, clicks), colours)
+        enhanced, base = self.repair(objects, clicks)
+        logits = self.decoder.head.finish(enhanced, colours, base)
+        return self.interactor.touched(logits, colours, clicks, self.image_size)
+
+    def repair(self, objects: ObjectFeatures, clicks: Clicks) -> tuple[Tensor, Tensor | None]:
+        """O' (B, 32, F, F), and the logits (B, 1, F, F) that the head's are added to, if any."""
+        if self.local:
+            return self.interactor.changed(objects, clicks)
+        return self.interactor(objects, clicks), objects.base  # the call, which may be compiled
+
+    def features(
+        self, embedding: Tensor, early: Tensor, box: Tensor, prompts: Prompts | None
+    ) -> tuple[ObjectFeatures, Tensor]:
+        """As `decode`, but for the head, which an interactor's answer makes another mask of anyway."""
+        features = self.encoder.prompt(embedding, early, box, prompts)
+        token, mask_feature, low_res = self.decoder.low_res(features)
+        return self.decoder.embed(token, mask_feature, low_res), low_res
+
+    @torch.no_grad()
+    def ask_again(
+        self,
+        encoded: tuple[Tensor, Tensor],
+        box: Tensor,
+        clicks: Clicks,
+        objects: ObjectFeatures,
+        low_res: Tensor,
+    ) -> tuple[ObjectFeatures, Tensor]:
+        """What the decoder says once SAM is told the clicks and the mask before; the image stays encoded.
+
+        Args:
+            encoded: of the images, from `encode`.
+            box: float (B, 4), xyxy edges in pixels of the frame.
+            clicks: all so far, in pixels of the frame: SAM's points beside its box.
+            objects: of the answer before.
+            low_res: logits (B, 1, F, F) of the answer before, SAM's mask prompt.
+
+        Returns:
+            object features and low-resolution logits; of a sample without a valid click exactly as before.
+        """
+        rows = clicks.valid.any(dim=1).nonzero()[:, 0]
+        if not len(rows):
+            return objects, low_res
+        told = Clicks(clicks.points[rows], clicks.labels[rows], clicks.valid[rows])
+        prompts = Prompts([AGAIN] * len(rows), told, low_res[rows])
+        embedding, early = encoded
+        new, logits = self.features(embedding[rows], early[rows], box[rows], prompts)
+        fields = {name: value for name, value in vars(objects).items() if value is not None}
+        renewed = {name: value.index_copy(0, rows, getattr(new, name)) for name, value in fields.items()}
+        return ObjectFeatures(**renewed), low_res.index_copy(0, rows, logits)
 
     def colours(self, image: Tensor) -> Tensor:
         """What the head takes of uint8 images (B, 3, S, S) themselves, whatever is clicked."""
@@ -112,26 +191,43 @@ class PiSam(SamNetwork):
         return from_pretrained(source, weights, **options)
 
 
-def build_model(backbone: str, weights: str | Path | None = None, image_size: int = 1024) -> PiSam:
+def build_model(
+    backbone: str,
+    weights: str | Path | None = None,
+    image_size: int = 1024,
+    *,
+    from_sam: bool = False,
+    local: bool = False,
+    reprompt: bool = False,
+) -> PiSam:
     """A Pi-SAM with SAM's weights loaded and its own parts freshly initialised.
 
     Args:
         backbone: nano, vit_t, vit_b, vit_l or vit_h.
         weights: SAM's checkpoint or a directory of them; default: $PISAM_WEIGHTS. `nano` has none.
         image_size: side S of the square frame, a multiple of 64.
+        from_sam, local, reprompt: how it departs from the paper, see `PiSam`.
 
     Raises:
         PisamError: weights absent, unreadable or of another model.
         ValueError: unknown backbone or a size that is no multiple of 64.
     """
-    return PiSam(backbone=backbone, image_size=image_size, parts=load_sam(backbone, weights, image_size))
+    return PiSam(
+        backbone=backbone,
+        image_size=image_size,
+        parts=load_sam(backbone, weights, image_size),
+        from_sam=from_sam,
+        local=local,
+        reprompt=reprompt,
+    )
 
 
 def load_model(checkpoint: str | Path, weights: str | Path | None = None) -> PiSam:
     """The model of a checkpoint of ours, in evaluation mode; the checkpoint says which SAM it stands on.
 
     Args:
-        checkpoint: a stage's `.ckpt`, what `pisam import-released` wrote, or a folder of `save_pretrained`.
+        checkpoint: a stage's `.ckpt`, what `pisam import-released` wrote, a `.safetensors` file of
+            `save_model`, or a folder of `save_pretrained`.
         weights: as in `build_model`.
 
     Raises:
@@ -145,7 +241,8 @@ def load_model(checkpoint: str | Path, weights: str | Path | None = None) -> PiS
     contents = read_own_checkpoint(path)
     identity = read_identity(contents, path)
     try:
-        model = build_model(identity["backbone"], weights, identity["image_size"])
+        departs = {name: identity[name] for name in PAPER}
+        model = build_model(identity["backbone"], weights, identity["image_size"], **departs)
     except ValueError as error:
         raise PisamError(f"checkpoint {path}: made for a model that cannot be built: {error}") from error
     load_checkpoint(model, contents, path)
@@ -160,9 +257,13 @@ def read_own_checkpoint(location: str | Path) -> dict[str, Any]:
             a checkpoint of ours.
     """
     path = local_path(location, "checkpoint")
-    if path.is_file():
-        refuse_damaged(path)
-    contents = read_checkpoint(path)
+    if path.suffix == SUFFIX:
+        state, identity = read_shared(path)
+        contents: dict[str, Any] = {"state_dict": state, CHECKPOINT_KEY: identity}
+    else:
+        if path.is_file():
+            refuse_damaged(path)
+        contents = read_checkpoint(path)
     read_identity(contents, path)
     return contents
 
@@ -199,7 +300,7 @@ def read_identity(contents: dict, path: Path) -> dict[str, Any]:
             f"checkpoint {path}: not written by pisam; a released Pi-SAM file goes through "
             f"`pisam import-released {path}` first"
         )
-    return identity
+    return {**PAPER, **identity}
 
 
 def checkpoint_of(model: SamNetwork) -> dict[str, Any]:

@@ -124,23 +124,54 @@ class PreciseInteractor(nn.Module):
         Returns:
             O', float (B, 32, F, F); exactly O for a sample without a valid click.
         """
+        return self.changed(objects, clicks)[0]
+
+    def changed(self, objects: ObjectFeatures, clicks: Clicks) -> tuple[Tensor, Tensor | None]:
+        """O' as `forward` gives it, and the logits (B, 1, F, F) that the head's are added to, if any."""
+        enhanced = objects.enhanced
+        repaired = enhanced + self.residual(self.attend(objects, clicks, enhanced))
+        # Computed for all and selected per sample, so that every rank has gradients for every parameter.
+        clicked = clicks.valid.any(dim=1)[:, None, None, None]
+        return torch.where(clicked, repaired, enhanced), objects.base
+
+    def touched(self, logits: Tensor, colours: Tensor, clicks: Clicks, frame: int) -> Tensor:
+        """What is made of the head's logits: these themselves.
+
+        Args:
+            logits: float (B, 1, h, h), of a window of the frame, or of all of it.
+            colours: float (B, 8, h, h), what the head takes of the image there.
+            clicks: in pixels of the window.
+            frame: side S of the whole frame.
+        """
+        return logits
+
+    def attend(self, objects: ObjectFeatures, clicks: Clicks, seen: Tensor) -> Tensor:
+        """Pixels (B, 32, F, F) after the blocks and the final attention.
+
+        Args:
+            objects: the object's features, before any click; what clicks mean is read there.
+            clicks: in pixels of the S x S frame.
+            seen: float (B, 32, F, F), the pixels at first.
+        """
         enhanced = objects.enhanced
         height, width = enhanced.shape[-2:]
-        points = pixels_to_unit(clicks.points, height * FRAME_PER_FEATURE, width * FRAME_PER_FEATURE)
+        points = unit_points(enhanced, clicks)
         click_tokens = self.click_embedding(enhanced, points, clicks.labels, self._encode(points))
         tokens = torch.cat([objects.token.unsqueeze(1), click_tokens], dim=1)
         valid = torch.cat([clicks.valid.new_ones(enhanced.shape[0], 1), clicks.valid], dim=1)
         position = self.position((height, width)).flatten(1).transpose(0, 1).unsqueeze(0)
 
-        pixels = enhanced.flatten(2).transpose(1, 2)
+        pixels = seen.flatten(2).transpose(1, 2)
         for block in self.blocks:
             pixels, tokens = block(pixels, tokens, position, valid, (height, width))
         pixels = self.final_norm(pixels + self.final_attention(pixels + position, tokens, tokens, valid))
-        repaired = enhanced + self.residual(pixels.transpose(1, 2).view_as(enhanced))
-
-        # Computed for all and selected per sample, so that every rank has gradients for every parameter.
-        clicked = clicks.valid.any(dim=1)[:, None, None, None]
-        return torch.where(clicked, repaired, enhanced)
+        return pixels.transpose(1, 2).view_as(enhanced)
 
     def _encode(self, points: Tensor) -> Tensor:
         return self.position.forward_with_coords(points, (1, 1))
+
+
+def unit_points(enhanced: Tensor, clicks: Clicks) -> Tensor:
+    """The clicks' places (B, M, 2) in unit coordinates, beside the enhanced feature they are clicks on."""
+    height, width = enhanced.shape[-2:]
+    return pixels_to_unit(clicks.points, height * FRAME_PER_FEATURE, width * FRAME_PER_FEATURE)

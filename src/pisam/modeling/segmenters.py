@@ -160,7 +160,7 @@ class PiSamSegmenter:
     def __init__(self, model: PiSam, name: str = "Pi-SAM", *, reprompt: bool | None = None) -> None:
         self.model = model
         self.name = name
-        self.reprompt = bool(getattr(model, "reprompt", False)) if reprompt is None else reprompt
+        self.reprompt = model.reprompt if reprompt is None else reprompt
 
     @torch.no_grad()
     def first(
@@ -182,10 +182,8 @@ class PiSamSegmenter:
             return state
         objects, low_res = state.objects, state.low_res
         if self.reprompt:
-            objects, prediction = self._decode(
-                state.encoded, state.box, with_clicks(state.prompts, clicks, low_res)
-            )
-            low_res = prediction.low_res
+            encoded, prompts = state.encoded, with_clicks(state.prompts, clicks, low_res)
+            objects, low_res = self.model.features(encoded.embedding, encoded.early, state.box, prompts)
         repaired = self.model.interact(objects, state.encoded.image, clicks, state.of_image)
         clicked = clicks.valid.any(dim=1)[:, None, None, None]
         return replace(
@@ -198,9 +196,7 @@ class PiSamSegmenter:
     def _decode(
         self, encoded: EncodedImage, box: Tensor, prompts: Prompts | None
     ) -> tuple[ObjectFeatures, Prediction]:
-        features = self.model.encoder.prompt(encoded.embedding, encoded.early, box, prompts)
-        objects, prediction = self.model.decoder(features, self.model.normalise(encoded.image))
-        return objects, prediction
+        return self.model.decode(encoded.embedding, encoded.early, encoded.image, box, prompts)
 
 
 class SamSegmenter:

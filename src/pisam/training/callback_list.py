@@ -98,6 +98,7 @@ def build_callbacks(
                 margin=clicks.margin,
                 connectivity=clicks.connectivity,
                 features=_features(config, store),
+                altered=config.stage2.altered,
             )
         )
     elif store is not None:
@@ -143,5 +144,10 @@ def build_callbacks(
 
 def _features(config: Config, store: FeatureStore | None) -> FrozenFeatures | StoredFeatures | None:
     if store is not None:
+        if config.stage2.rounds or config.model.from_sam or config.clicks.reprompt:
+            raise PisamError(
+                "stage2.cache: what is kept on disk is the paper's answer to a box alone; leave it out where "
+                "stage2.rounds, model.from_sam or clicks.reprompt is set"
+            )
         return StoredFeatures(store)
     return FrozenFeatures() if config.stage2.views > 0 else None

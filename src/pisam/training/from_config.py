@@ -13,7 +13,7 @@ from pisam.data.prompts import PromptMix
 from pisam.modeling.hq_sam import HqSam, build_hq_sam
 from pisam.modeling.pisam import PiSam, build_model, load_checkpoint, read_own_checkpoint
 from pisam.modeling.sam_network import SamNetwork
-from pisam.training.run_folder import stage1_checkpoint
+from pisam.training.run_folder import decoder_checkpoint, stage1_checkpoint
 from pisam.training.stages.decoder_stage import DecoderStage
 from pisam.training.stages.hq_stage import HqStage
 from pisam.training.stages.interactor_stage import InteractorStage
@@ -23,7 +23,15 @@ from pisam.training.stages.stage import Stage
 def build_network(config: Config, image_size: int | None = None) -> PiSam:
     """Pi-SAM with SAM's weights, its own parts initialised from the seed; of another frame if given."""
     torch.manual_seed(config.seed)
-    return build_model(config.model.backbone, config.model.weights, image_size or config.model.image_size)
+    model = config.model
+    return build_model(
+        model.backbone,
+        model.weights,
+        image_size or model.image_size,
+        from_sam=model.from_sam,
+        local=model.local,
+        reprompt=config.clicks.reprompt,
+    )
 
 
 def build_hq_network(config: Config) -> HqSam:
@@ -57,6 +65,7 @@ def build_data(config: Config, number: int) -> PairDataModule:
         flip=config.data.flip,
         jitter=config.data.jitter,
         views=stage_config(config, number).views,
+        composites=config.data.composites,
         prepared=config.data.prepared,
         instances=config.data.min_instance if config.data.instances == "components" else None,
         photometric=config.data.photometric,
@@ -95,19 +104,24 @@ def build_stage(config: Config, number: int) -> Stage:
             bce=loss.bce,
             dice=loss.dice,
         )
+    model = build_network(config)
     if number == 1:
+        if begin := decoder_checkpoint(config):
+            load_checkpoint(model, read_own_checkpoint(begin), begin)
         return DecoderStage(
-            build_network(config),
+            model,
             lr=config.stage1.lr,
             low_res=loss.low_res,
             high_res=loss.high_res,
             bce=loss.bce,
             dice=loss.dice,
+            cache=config.stage1.views > 0,
+            rounds=config.stage1.rounds,
+            proposals=config.stage1.proposals,
+            window=config.stage1.window,
         )
     checkpoint = stage1_checkpoint(config)
-    contents = read_own_checkpoint(checkpoint)
-    model = build_network(config)
-    load_checkpoint(model, contents, checkpoint)
+    load_checkpoint(model, read_own_checkpoint(checkpoint), checkpoint)
     return InteractorStage(
         model,
         lr=config.stage2.lr,
@@ -115,4 +129,8 @@ def build_stage(config: Config, number: int) -> Stage:
         bce=loss.bce,
         dice=loss.dice,
         near_clicks=loss.near_clicks,
+        near_spreads=loss.near_spreads,
+        at_clicks=loss.at_clicks,
+        rounds=config.stage2.rounds,
+        window=config.stage2.window,
     )

@@ -76,9 +76,15 @@ def sample_points(
 
 @torch.no_grad()
 def sample_near(
-    clicks: Clicks, extent: Tensor, side: int, seeds: Sequence[int], *, num_points: int
+    clicks: Clicks,
+    extent: Tensor,
+    side: int,
+    seeds: Sequence[int],
+    *,
+    num_points: int,
+    spreads: Sequence[float] = (SPREAD,),
 ) -> Tensor:
-    """Points around the clicks of each mask: normal, with deviation `SPREAD`, kept inside the content.
+    """Points around the clicks of each mask: normal, with deviations `spreads`, kept inside the content.
 
     Right and wrong pixels are drawn alike, so the probability that the loss teaches for each stays true.
 
@@ -89,17 +95,19 @@ def sample_near(
         side: side S of the frame in pixels.
         seeds: B integers, each the only source of randomness of its mask, on any device and rank.
         num_points: points per mask, N.
+        spreads: standard deviations as shares of the side, one after the other in equal numbers.
 
     Returns:
         float32 (B, N, 2), (x, y) unit coordinates of the frame, on the device of `extent`.
     """
     clicked = pixels_to_unit(clicks.points.cpu(), side, side)
+    deviation = torch.tensor(spreads).repeat(-(-num_points // len(spreads)))[:num_points, None]
     drawn = []
     for points, valid, seed in zip(clicked, clicks.valid.cpu(), seeds, strict=True):
         generator = torch.Generator().manual_seed(seed)
         centres = points[valid] if valid.any() else points.new_zeros(1, 2)
         chosen = torch.randint(len(centres), (num_points,), generator=generator)
-        drawn.append(centres[chosen] + SPREAD * torch.randn(num_points, 2, generator=generator))
+        drawn.append(centres[chosen] + deviation * torch.randn(num_points, 2, generator=generator))
     inside = (extent.float() / side).unsqueeze(1)
     return torch.minimum(torch.stack(drawn).to(extent.device).clamp(min=0), inside)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Clicks
-from pisam.training.loss_points import NUM_POINTS, sample_content, sample_near, sample_points
+from pisam.training.loss_points import NUM_POINTS, SPREAD, sample_content, sample_near, sample_points
 
 
 class MaskLoss(NamedTuple):
@@ -36,6 +36,7 @@ def mask_loss(
     num_points: int = NUM_POINTS,
     clicks: Clicks | None = None,
     near_clicks: float = 0.0,
+    spreads: Sequence[float] = (SPREAD,),
     ignored: Tensor | None = None,
 ) -> MaskLoss:
     """Loss of mask logits of any resolution against the full-resolution mask, in float32 under autocast too.
@@ -52,6 +53,7 @@ def mask_loss(
         num_points: points per mask.
         clicks: in pixels of the frame; read only for points near them.
         near_clicks: share of the points that is drawn around `clicks`, in [0, 1].
+        spreads: of the points around the clicks, see `sample_near`.
         ignored: bool (B, 1, S, S), pixels that say nothing: points that touch one weigh nothing. A mask whose
             points all do has a loss of 0.
 
@@ -74,7 +76,7 @@ def mask_loss(
             if clicks is None:
                 raise ValueError(f"near_clicks: got {near_clicks}, but no clicks")
             own_seeds = [derive_seed(seed, "loss points", "near clicks") for seed in seeds]
-            around = sample_near(clicks, extent, side, own_seeds, num_points=near)
+            around = sample_near(clicks, extent, side, own_seeds, num_points=near, spreads=spreads)
             points = torch.cat([points, around], dim=1)
         predicted = sample_content(logits, points, extent, side)
         wanted = sample_content(mask.float(), points, extent, side)
@@ -83,6 +85,22 @@ def mask_loss(
         counted = (sample_content(ignored.float(), points, extent, side) == 0).float()
         bce = (_bce(predicted, wanted) * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
         return MaskLoss(bce=bce, dice=_dice(predicted.sigmoid() * counted, wanted * counted))
+
+
+def loss_at_clicks(logits: Tensor, clicks: Clicks, inside: Tensor) -> Tensor:
+    """Binary cross-entropy (B,) at the clicked pixels themselves, whose labels are certain; 0 without any.
+
+    Args:
+        logits: float (B, 1, h, h).
+        clicks: in pixels of the logits.
+        inside: bool (B, M), False for clicks that lie elsewhere.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        side = logits.shape[-1]
+        x, y = clicks.points.long().clamp(0, side - 1).unbind(dim=2)
+        at = logits.float().flatten(1).gather(1, y * side + x)
+        weight = (clicks.valid & inside).float()
+        return (weight * _bce(at, clicks.labels.float())).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
 
 
 def _bce(logits: Tensor, target: Tensor) -> Tensor:

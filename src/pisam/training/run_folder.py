@@ -19,13 +19,29 @@ def stage1_checkpoint(config: Config) -> Path:
     Raises:
         PisamError: it is not there.
     """
-    source = Path(config.stage2.from_) if config.stage2.from_ else Path(config.run_dir)
+    given = config.stage2.from_
+    if found := _checkpoint_in(Path(given or config.run_dir)):
+        return found
+    raise PisamError(
+        f"stage 2 needs a trained stage 1, and {'stage2.from' if given else 'run_dir'} "
+        f"{given or config.run_dir} holds none: run stage 1 first, or name a checkpoint with stage2.from=..."
+    )
+
+
+def decoder_checkpoint(config: Config) -> Path | None:
+    """What stage 1 goes on from, where it does not begin anew: `stage1.from`.
+
+    Raises:
+        PisamError: it is not there.
+    """
+    if not (given := config.stage1.from_):
+        return None
+    if found := _checkpoint_in(Path(given)):
+        return found
+    raise PisamError(f"stage1.from: {given} is no checkpoint, and no run that holds one")
+
+
+def _checkpoint_in(source: Path) -> Path | None:
+    """A checkpoint itself, or the best one of a run or stage."""
     candidates = [source, source / "checkpoints/best.ckpt", source / "stage1/checkpoints/best.ckpt"]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        key = "stage2.from" if config.stage2.from_ else "run_dir"
-        raise PisamError(
-            f"stage 2 needs a trained stage 1, and {key} {source} holds none: run stage 1 first, "
-            "or name a checkpoint with stage2.from=..."
-        )
-    return found
+    return next((path for path in candidates if path.is_file()), None)

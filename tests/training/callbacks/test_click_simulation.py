@@ -13,6 +13,7 @@ from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
 from pisam.core.types import Batch, Clicks, ObjectFeatures, Prediction, Prompts
 from pisam.training.callbacks.click_simulation import ClickSimulation
 from pisam.training.callbacks.frozen_features import FrozenFeatures
+from pisam.training.stages.frozen_answer import FrozenAnswer
 from pisam.training.stages.interactor_stage import InteractorStage
 
 CLICKS = 6
@@ -27,7 +28,7 @@ class Watch(Callback):
         self.encoded = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.model.encoder.register_forward_hook(self._count)
+        pl_module.model.encoder.image_encoder.register_forward_hook(self._count)
 
     def _count(self, *_: Any) -> None:
         self.encoded += 1
@@ -227,7 +228,8 @@ def test_cache_is_used_where_views_repeat_and_changes_nothing() -> None:
 
 def test_cache_yields_what_the_network_says_of_the_whole_batch() -> None:
     stage, batch = InteractorStage(small_model()).eval(), small_batch(3)
-    objects, prediction = FrozenFeatures()(batch, "train", stage.straight_forward)
+    answer = FrozenFeatures()(batch, "train", stage.answer)
+    objects, prediction = answer.objects, answer.prediction
     of_all, predicted = stage.straight_forward(batch.image, batch.box)
     for one, other in (
         (objects.enhanced, of_all.enhanced),
@@ -241,11 +243,11 @@ def test_cache_yields_what_the_network_says_of_the_whole_batch() -> None:
 def test_cache_tells_parts_sets_ids_and_views_apart() -> None:
     calls = 0
 
-    def compute(image: Tensor, box: Tensor, prompts: Prompts | None) -> tuple[ObjectFeatures, Prediction]:
+    def compute(batch: Batch) -> FrozenAnswer:
         nonlocal calls
         calls += 1
         value: Tensor = torch.full((1, 1, 1, 1), float(calls))
-        return ObjectFeatures(value, value[0, 0]), Prediction(value, value)
+        return FrozenAnswer(ObjectFeatures(value, value[0, 0]), Prediction(value, value), Clicks.none(1))
 
     features = FrozenFeatures()
     batch = small_batch(1)
@@ -259,17 +261,19 @@ def test_cache_tells_parts_sets_ids_and_views_apart() -> None:
         ("train", "x", "1", 0),
     ):
         batch.sets, batch.ids, batch.views = [set_name], [id_], [view]
-        seen.append(features(batch, part, compute)[1].high_res.item())
+        seen.append(features(batch, part, compute).prediction.high_res.item())
     assert seen == [1, 2, 3, 4, 5, 1]
 
 
 def test_cache_computes_only_the_samples_it_does_not_know() -> None:
     computed: list[float] = []
 
-    def compute(image: Tensor, box: Tensor, prompts: Prompts | None) -> tuple[ObjectFeatures, Prediction]:
-        computed.extend(box[:, 0].tolist())
-        value = box[:, :1, None, None]
-        return ObjectFeatures(value, value[:, :, 0, 0]), Prediction(value, value)
+    def compute(batch: Batch) -> FrozenAnswer:
+        computed.extend(batch.box[:, 0].tolist())
+        value = batch.box[:, :1, None, None]
+        return FrozenAnswer(
+            ObjectFeatures(value, value[:, :, 0, 0]), Prediction(value, value), Clicks.none(len(value))
+        )
 
     features = FrozenFeatures()
     batch = small_batch(3)
@@ -278,6 +282,7 @@ def test_cache_computes_only_the_samples_it_does_not_know() -> None:
     batch.ids = ["1", "2", "3"]
     features(batch, "train", compute)
     batch.ids, batch.box = ["3", "4", "1"], torch.tensor([[3.0, 0, 9, 9], [4.0, 0, 9, 9], [1.0, 0, 9, 9]])
-    objects, prediction = features(batch, "train", compute)
+    answer = features(batch, "train", compute)
+    objects, prediction = answer.objects, answer.prediction
     assert computed == [1, 2, 3, 4]
     assert objects.token.flatten().tolist() == prediction.high_res.flatten().tolist() == [3, 4, 1]

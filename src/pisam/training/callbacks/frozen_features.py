@@ -7,19 +7,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pisam.core.types import Batch, ObjectFeatures, Prediction, Prompts
+from pisam.core.types import Batch, Clicks, ObjectFeatures, Prediction
+from pisam.training.stages.frozen_answer import FrozenAnswer
 
 Key = tuple[str, str, str, int]
-Compute = Callable[[Tensor, Tensor, Prompts | None], tuple[ObjectFeatures, Prediction]]
+
+
+Compute = Callable[[Batch], FrozenAnswer]
 
 
 class FrozenFeatures:
-    """Keeps object features and logits per sample in main memory: 3 MB a view at S = 512."""
+    """Keeps frozen answers per sample in main memory: 3 MB a view at S = 512."""
 
     def __init__(self) -> None:
-        self._kept: dict[Key, tuple[Tensor, ...]] = {}
+        self._kept: dict[Key, FrozenAnswer] = {}
 
-    def __call__(self, batch: Batch, part: str, compute: Compute) -> tuple[ObjectFeatures, Prediction]:
+    def __call__(self, batch: Batch, part: str, compute: Compute) -> FrozenAnswer:
         """What the network says of the batch; only samples that are not known yet are computed.
 
         Each by itself: the last bits of a result depend on what else is in a batch, and a resumed run, whose
@@ -28,16 +31,34 @@ class FrozenFeatures:
         Args:
             batch: its `views` tell the augmented views of an image apart.
             part: "train" or "val".
-            compute: the frozen network, from images (B, 3, S, S), boxes (B, 4) and prompts.
+            compute: the frozen network and the clicks on it, of a batch.
         """
         keys = [(part, *key) for key in zip(batch.sets, batch.ids, batch.views, strict=True)]
         for index, key in enumerate(keys):
-            if key in self._kept:
-                continue
-            prompts = None if batch.prompts is None else batch.prompts.select([index])
-            objects, prediction = compute(batch.image[[index]], batch.box[[index]], prompts)
-            fields = (objects.enhanced, objects.token, prediction.low_res, prediction.high_res)
-            self._kept[key] = tuple(value.to("cpu", copy=True) for value in fields)
-        columns = zip(*(self._kept[key] for key in keys), strict=True)
-        enhanced, token, low_res, high_res = (torch.cat(column).to(batch.image.device) for column in columns)
-        return ObjectFeatures(enhanced, token), Prediction(low_res, high_res)
+            if key not in self._kept:
+                self._kept[key] = _on_cpu(compute(batch.one(index)))
+        answers = [self._kept[key] for key in keys]
+        device, most = batch.image.device, max(answer.clicks.valid.shape[1] for answer in answers)
+        enhanced, token = _joined([(a.objects.enhanced, a.objects.token) for a in answers], device)
+        bases = [answer.objects.base for answer in answers if answer.objects.base is not None]
+        return FrozenAnswer(
+            ObjectFeatures(enhanced, token, torch.cat(bases).to(device) if bases else None),
+            Prediction(*_joined([(a.prediction.low_res, a.prediction.high_res) for a in answers], device)),
+            Clicks.joined([answer.clicks.padded(most) for answer in answers]).to(device),
+        )
+
+
+def _joined(columns: list[tuple[Tensor, Tensor]], device: torch.device) -> list[Tensor]:
+    return [torch.cat(column).to(device) for column in zip(*columns, strict=True)]
+
+
+def _on_cpu(answer: FrozenAnswer) -> FrozenAnswer:
+    objects, prediction = answer.objects, answer.prediction
+    enhanced, token, low_res, high_res = (
+        value.to("cpu", copy=True)
+        for value in (objects.enhanced, objects.token, prediction.low_res, prediction.high_res)
+    )
+    base = None if objects.base is None else low_res  # they are the same logits
+    return FrozenAnswer(
+        ObjectFeatures(enhanced, token, base), Prediction(low_res, high_res), answer.clicks.to("cpu")
+    )

@@ -11,9 +11,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from pisam.core.types import Batch, ObjectFeatures, Prediction
+from pisam.core.types import Batch, ObjectFeatures, Prediction, Prompts
 from pisam.training.callbacks.feature_store import FeatureStore
-from pisam.training.callbacks.frozen_features import Compute
 
 SAM_CHANNELS = 256
 
@@ -35,6 +34,9 @@ def encoder_layout(image_size: int, early_dim: int, *, half: bool) -> np.dtype:
     number, side = "<i2" if half else "<f4", image_size // 16
     embedding = ("image_embedding", number, (SAM_CHANNELS, side, side))
     return np.dtype([embedding, ("early", number, (early_dim, side, side))])
+
+
+Compute = Callable[[Tensor, Tensor, Prompts | None], tuple[ObjectFeatures, Prediction]]
 
 
 class StoredFeatures:

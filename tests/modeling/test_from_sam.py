@@ -1,0 +1,110 @@
+"""A decoder that starts as SAM's, and a network that is asked again with the clicks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from helpers.model_inputs import random_clicks, randomise
+from helpers.small_runs import small_batch
+from pisam.core.errors import PisamError
+from pisam.core.types import Clicks
+from pisam.modeling.pisam import PiSam, build_model, load_model
+from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter
+from pisam.modeling.shared_weights import save_model
+
+
+@pytest.fixture
+def model() -> PiSam:
+    """A network as if trained, in all it adds to SAM."""
+    torch.manual_seed(0)
+    model = build_model("nano", image_size=64, from_sam=True, local=True, reprompt=True).eval()
+    randomise(model.interactor, scale=0.2)
+    for part in (model.decoder.token_mlp, model.decoder.head.output):
+        randomise(part, scale=0.2)
+    return model
+
+
+@torch.no_grad()
+def test_begins_as_sam() -> None:
+    torch.manual_seed(0)
+    model = build_model("nano", image_size=64, from_sam=True).eval()
+    batch = small_batch(2)
+    _, prediction = model.straight_forward(batch.image, batch.box)
+    sam = SamSegmenter(model).first(batch.image, batch.box)
+    # The output token is among SAM's own in its transformer, so the last digits differ.
+    scale = sam.low_res.abs().mean()
+    assert (prediction.low_res - sam.low_res).abs().mean() < 0.3 * scale
+    enlarged = F.interpolate(prediction.low_res, (64, 64), mode="bilinear", align_corners=False)
+    assert torch.equal(prediction.high_res, enlarged), "the head adds nothing"
+    far = build_model("nano", image_size=64).eval().straight_forward(batch.image, batch.box)[1]
+    assert (far.low_res - sam.low_res).abs().mean() > 0.5 * scale
+
+
+@torch.no_grad()
+def test_asked_again_hears_clicks_and_keeps_samples_without(model: PiSam) -> None:
+    batch, clicks = small_batch(3), random_clicks(3, 4)
+    clicks.valid = torch.tensor([[0, 0, 0, 0], [1, 1, 1, 1], [1, 0, 1, 0]], dtype=torch.bool)
+    encoded = model.encode(batch.image)
+    objects, prediction = model.decode(*encoded, batch.image, batch.box)
+    after, low_res = model.ask_again(encoded, batch.box, clicks, objects, prediction.low_res)
+    assert torch.equal(after.enhanced[0], objects.enhanced[0])
+    assert torch.equal(low_res[0], prediction.low_res[0])
+    for row in (1, 2):
+        valid = clicks.valid[row]
+        own = Clicks(*(value[[row]][:, valid] for value in vars(clicks).values()))
+        one = type(objects)(*(value[[row]] for value in vars(objects).values()))
+        alone, logits = model.ask_again(
+            (encoded[0][[row]], encoded[1][[row]]), batch.box[[row]], own, one, prediction.low_res[[row]]
+        )
+        torch.testing.assert_close(logits[0], low_res[row], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(alone.enhanced[0], after.enhanced[row], atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(low_res[row], prediction.low_res[row], atol=1e-3)
+    objects, low_res = model.ask_again(encoded, batch.box, Clicks.none(3), objects, prediction.low_res)
+    assert low_res is prediction.low_res
+
+
+@torch.no_grad()
+def test_a_segmenter_asks_again_or_lets_the_interactor_answer_alone(model: PiSam) -> None:
+    batch, clicks = small_batch(2), random_clicks(2, 3)
+    clicks.valid[0] = False
+    alone = PiSamSegmenter(model, reprompt=False)
+    first = alone.first(batch.image, batch.box)
+    assert first.objects is not None
+    paper = alone.after(first, clicks)
+    assert torch.equal(paper.logits[1], model.interact(first.objects, batch.image, clicks)[1])
+    both = PiSamSegmenter(model).after(first, clicks)
+    assert not torch.allclose(both.logits[1], paper.logits[1], atol=1e-3)
+    assert torch.equal(both.logits[0], first.logits[0]) and torch.equal(paper.logits[0], first.logits[0])
+
+
+@torch.no_grad()
+def test_weights_in_one_small_file(model: PiSam, tmp_path: Path) -> None:
+    file, batch, clicks = tmp_path / "own.safetensors", small_batch(1), random_clicks(1, 3)
+    save_model(model, file)
+    loaded = load_model(file)
+    assert loaded.identity() == model.identity()
+    before, after = (each(batch.image, batch.box, clicks).high_res for each in (model, loaded))
+    assert (before - after).abs().max() < 0.05 * before.abs().max(), "half precision"
+    save_model(loaded, tmp_path / "again.safetensors")
+    assert file.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+    assert file.stat().st_size < 1.1 * sum(2 * value.numel() for value in model.own_state().values()) + 50_000
+
+
+def test_a_damaged_file_is_refused(model: PiSam, tmp_path: Path) -> None:
+    file = tmp_path / "own.safetensors"
+    save_model(model, file)
+    good = file.read_bytes()
+    file.write_bytes(good[:-100] + bytes([good[-100] ^ 1]) + good[-99:])
+    with pytest.raises(PisamError, match="damaged, its checksum"):
+        load_model(file)
+    file.write_bytes(good[:1000])
+    with pytest.raises(PisamError, match="not written by pisam, or truncated"):
+        load_model(file)
+    with pytest.raises(PisamError, match="no such file"):
+        load_model(tmp_path / "absent.safetensors")
+    with pytest.raises(ValueError, match="expected a path that ends in"):
+        save_model(model, tmp_path / "own.bin")
