@@ -1,7 +1,8 @@
 """Enter models in the number-of-clicks benchmark; each gets a file that others can compare with theirs.
 
-    pisam benchmark [EXPERIMENT] [models=LIST] [out=DIR] [key=value ...]
-    pisam benchmark models=LIST images=DIR masks=DIR out=DIR
+    pisam benchmark [EXPERIMENT] [models=LIST] [images=DIR] [masks=DIR] [set=NAME] [out=DIR]
+        [prompt=clicks|points|box] [user=ritm|human] [clicks=N] [seed=N] [jitter=PIXELS] [delay=N]
+        [limit=SECONDS] [like=FILE] [checkpoint=LIST] [workers=N] [key=value ...]
 
 models=LIST: sam, sam+mask, hq, hq+mask, pi of the experiment (default: [sam,sam+mask,pi]); FILE.py:CLASS, a
     class of your own, which is run; transformers:DIR, onnx:DIR (+mask: told its last mask too); masks:DIR.

@@ -102,7 +102,7 @@ def test_what_is_no_answer_fails_the_image_by_name(
 
 def test_the_same_command_goes_on_where_it_was_ended(source: Source, tmp_path: Path) -> None:
     asked = tmp_path / "asked.txt"
-    note = f"open({str(asked)!r}, 'a').write(f'{{self.bright}}')"
+    note = f"with open({str(asked)!r}, 'a') as file: file.write(f'{{self.bright}}')"
     stop = "if self.bright == 2: raise KeyboardInterrupt"
     with pytest.raises(KeyboardInterrupt):
         enter(source, tmp_path / "out", write_model(tmp_path, wrong=stop))
