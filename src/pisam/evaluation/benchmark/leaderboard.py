@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +93,11 @@ def read_files(paths: Iterable[Path]) -> tuple[list[tuple[Path, Interaction]], l
     left_out: list[LeftOut] = []
     for path in paths:
         if not path.is_dir():
-            read[path.resolve()] = read_interaction(path)
+            read[path.resolve()] = _scores_alone(read_interaction(path))
             continue
         for file in sorted(path.glob("*.json")):
             try:
-                read[file.resolve()] = read_interaction(file)
+                read[file.resolve()] = _scores_alone(read_interaction(file))
             except PisamError as error:
                 left_out.append(LeftOut(file.name, str(error).removeprefix(f"{file}: ")))
     if not read:
@@ -185,6 +185,12 @@ def _rank(score: str, values: Array, draws: Array) -> Ranked:
 def _ranks(values: Array) -> npt.NDArray[np.int64]:
     """1 + the number of smaller values, of each; what differs by rounding alone is equal."""
     return 1 + (values[None, :] < values[:, None] - 1e-12).sum(axis=1)
+
+
+def _scores_alone(record: Interaction) -> Interaction:
+    """Without what no table needs: many large files stay below a gigabyte."""
+    record.images = [replace(image, clicks=(), biou=()) for image in record.images]
+    return record
 
 
 def _digest(record: Interaction) -> str:
