@@ -18,7 +18,7 @@ pisam := $(python) -m pisam.cli
 as_root = $(if $(filter-out 0,$(shell id -u)),sudo --non-interactive) env DEBIAN_FRONTEND=noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help stage1 stage2 evaluate audit prepare interact report sweep test lint types test-fast browser slurm test-slow bench mutants docs format clean
+.PHONY: help stage1 stage2 evaluate audit prepare interact report sweep test lint types test-fast browser slurm test-slow bench demo mutants docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -89,6 +89,9 @@ gpu: $(environment) ## on one GPU, 12 minutes: is it right, how fast is it; runs
 
 bench: $(environment) ## the speed measurements
 	$(python) -m pytest -m bench
+
+demo: $(environment) ## try the trained model in a browser, on this machine alone
+	$(pisam) demo $(ARGS)
 
 mutants: $(environment) ## break the code in known ways; print what no test notices
 	$(python) tests/mutants

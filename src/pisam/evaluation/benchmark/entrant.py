@@ -99,8 +99,8 @@ def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     if hasattr(answer, "detach"):
         answer = answer.detach().float().cpu()
     try:
-        logits = np.asarray(answer)
-        logits = logits.astype(np.float32) if logits.dtype.kind in "biuf" else None
+        values = np.asarray(answer)
+        logits = values.astype(np.float32) if values.dtype.kind in "biuf" else None
     except (TypeError, ValueError):
         logits = None
     if logits is None:

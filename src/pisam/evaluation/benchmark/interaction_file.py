@@ -7,7 +7,7 @@ of one protocol, model and set give the same file but for `seconds`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -25,8 +25,10 @@ LARGEST_FILE = 256 * 1024**2  # bytes; 1,537 images with 20 clicks take 4 MB
 LONGEST_TEXT = 500
 MOST_IMAGES = 200_000
 LARGEST_SIDE = 100_000
-TOP = ("format", "version", "frame", "protocol", "protocol_id", "protocol_hash")
-TOP += ("model", "versions", "sets", "status", "images", "failed")
+TOP = (
+    *("format", "version", "frame", "protocol", "protocol_id", "protocol_hash"),
+    *("model", "versions", "sets", "status", "images", "failed"),
+)
 NAMES = ("set", "image")
 HASHES = ("sha256", "mask_sha256")
 SIZES = ("width", "height")
@@ -166,10 +168,11 @@ def _image(entry: Any, protocol: ClickProtocol, where: str) -> ImageRecord:
     )
     if not controls.keys() <= set(CONTROLS):
         raise PisamError(f"{where}: controls: expected keys out of {', '.join(CONTROLS)}")
+    plain: dict[str, Any] = {key: entry[key] for key in (*HASHES, *SIZES)}
     return ImageRecord(
         names[0],
         names[1],
-        *(entry[key] for key in (*HASHES, *SIZES)),
+        **plain,
         start=None if start is None else (float(start[0]), float(start[1])),
         clicks=_clicks(columns["clicks"], entry["width"], entry["height"], where),
         iou=tuple(map(float, columns["iou"])),
@@ -200,7 +203,8 @@ def _failure(entry: Any, where: str) -> Failure:
 def _refuse_twice(record: Interaction, where: str) -> None:
     seen: set[tuple[str, str]] = set()
     counts = dict.fromkeys(record.sets, 0)
-    for image in chain(record.images, record.failed):
+    everything: Iterable[ImageRecord | Failure] = chain(record.images, record.failed)
+    for image in everything:
         key = (image.set, image.image)
         if key in seen:
             raise PisamError(f"{where}: {'/'.join(key)} occurs twice")

@@ -93,7 +93,8 @@ class Asked:
         start = time.perf_counter()
         with at_most(self.limit):
             answer = self.entrant.answer(self.prompt, rows, previous)
-        logits = as_logits(answer, self.truth.shape)
+        height, width = self.truth.shape
+        logits = as_logits(answer, (height, width))
         seconds = time.perf_counter() - start
         if self.limit is not None and seconds > self.limit:
             raise WrongAnswer(f"took {seconds:.1f} s, longer than {self.limit:g} s")
