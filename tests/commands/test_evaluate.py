@@ -16,7 +16,7 @@ from PIL import Image
 
 from helpers.small_runs import command, write_experiment, write_sets
 from pisam import cli
-from pisam.data.reading.reader import read_pair
+from pisam.data.reading.reader import read_image, read_mask
 from pisam.data.transforms import box_of
 from pisam.evaluation.models.sam_baseline import sam_logits
 from pisam.evaluation.results import FILES
@@ -119,11 +119,9 @@ def test_sam_by_its_own_protocol_is_asked_about_the_original_image(
     model = build_model("nano", image_size=1024).eval()
     sets = experiment.parent / "sets"
     for row in rows_of(out / "sam1024"):
-        files = (
-            sets / row["set"] / part / f"{row['image']}.{end}"
-            for part, end in (("images", "jpg"), ("masks", "png"))
-        )
-        image, mask = read_pair(*files)
+        folder = sets / row["set"]
+        image = read_image(folder / "images" / f"{row['image']}.jpg")
+        mask = read_mask(folder / "masks" / f"{row['image']}.png")
         logits = sam_logits(model, image, torch.from_numpy(box_of(mask)))
         assert float(row["iou"]) == pytest.approx(all_scores(logits_to_levels(logits), mask)["iou"], abs=1e-6)
     assert rows_of(out / "sam") == rows_of(three / "sam")

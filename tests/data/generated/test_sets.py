@@ -11,7 +11,7 @@ import pytest
 import pisam.data.generated.sets as synthetic
 from pisam.core.errors import PisamError
 from pisam.data.generated.sets import MARKER, TRAIN_SETS, VAL_SETS, write_quickstart
-from pisam.data.reading.reader import read_pair
+from pisam.data.reading.reader import read_image, read_mask
 from pisam.data.sources.pairs import list_pairs
 from pisam.data.sources.rows import resolve_sources
 from pisam.data.transforms import box_of
@@ -30,7 +30,7 @@ def val_boxes(root: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     cut = []
     for source in resolve_sources(VAL_SETS, root, training=False):
         for pair in list_pairs(source):
-            image, mask = read_pair(pair.image, pair.mask)
+            image, mask = read_image(pair.image), read_mask(pair.mask)
             left, top, right, bottom = box_of(mask).astype(int)
             cut.append((image[top:bottom, left:right], mask[top:bottom, left:right]))
     return cut
@@ -62,7 +62,7 @@ def test_sets_have_the_official_layouts(root: Path) -> None:
 
 def test_images_are_larger_than_the_frame_and_not_square(root: Path) -> None:
     (source,) = resolve_sources(["DIS5K-VD"], root, training=False)
-    shapes = [read_pair(pair.image, pair.mask)[1].shape for pair in list_pairs(source)]
+    shapes = [read_mask(pair.mask).shape for pair in list_pairs(source)]
     assert all(320 <= max(shape) <= 400 for shape in shapes)
     assert len(set(shapes)) > 6 and any(h > w for h, w in shapes) and any(w > h for h, w in shapes)
 
@@ -161,7 +161,7 @@ def test_images_follow_the_network_frame(tmp_path: Path) -> None:
     write_quickstart(tmp_path / "large", image_size=512, train=1, val=1)
     (source,) = resolve_sources(["UHRSD-TR"], tmp_path / "large", training=True)
     (pair,) = list_pairs(source)
-    assert 640 <= max(read_pair(pair.image, pair.mask)[1].shape) <= 800
+    assert 640 <= max(read_mask(pair.mask).shape) <= 800
 
 
 @pytest.mark.parametrize("wrong", [{"image_size": 128}, {"train": 0}, {"val": 0}])

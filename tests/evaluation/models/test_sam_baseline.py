@@ -11,7 +11,7 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from pisam.data.reading.reader import read_pair
+from pisam.data.reading.reader import read_image, read_mask
 from pisam.data.sources.pairs import list_pairs
 from pisam.data.sources.rows import Source
 from pisam.data.transforms import box_of
@@ -81,7 +81,7 @@ def test_figures_of_the_photographs_are_reproduced(name: str, shared: Path) -> N
     folder = shared / "data" / name / "val"
     scores = []
     for pair in list_pairs(Source(name, folder / "images", folder / "masks")):
-        image, mask = read_pair(pair.image, pair.mask)
+        image, mask = read_image(pair.image), read_mask(pair.mask)
         predicted = sam_logits(model, image, torch.from_numpy(box_of(mask))) > 0
         truth = torch.from_numpy(mask)
         scores.append([float(iou(predicted, truth)), float(boundary_iou(predicted, truth))])
