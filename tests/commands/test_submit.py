@@ -59,8 +59,8 @@ def test_job_asks_for_what_the_configuration_needs(
     ("arguments", "message"),
     [
         (["trainer.devices=1"], "submit: expected stage=1 or stage=2"),
-        (["stage=1", "cluster=moon"], "cluster: got moon, expected slurm or local"),
-        (["stage=1", "minutes=soon"], "minutes: got soon, expected a positive whole number"),
+        (["stage=1", "cluster=moon"], "expected cluster=slurm or cluster=local, got cluster=moon"),
+        (["stage=1", "minutes=soon"], "minutes=soon: expected a whole number"),
         (["stage=1", "trainer.devices=auto"], "trainer.devices: got auto; for a SLURM job give their number"),
         (["stage=1", "slurm.partitoin=x"], "partitoin"),
         (["stage=1", "stage1.lrr=1"], "did you mean stage1.lr?"),

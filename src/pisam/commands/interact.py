@@ -281,11 +281,12 @@ def _search(run: _Run, *, select: bool) -> Search:
         PisamError: no image has a common error with a click.
     """
     config, interaction = run.config, run.config.interact
+    simulation = {key: value for key, value in asdict(config.clicks).items() if key != "reprompt"}
 
     def own_part() -> tuple[list[Row], bool, list[ClickedImage]]:
         rows, equal, clicked = [], True, []
         for batch in run.batches(run.share(range(len(run.names))), "interact: own and common errors"):
-            firsts, how = run.answers.of(batch), asdict(config.clicks)
+            firsts, how = run.answers.of(batch), simulation
             straight = firsts["Pi-SAM"].state
             rows += click_effect(run.models.used(firsts), batch, seed=config.seed, simulation=how)
             clicks = own_clicks(straight, batch, 0, seed=config.seed, simulation=how)
