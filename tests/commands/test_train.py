@@ -96,7 +96,7 @@ def test_metrics_of_every_step_and_validation(complete: Config) -> None:
 
 def test_overall_scores_are_the_means_of_the_sets_and_of_all_images(complete: Config) -> None:
     best = summary(run_dir(complete), 2)["best"]
-    for score in SCORES_2:
+    for score in SCORES_2[:-1]:  # a share is of means
         three, two = best[f"val/val/{score}"], best[f"val/other/{score}"]
         assert best[f"val/{score}"] == pytest.approx((three + two) / 2)
         assert best[f"val/pooled/{score}"] == pytest.approx((3 * three + 2 * two) / 5)
