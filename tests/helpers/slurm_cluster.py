@@ -40,6 +40,8 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 SlurmdTimeout=10
 KillWait=20
+# Ended jobs can be asked about until the tests are over.
+MinJobAge=36000
 SchedulerParameters=bf_interval=1,sched_interval=2
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -111,9 +113,11 @@ class SlurmCluster:
                     os.kill(int(process.name), signal.SIGKILL)
 
     def stop(self) -> None:
-        """End the daemons."""
+        """End all jobs, then the daemons."""
         with suppress(subprocess.SubprocessError):
             self.ask("scancel", "--user=root", "--signal=KILL", "--full")
+            self.ask("scancel", "--user=root")
+            wait_for(lambda: not self.ask("squeue", "-h"), 60, "the end of all jobs")
         for name in (*(f"slurmd-{node}" for node in NODES), "slurmctld", "munged"):
             with suppress(OSError, ValueError):
                 os.kill(self.pid(name), signal.SIGTERM)
