@@ -14,9 +14,10 @@ from pisam.core.errors import PisamError
 from pisam.evaluation.models.compared import compared_models, find_checkpoint, model_facts
 from pisam.evaluation.models.sam_baseline import NativeSam
 from pisam.modeling.hq_sam import build_hq_sam
-from pisam.modeling.pisam import build_model, checkpoint_of
+from pisam.modeling.pisam import build_model, checkpoint_of, load_model
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, first_answers
+from pisam.modeling.shared_weights import save_model
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +140,11 @@ def test_what_does_not_fit_is_refused_by_name(
 def test_a_checkpoint_is_a_file_a_stage_or_a_run(files: Path) -> None:
     best = files / "run" / "stage1" / "checkpoints" / "best.ckpt"
     assert [find_checkpoint(path) for path in (best, best.parents[2], files / "run")] == [best] * 3
+
+
+def test_a_file_of_weights_to_share_is_compared_too(files: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "model.safetensors"
+    save_model(load_model(files / "run/stage1/checkpoints/best.ckpt"), shared)
+    (segmenter,) = compared_models(config_of(files), [], [shared]).values()
+    saved = load_model(shared).own_state()
+    assert all(value.equal(saved[name]) for name, value in segmenter.model.own_state().items())

@@ -11,7 +11,7 @@ from pisam.core.errors import PisamError, nearest
 from pisam.evaluation.models.sam_baseline import RESIZE, SIDE, NativeSam
 from pisam.evaluation.models.trained import facts, trained_hq_sam, trained_model
 from pisam.modeling.hq_sam import HqSam, is_published_hq
-from pisam.modeling.pisam import PiSam, read_identity
+from pisam.modeling.pisam import PiSam, read_identity, read_own_checkpoint
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.segmenters import (
     HqSamSegmenter,
@@ -20,6 +20,7 @@ from pisam.modeling.segmenters import (
     Segmenter,
     share_encoders,
 )
+from pisam.modeling.shared_weights import SUFFIX
 from pisam.modeling.weights_file import read_checkpoint
 from pisam.training.from_config import build_network
 from pisam.training.run_folder import stage1_checkpoint, stage_dir
@@ -150,7 +151,7 @@ def model_facts(config: Config, segmenter: Segmenter | NativeSam) -> dict[str, A
 
 
 def _load(config: Config, path: Path) -> SamNetwork:
-    contents = read_checkpoint(path)
+    contents = read_own_checkpoint(path) if path.suffix == SUFFIX else read_checkpoint(path)
     if is_published_hq(contents) or read_identity(contents, path).get("decoder") == "hq":
         return trained_hq_sam(config, path)
     return trained_model(config, path)
