@@ -64,7 +64,7 @@ types: $(environment) ## mypy
 	$(python) -m mypy
 
 test-fast: $(environment) browser ## the fast tests, with at least 90 % line coverage
-	$(python) -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(python) -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90 --numprocesses 2 --dist loadfile
 
 # Where it can neither be found nor installed, the one test that needs it says so.
 browser: ## install Debian's chromium, for the test of the report, where it is missing
@@ -78,7 +78,7 @@ slurm: ## install Debian's SLURM, whose daemons the slow tests start as root, wh
 		|| { $(as_root) apt-get update && $(as_root) apt-get install --yes --no-install-recommends slurm-wlm munge; } \
 		|| echo "SLURM was not installed: only root, or a user with sudo, on Debian or Ubuntu can" >&2
 
-# Two files at a time: their processes start, wait and train on one thread. Timings are for `pytest` alone.
+# Two files at a time, as the fast ones: their processes start, wait and train on one thread.
 test-slow: $(environment) slurm ## the marked slow tests
 	$(python) -m pytest -m slow --numprocesses 2 --dist loadfile --durations 10
 

@@ -39,11 +39,15 @@ def call(arguments: list[str], content: str | None, folder: Path) -> dict[str, A
     return {"code": code, "error": error.getvalue(), "seconds": seconds}
 
 
+def peak_gigabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # which is in kB on Linux
+
+
 if __name__ == "__main__":
     for command in commands():
         import_module(command.module)  # which takes longer than most calls
+    imported = peak_gigabytes()
     with TemporaryDirectory() as name:
         os.chdir(name)
         results = [call(case["arguments"], case["file"], Path(name)) for case in json.load(sys.stdin)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GB, on Linux
-    json.dump({"results": results, "peak": peak}, sys.stdout)
+    json.dump({"results": results, "peak": peak_gigabytes() - imported}, sys.stdout)
