@@ -17,7 +17,7 @@ import pytest
 from pisam.config.reference import entries
 
 ROOT = Path(__file__).resolve().parents[2]
-BATCHES, CASES = 6, 100  # of each kind; 1,200 cases in all
+BATCHES, CASES = 3, 100  # of each kind; 600 cases in all
 SECONDS, GIGABYTES = 5.0, 1.0
 KEYS = [entry.key for entry in entries()]
 VALUES = [

@@ -156,10 +156,15 @@ class SlurmCluster:
         return int(self.facts(job)["Restarts"])
 
     def time_runs_out(self, job: str) -> None:
-        """Shorten its limit to a minute: SLURM warns it, and it is queued again with the limit it had."""
+        """Shorten its limit to the minutes it has run and 30 to 90 seconds more.
+
+        SLURM warns it, as its limit is near, and it is queued again with the limit it had.
+        """
         before, turn = self.facts(job)["TimeLimit"], self.turn(job)
-        self.ask("scontrol", "update", f"jobid={job}", "TimeLimit=1")
-        wait_for(lambda: self.turn(job) == turn + 1, 90, "a job that is queued again")
+        hours, minutes, seconds = map(int, self.facts(job)["RunTime"].split(":"))
+        limit = 60 * hours + minutes + (1 if seconds <= 30 else 2)
+        self.ask("scontrol", "update", f"jobid={job}", f"TimeLimit={limit}")
+        wait_for(lambda: self.turn(job) == turn + 1, 150, "a job that is queued again")
         self.ask("scontrol", "update", f"jobid={job}", f"TimeLimit={before}")
 
     def end(self, job: str, seconds: float = 240) -> str:
