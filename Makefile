@@ -18,7 +18,7 @@ pisam := $(python) -m pisam.cli
 as_root = $(if $(filter-out 0,$(shell id -u)),sudo --non-interactive) env DEBIAN_FRONTEND=noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help stage1 stage2 evaluate audit prepare interact report sweep test lint types test-fast browser slurm test-slow bench demo mutants docs format clean
+.PHONY: help stage1 stage2 evaluate audit prepare interact report sweep test lint types test-fast browser slurm test-slow test-slurm bench demo mutants docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,14 +73,17 @@ browser: ## install Debian's chromium, for the test of the report, where it is m
 		|| echo "chromium was not installed: only root, or a user with sudo, on Debian or Ubuntu can" >&2
 
 # Where it can neither be found nor installed, the tests that need it say so.
-slurm: ## install Debian's SLURM, whose daemons the slow tests start as root, where it is missing
+slurm: ## install Debian's SLURM, whose daemons test-slurm starts as root, where it is missing
 	@command -v slurmctld slurmd munged sbatch >/dev/null \
 		|| { $(as_root) apt-get update && $(as_root) apt-get install --yes --no-install-recommends slurm-wlm munge; } \
 		|| echo "SLURM was not installed: only root, or a user with sudo, on Debian or Ubuntu can" >&2
 
 # Two files at a time, as the fast ones: their processes start, wait and train on one thread.
-test-slow: $(environment) slurm ## the marked slow tests
+test-slow: $(environment) ## the marked slow tests
 	$(python) -m pytest -m slow --numprocesses 2 --dist loadfile --durations 10
+
+test-slurm: $(environment) slurm ## jobs on a real SLURM of two nodes, as root; minutes
+	$(python) -m pytest -m slurm
 
 # A bare machine without an index: WHEELS= names a folder of wheels, as `pip download --dest wheels '.[dev]'` fills it.
 gpu: $(environment) ## on one GPU, 12 minutes: is it right, how fast is it; runs/gpu/gpu.md

@@ -24,7 +24,7 @@ from helpers.small_sweeps import write_sweep
 from helpers.wandb_stub import own_place, wandb_stub
 from pisam.config.schema import Config
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(2400)]
 
 ROOT = Path(__file__).resolve().parents[2]
 SBATCH = ROOT / "experiments" / "slurm"
