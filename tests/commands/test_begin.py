@@ -72,7 +72,7 @@ def test_compile_asks_for_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_plan_is_three_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = small_config(tmp_path, tmp_path)
     begin(config, "train stage 1", reads=["DIS5K-TR", {"name": "own"}], writes=Path("runs/x/stage1"))
-    lines = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "train stage 1: pi on nano, frames of 64 px, seed 0",
         "  reads DIS5K-TR, own; 32-true on cpu, devices 1",

@@ -158,8 +158,7 @@ def test_a_damaged_image_is_named_and_leaves_a_partial_result(
     out = tmp_path / "out"
     assert evaluate(experiment, root, f"out={out}") == 2
     error = capsys.readouterr().err
-    *plan, refusal = error.splitlines()
-    assert len(plan) == 3 and refusal.startswith(f"error: {image}")
+    assert error.startswith(f"error: {image}") and error.count("\n") == 1
     summary = summary_of(out)
     assert (summary["status"], summary["images"], summary["images_expected"]) == ("partial", 2, IMAGES)
     assert len(rows_of(out)) == 2 and not (out / "table.md").exists()
@@ -182,8 +181,7 @@ def test_bad_input_is_one_line_and_exit_2(
     here = str(experiment.parent)
     assert evaluate(experiment, *(argument.replace("HERE", here) for argument in arguments)) == 2
     error = capsys.readouterr().err
-    *plan, refusal = error.splitlines()
-    assert len(plan) in (0, 3) and message in refusal
+    assert message in error and error.count("\n") == 1
 
 
 def test_a_folder_with_missing_files_is_exit_2(

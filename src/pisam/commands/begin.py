@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ COMPILERS = ("c++", "g++", "clang++")
 
 
 def begin(config: Config, what: str, *, reads: list[Any], writes: Path) -> None:
-    """Check the devices that a configuration asks for, and print the plan on stderr.
+    """Check the devices that a configuration asks for, and print the plan.
 
     Args:
         config: of the experiment; its `logging.mode` becomes what W&B's own variables allow.
@@ -96,4 +95,4 @@ def respect_wandbs_variables(config: Config) -> str:
 
 @rank_zero_only
 def _say(*lines: str) -> None:
-    print(*lines, sep="\n", file=sys.stderr, flush=True)
+    print(*lines, sep="\n", flush=True)
