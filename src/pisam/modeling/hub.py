@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from pisam.core.errors import PisamError
-from pisam.core.files import replacing, write_json
-from pisam.modeling.pisam import CHECKPOINT_KEY, PAPER, PiSam, build_model, load_checkpoint, read_identity
+from pisam.core.files import write_json
+from pisam.modeling.pisam import PiSam, load_model
+from pisam.modeling.shared_weights import save_model
 
 WEIGHTS, FACTS = "model.safetensors", "config.json"
 CARD = """---
@@ -44,11 +41,8 @@ class HubModel(ModelHubMixin):
         self.model = model
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        identity = self.model.identity()
-        state = {name: value.contiguous().cpu() for name, value in self.model.own_state().items()}
-        with replacing(save_directory / WEIGHTS) as temporary:
-            save_file(state, temporary, metadata={CHECKPOINT_KEY: json.dumps(identity)})
-        write_json(identity, save_directory / FACTS)
+        save_model(self.model, save_directory / WEIGHTS, half=False)
+        write_json(self.model.identity(), save_directory / FACTS)
 
     @classmethod
     def _from_pretrained(
@@ -60,7 +54,7 @@ class HubModel(ModelHubMixin):
         file = folder / WEIGHTS
         if not folder.is_dir():
             file = Path(hf_hub_download(model_id, WEIGHTS, local_files_only=local, **named))
-        return cls(_load(file, weights))
+        return cls(load_model(file, weights))
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         return ModelCard(CARD.format(source=kwargs.get("repo_url") or ".", **self.model.identity()))
@@ -100,22 +94,3 @@ def from_pretrained(source: str | Path, weights: str | Path | None = None, **opt
         PisamError: no weights there, damaged ones, or ones of another SAM.
     """
     return HubModel.from_pretrained(str(source), weights=weights, **options).model
-
-
-def _load(file: Path, weights: str | Path | None) -> PiSam:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            identity = json.loads((opened.metadata() or {}).get(CHECKPOINT_KEY, "null"))
-            state = {f"model.{name}": opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise PisamError(f"checkpoint {file}: not readable as safetensors: {reason}") from error
-    contents = {"state_dict": state, CHECKPOINT_KEY: identity}
-    known = read_identity(contents, file)
-    try:
-        departs = {name: known[name] for name in PAPER}
-        model = build_model(known["backbone"], weights, known["image_size"], **departs)
-    except ValueError as error:
-        raise PisamError(f"checkpoint {file}: made for a model that cannot be built: {error}") from error
-    load_checkpoint(model, contents, file)
-    return model.eval()

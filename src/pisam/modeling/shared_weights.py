@@ -22,14 +22,13 @@ SUFFIX = ".safetensors"
 IDENTITY, HASH = "pisam", "weights_hash"
 
 
-def save_model(model: SamNetwork, path: str | Path) -> None:
+def save_model(model: SamNetwork, path: str | Path, *, half: bool = True) -> None:
     """Write a model's own weights; frozen SAM's stay in SAM's file, of which the hash is noted.
-
-    Parameters are kept in half precision, buffers as they are.
 
     Args:
         model: any of ours.
         path: of the file, `*.safetensors`; one that exists is replaced.
+        half: parameters in half precision; buffers stay as they are.
 
     Raises:
         ValueError: another suffix.
@@ -40,7 +39,7 @@ def save_model(model: SamNetwork, path: str | Path) -> None:
         raise ValueError(f"save_model: expected a path that ends in {SUFFIX}, got {target}")
     parameters = {name for name, _ in model.named_parameters()}
     state = {
-        name: (value.half() if name in parameters else value).contiguous().cpu()
+        name: (value.half() if half and name in parameters else value).contiguous().cpu()
         for name, value in model.own_state().items()
     }
     # One entry, for those of a file have no order: the same model gives the same bytes.
