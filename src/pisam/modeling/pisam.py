@@ -11,11 +11,12 @@ from torch import Tensor
 from pisam.core.checksum import refuse_damaged
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
-from pisam.core.types import AGAIN, Clicks, ObjectFeatures, Prediction, Prompts
+from pisam.core.types import Clicks, ObjectFeatures, Prediction, Prompts
 from pisam.modeling.backbones import SamParts
 from pisam.modeling.hr_mask_decoder import HighResolutionMaskDecoder
 from pisam.modeling.local_interactor import LocalInteractor
 from pisam.modeling.precise_interactor import PreciseInteractor
+from pisam.modeling.sam_encoder import with_clicks
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import load_sam
 from pisam.modeling.shared_weights import SUFFIX, read_shared
@@ -136,6 +137,7 @@ class PiSam(SamNetwork):
         clicks: Clicks,
         objects: ObjectFeatures,
         low_res: Tensor,
+        prompts: Prompts | None = None,
     ) -> tuple[ObjectFeatures, Tensor]:
         """What the decoder says once SAM is told the clicks and the mask before; the image stays encoded.
 
@@ -145,6 +147,7 @@ class PiSam(SamNetwork):
             clicks: all so far, in pixels of the frame: SAM's points beside its box.
             objects: of the answer before.
             low_res: logits (B, 1, F, F) of the answer before, SAM's mask prompt.
+            prompts: what was given first in place of boxes; None = the boxes.
 
         Returns:
             object features and low-resolution logits; of a sample without a valid click exactly as before.
@@ -152,10 +155,9 @@ class PiSam(SamNetwork):
         rows = clicks.valid.any(dim=1).nonzero()[:, 0]
         if not len(rows):
             return objects, low_res
-        told = Clicks(clicks.points[rows], clicks.labels[rows], clicks.valid[rows])
-        prompts = Prompts([AGAIN] * len(rows), told, low_res[rows])
+        again = with_clicks(prompts, clicks, low_res).select(rows.tolist())
         embedding, early = encoded
-        new, logits = self.features(embedding[rows], early[rows], box[rows], prompts)
+        new, logits = self.features(embedding[rows], early[rows], box[rows], again)
         fields = {name: value for name, value in vars(objects).items() if value is not None}
         renewed = {name: value.index_copy(0, rows, getattr(new, name)) for name, value in fields.items()}
         return ObjectFeatures(**renewed), low_res.index_copy(0, rows, logits)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from pisam.core.geometry import sam_boxes
-from pisam.core.types import Prompts, SamFeatures
+from pisam.core.types import Clicks, PromptKind, Prompts, SamFeatures
 
 
 class SamEncoder(nn.Module):
@@ -77,3 +79,22 @@ class SamEncoder(nn.Module):
             boxes=sam_boxes(box) if "box" in parts else None,
             masks=prompts.mask[row : row + 1] if "mask" in parts else None,
         )
+
+
+def with_clicks(prompts: Prompts | None, clicks: Clicks, low_res: Tensor | None) -> Prompts:
+    """What was given first, and the clicks as SAM's points beside it.
+
+    Args:
+        prompts: given first; None = boxes.
+        clicks: all so far, in pixels of the frame.
+        low_res: float (B, 1, F, F), logits of the answer before as SAM's mask prompt; None for none.
+    """
+    kinds: list[PromptKind] = []
+    for kind in ["box"] * len(clicks.valid) if prompts is None else prompts.kinds:
+        given = {"points", *kind.split("+"), *([] if low_res is None else ["mask"])}
+        kinds.append(cast(PromptKind, "+".join(part for part in ("box", "points", "mask") if part in given)))
+    if prompts is None:
+        return Prompts(kinds, clicks, clicks.points if low_res is None else low_res)
+    return Prompts(
+        kinds, Clicks.beside([prompts.points, clicks]), prompts.mask if low_res is None else low_res
+    )

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pisam.core.errors import PisamError
-from pisam.core.types import Clicks, ObjectFeatures, Prediction, PromptKind, Prompts, SamFeatures
+from pisam.core.types import Clicks, ObjectFeatures, Prediction, Prompts, SamFeatures
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
+from pisam.modeling.sam_encoder import with_clicks
 from pisam.modeling.sam_network import SamNetwork
 
 
@@ -180,18 +181,15 @@ class PiSamSegmenter:
         assert state.objects is not None
         if not clicks.valid.any():
             return state
-        objects, low_res = state.objects, state.low_res
+        objects, low_res, image = state.objects, state.low_res, state.encoded
         if self.reprompt:
-            encoded, prompts = state.encoded, with_clicks(state.prompts, clicks, low_res)
-            objects, low_res = self.model.features(encoded.embedding, encoded.early, state.box, prompts)
-        repaired = self.model.interact(objects, state.encoded.image, clicks, state.of_image)
+            encoded = image.embedding, image.early
+            objects, low_res = self.model.ask_again(
+                encoded, state.box, clicks, objects, low_res, state.prompts
+            )
+        repaired = self.model.interact(objects, image.image, clicks, state.of_image)
         clicked = clicks.valid.any(dim=1)[:, None, None, None]
-        return replace(
-            state,
-            logits=repaired.where(clicked, state.logits),
-            low_res=low_res.where(clicked, state.low_res),
-            objects=objects,
-        )
+        return replace(state, logits=repaired.where(clicked, state.logits), low_res=low_res, objects=objects)
 
     def _decode(
         self, encoded: EncodedImage, box: Tensor, prompts: Prompts | None
@@ -302,25 +300,6 @@ class HqSamSegmenter(SamSegmenter):
     def decode(self, features: SamFeatures, of_image: Tensor | None) -> Tensor:
         sam, hq = self.model.decoder(features, of_image)
         return sam + hq if self.add_sam else hq
-
-
-def with_clicks(prompts: Prompts | None, clicks: Clicks, low_res: Tensor | None) -> Prompts:
-    """What was given first, and the clicks as SAM's points beside it.
-
-    Args:
-        prompts: given first; None = boxes.
-        clicks: all so far, in pixels of the frame.
-        low_res: float (B, 1, F, F), logits of the answer before as SAM's mask prompt; None for none.
-    """
-    kinds: list[PromptKind] = []
-    for kind in ["box"] * len(clicks.valid) if prompts is None else prompts.kinds:
-        given = {"points", *kind.split("+"), *([] if low_res is None else ["mask"])}
-        kinds.append(cast(PromptKind, "+".join(part for part in ("box", "points", "mask") if part in given)))
-    if prompts is None:
-        return Prompts(kinds, clicks, clicks.points if low_res is None else low_res)
-    return Prompts(
-        kinds, Clicks.beside([prompts.points, clicks]), prompts.mask if low_res is None else low_res
-    )
 
 
 def refuse_nonsense(logits: Tensor, model: str, image: str) -> None:
