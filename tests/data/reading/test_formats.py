@@ -81,7 +81,7 @@ def test_masks(masks: list[Path], reader: str) -> None:
     assert len(masks) >= 60 and wrong == {}
 
 
-@pytest.mark.parametrize("reader", MASK_READERS.keys() - {"read_coverage"})
+@pytest.mark.parametrize("reader", [name for name in MASK_READERS if name != "read_coverage"])
 def test_no_reader_takes_what_another_refuses(tmp_path: Path, reader: str) -> None:
     for path, message in wrong_masks(tmp_path).items():
         with pytest.raises(PisamError, match=message):
@@ -156,7 +156,7 @@ def test_images_reduced_and_whole(tmp_path: Path, suffix: str, mode: str, orient
     try:
         picture.save(path, **options)
     except (OSError, ValueError):
-        pytest.skip("no such file")
+        pytest.skip(f"Pillow writes no {suffix} of mode {mode}")
     whole = read_image(path)
     assert whole.dtype == np.uint8 and whole.ndim == 3
     for reduction in (2, 4):

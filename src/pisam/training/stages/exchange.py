@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,20 +12,20 @@ from torch import Tensor
 Number = float | Tensor
 
 
-class Exchanging:
+class Exchanging(ABC):
     """A callback that takes part in the exchange, whatever its place in the list.
 
     Between the last backward pass of an optimiser step and the step itself the stage collects what these
     callbacks offer, on every rank under the same names, and hands them what all ranks offered.
     """
 
+    @abstractmethod
     def offer(self) -> dict[str, Number]:
         """Numbers of this rank; tensors may lie on the device."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hear(self, numbers: Mapping[str, Sequence[float]]) -> None:
         """All that was offered: under each name a number per rank."""
-        raise NotImplementedError
 
 
 def stack(numbers: Sequence[Number], device: torch.device) -> Tensor:
