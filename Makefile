@@ -78,7 +78,9 @@ slurm: ## install Debian's SLURM, whose daemons test-slurm starts as root, where
 		|| { $(as_root) apt-get update && $(as_root) apt-get install --yes --no-install-recommends slurm-wlm munge; } \
 		|| echo "SLURM was not installed: only root, or a user with sudo, on Debian or Ubuntu can" >&2
 
-# Two files at a time, as the fast ones: their processes start, wait and train on one thread.
+# Two files at a time, each on one thread: threads that wait for a core of another file cost more than they save.
+test-fast test-slow: export OMP_NUM_THREADS := 1
+
 test-slow: $(environment) ## the marked slow tests
 	$(python) -m pytest -m slow --numprocesses 2 --dist loadfile --durations 10
 

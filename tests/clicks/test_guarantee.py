@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pisam.clicks.guarantee import BAND, Click, obey, share_obeyed
+from pisam.clicks.guarantee import BAND, obey, share_obeyed
+from pisam.core.locality import Click
 
 FEW = settings(max_examples=40, deadline=None)
 

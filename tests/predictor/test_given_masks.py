@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pisam.clicks.guarantee import REACH, SUPPORT, last_labels, obey, share_obeyed
+from pisam.clicks.guarantee import REACH, SUPPORT, obey, share_obeyed
+from pisam.core.locality import last_labels
 from pisam.modeling.pisam import PiSam, build_model
 from pisam.predictor import PiSamPredictor
 from pisam.predictor.images import as_mask

@@ -11,9 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Click = tuple[float, float, int]  # x, y, label; in pixels, label 1 = object
-Pixel = tuple[int, int]  # row, column
-FloatArray = npt.NDArray[np.float32]
+from pisam.core.locality import Click, FloatArray, Pixel, last_labels
 
 MARGIN = 2.0  # logits by which a click that was not obeyed has its label afterwards
 REACH = 1 / 32  # of the side of a square of the image's area: 16 pixels of a frame of 512
@@ -47,12 +45,6 @@ def obey(logits: FloatArray, frame: npt.NDArray[np.uint8], clicks: Sequence[Clic
         if _lack(float(answer[pixel]), label):
             answer[pixel] = MARGIN if label else -MARGIN
     return answer
-
-
-def last_labels(clicks: Sequence[Click], shape: Sequence[int]) -> dict[Pixel, int]:
-    """The label of the last click on each clicked pixel; a click on the far edge is on the last pixel."""
-    height, width = shape
-    return {(min(int(y), height - 1), min(int(x), width - 1)): label for x, y, label in clicks}
 
 
 def share_obeyed(mask: npt.NDArray[np.bool_], clicks: Sequence[Click]) -> float:

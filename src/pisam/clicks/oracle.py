@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pisam.clicks.guarantee import Click, last_labels
+from pisam.core.locality import Click, last_labels
 from pisam.core.types import BoolArray
 
 

@@ -28,13 +28,13 @@ from typing import Any
 
 import numpy as np
 
-from pisam.clicks.guarantee import Click
 from pisam.commands.command import Arguments
 from pisam.commands.folders import Record, list_pictures, work_through, write_bytes
 from pisam.commands.models import given_path, load_engines, number
 from pisam.commands.prompt_files import Box, parse_box, read_boxes, read_click_file
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, write_json
+from pisam.core.locality import Click
 from pisam.core.types import UInt8Array
 from pisam.data.reading.reader import read_image, read_mask
 from pisam.data.transforms import box_of, squash

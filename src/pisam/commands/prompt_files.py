@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pisam.clicks.guarantee import Click
 from pisam.core.errors import PisamError
+from pisam.core.locality import Click
 
 OVERHANG = 1.0  # pixels by which a box may stick out of its picture, as rounding makes it
 

@@ -30,7 +30,6 @@ from typing import Any
 import numpy as np
 
 from pisam.clicks.components import component_mask, find_components
-from pisam.clicks.guarantee import Click
 from pisam.clicks.policies import centre_click
 from pisam.commands.command import Arguments
 from pisam.commands.folders import Record, list_pictures, work_through, write_bytes
@@ -38,6 +37,7 @@ from pisam.commands.models import given_path, load_engines, number
 from pisam.commands.predict import refuse_other_size
 from pisam.commands.prompt_files import read_click_file
 from pisam.core.errors import PisamError
+from pisam.core.locality import Click
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.reading.reader import read_coverage, read_image, read_mask
 from pisam.predictor import formats

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pisam.core.errors import PisamError
+from pisam.core.locality import stay_near
 from pisam.core.types import Clicks, ObjectFeatures, Prediction, Prompts, SamFeatures
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
@@ -154,8 +155,9 @@ class PiSamSegmenter:
     Args:
         model: in evaluation mode.
         name: in tables.
-        reprompt: ask the decoder again with the clicks before the interactor repairs what is left; None = if
-            it was trained for that. The image is never encoded again.
+        reprompt: ask the decoder again with the clicks before the interactor repairs what is left, and let
+            only what is near the clicks, or asked for by them, change; None = if it was trained for that.
+            The image is never encoded again.
     """
 
     def __init__(self, model: PiSam, name: str = "Pi-SAM", *, reprompt: bool | None = None) -> None:
@@ -188,6 +190,8 @@ class PiSamSegmenter:
                 encoded, state.box, clicks, objects, low_res, state.prompts
             )
         repaired = self.model.interact(objects, image.image, clicks, state.of_image)
+        if self.reprompt:
+            repaired = _near(state.logits, repaired, clicks)
         clicked = clicks.valid.any(dim=1)[:, None, None, None]
         return replace(state, logits=repaired.where(clicked, state.logits), low_res=low_res, objects=objects)
 
@@ -337,6 +341,18 @@ def _rows_of(objects: ObjectFeatures, one: slice) -> ObjectFeatures:
         name: value if value is None else value[one] for name, value in vars(objects).items()
     }
     return ObjectFeatures(**fields)
+
+
+def _near(before: Tensor, after: Tensor, clicks: Clicks) -> Tensor:
+    """`stay_near` of each sample that was clicked."""
+    logits = after.clone()
+    for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
+        maps = (each[row, 0].float().cpu().numpy() for each in (before, after))
+        valid = clicks.valid[row]
+        made = torch.cat([clicks.points[row], clicks.labels[row][:, None]], dim=1)[valid].tolist()
+        near = stay_near(*maps, [(x, y, int(label)) for x, y, label in made])
+        logits[row, 0] = torch.from_numpy(near)
+    return logits
 
 
 def _to_frame(low_res: Tensor, image: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pisam.clicks.guarantee import Click
 from pisam.core.errors import PisamError
+from pisam.core.locality import Click, stay_near
 from pisam.core.types import UInt8Array
 from pisam.predictor.engine import FloatArray, Prompt, Size
 
@@ -98,6 +98,7 @@ class OnnxEngine:
 
     def after(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
         """See `Engine`."""
+        before = state.logits
         if self._reprompt:
             points = (*state.prompt.points, *clicks)
             asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])
@@ -110,7 +111,8 @@ class OnnxEngine:
             "labels": given[..., 2].astype(np.int64),
             "valid": np.ones(given.shape[:2], bool),
         }
-        return replace(state, logits=self._run("interactor", inputs)["logits"][0, 0])
+        logits = self._run("interactor", inputs)["logits"][0, 0]
+        return replace(state, logits=stay_near(before, logits, clicks) if self._reprompt else logits)
 
     def logits(self, state: OnnxState, size: Size) -> FloatArray:
         """See `Engine`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pisam.clicks.guarantee import Click
+from pisam.core.locality import Click
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.transforms import squash
 from pisam.predictor.engine import Engine, FloatArray, Prompt

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pisam.clicks.guarantee import Click
+from pisam.core.locality import Click
 from pisam.core.types import UInt8Array
 
 FloatArray = npt.NDArray[np.float32]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pisam.clicks.guarantee import Click, obey
+from pisam.clicks.guarantee import obey
 from pisam.core.files import replacing
+from pisam.core.locality import Click
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.transforms import squash
 from pisam.predictor.detail import look_again

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pisam.clicks.guarantee import Click, last_labels, obey
+from pisam.clicks.guarantee import obey
+from pisam.core.locality import Click, regions_asked_for
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.prompts import MASK_LOGIT
 from pisam.predictor.engine import Engine, FloatArray, Prompt, Size
@@ -79,7 +80,9 @@ class Answer:
         if self.given is not None and not self.clicks:
             return self.given
         logits = self.engine.logits(self.state, self.image.size)
-        return logits if self.given is None else _repaired(self.given, logits, self.clicks)
+        if self.given is None:
+            return logits
+        return np.where(regions_asked_for(self.given, logits, self.clicks), logits, self.given)
 
     def logits(self) -> FloatArray:
         """float32 (H, W), positive = object."""
@@ -168,27 +171,6 @@ def given_logits(coverage: FloatArray) -> FloatArray:
     return np.where(coverage > 0.5, np.float32(GIVEN_LOGIT), np.float32(-GIVEN_LOGIT)) * np.maximum(
         np.abs(2 * coverage - 1), np.float32(1 / GIVEN_LOGIT)
     )
-
-
-def _repaired(given: FloatArray, network: FloatArray, clicks: Sequence[Click]) -> FloatArray:
-    """The given logits, but the network's in each connected region that a click asks for and it would change.
-
-    Args:
-        given: float32 (H, W).
-        network: float32 (H, W), after the clicks.
-        clicks: in pixels of the image.
-    """
-    before, after = given > 0, network > 0
-    answer = given
-    for label in (0, 1):
-        wanted = [pixel for pixel, other in last_labels(clicks, given.shape).items() if other == label]
-        changed = (before != after) & (after == bool(label))
-        if not any(changed[pixel] for pixel in wanted):
-            continue
-        _, regions = cv2.connectedComponents(changed.astype(np.uint8), connectivity=8)
-        asked = {regions[pixel] for pixel in wanted if changed[pixel]}
-        answer = np.where(np.isin(regions, list(asked)), network, answer)
-    return answer
 
 
 def low_resolution(given: FloatArray, side: int) -> FloatArray:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pisam.clicks.guarantee import Click
+from pisam.core.locality import Click
 from pisam.core.types import Clicks, Prompts, UInt8Array
 from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.segmenters import EncodedImage, Segmenter, State, encode

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from pisam.clicks.guarantee import Click, share_obeyed
+from pisam.clicks.guarantee import share_obeyed
 from pisam.clicks.oracle import locally_repaired
 from pisam.core.errors import PisamError
+from pisam.core.locality import Click
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, BoolArray
 from pisam.evaluation.interaction.common_error import ClickedImage

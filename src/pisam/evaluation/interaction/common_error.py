@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pisam.clicks.guarantee import Click
 from pisam.clicks.simulate import simulate_clicks
+from pisam.core.locality import Click
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch
 from pisam.predictor.session import Answer

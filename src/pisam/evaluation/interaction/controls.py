@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from pisam.clicks.guarantee import Click
 from pisam.clicks.policies import disturb
+from pisam.core.locality import Click
 from pisam.core.seeding import derive_seed
 from pisam.core.types import BoolArray
 from pisam.metrics.functional import iou

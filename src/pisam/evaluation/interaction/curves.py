@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pisam.clicks.guarantee import Click
 from pisam.clicks.oracle import clicked_errors
 from pisam.clicks.simulate import simulate_clicks
+from pisam.core.locality import Click
 from pisam.core.types import BoolArray
 from pisam.predictor.session import Answer
 

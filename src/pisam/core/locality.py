@@ -1,0 +1,68 @@
+"""Locality: a click changes the region that it asks for and what is near it, and nothing else.
+
+NumPy and OpenCV alone, so that it is the same with or without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Click = tuple[float, float, int]  # x, y, label; in pixels, label 1 = object
+Pixel = tuple[int, int]  # row, column
+FloatArray = npt.NDArray[np.float32]
+
+REACH = 1 / 16  # of the longer side: standard deviation of the distance over which changes fade
+
+
+def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> FloatArray:
+    """Logits after clicks, but as before far from the clicks and from the regions that they ask for.
+
+    Args:
+        before: float32 (H, W), positive = object.
+        after: float32 (H, W), what the model says of all clicks.
+        clicks: in pixels of the logits, at least one.
+
+    Returns:
+        float32 (H, W): `after` in each changed region with a click of its new label, and faded with the
+        distance from the nearest click elsewhere.
+    """
+    height, width = before.shape
+    away = np.ones((height, width), np.uint8)
+    for pixel in last_labels(clicks, before.shape):
+        away[pixel] = 0
+    distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5)
+    share = np.exp(-0.5 * np.square(distance / (REACH * max(height, width))))
+    faded: FloatArray = before + share * (after - before)
+    return np.where(regions_asked_for(before, after, clicks), after, faded)
+
+
+def regions_asked_for(
+    before: FloatArray, after: FloatArray, clicks: Sequence[Click]
+) -> npt.NDArray[np.bool_]:
+    """Connected regions, bool (H, W), that became object or background and hold a click of that label.
+
+    Args:
+        before: float32 (H, W), positive = object.
+        after: float32 (H, W).
+        clicks: in pixels of the logits.
+    """
+    was, now = before > 0, after > 0
+    asked = np.zeros(before.shape, bool)
+    labels = last_labels(clicks, before.shape)
+    for label in (0, 1):
+        changed = (was != now) & (now == bool(label))
+        wanted = [pixel for pixel, own in labels.items() if own == label and changed[pixel]]
+        if wanted:
+            _, regions = cv2.connectedComponents(changed.astype(np.uint8), connectivity=8)
+            asked |= np.isin(regions, [regions[pixel] for pixel in wanted])
+    return asked
+
+
+def last_labels(clicks: Sequence[Click], shape: Sequence[int]) -> dict[Pixel, int]:
+    """The label of the last click on each clicked pixel; a click on the far edge is on the last pixel."""
+    height, width = shape
+    return {(min(int(y), height - 1), min(int(x), width - 1)): label for x, y, label in clicks}
