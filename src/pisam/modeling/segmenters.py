@@ -347,10 +347,10 @@ def _near(before: Tensor, after: Tensor, clicks: Clicks) -> Tensor:
     """`stay_near` of each sample that was clicked."""
     logits = after.clone()
     for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
-        maps = (each[row, 0].float().cpu().numpy() for each in (before, after))
+        old, new = (each[row, 0].float().cpu().numpy() for each in (before, after))
         valid = clicks.valid[row]
         made = torch.cat([clicks.points[row], clicks.labels[row][:, None]], dim=1)[valid].tolist()
-        near = stay_near(*maps, [(x, y, int(label)) for x, y, label in made])
+        near = stay_near(old, new, [(x, y, int(label)) for x, y, label in made])
         logits[row, 0] = torch.from_numpy(near)
     return logits
 
