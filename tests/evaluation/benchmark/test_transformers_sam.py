@@ -48,14 +48,15 @@ def test_clicks_box_and_previous_mask_are_told(folder: Path) -> None:
 def test_the_answer_is_that_of_the_model_with_its_own_processor(folder: Path) -> None:
     """Coordinates and resizing are the package's own, but for the half pixel of a centre."""
     model = TransformersSam(folder)
-    if "reshaped_input_sizes" not in model.processor(images=IMAGE, return_tensors="pt"):
+    padded = "reshaped_input_sizes" in model.processor(images=IMAGE, return_tensors="pt")
+    if not padded:
         processor = transformers.Sam2Processor(model.processor, target_size=SIDE)
     else:
         name = {"SamModel": "SamProcessor", "SamHQModel": "SamHQProcessor"}[model.facts["kind"]]
         processor = getattr(transformers, name)(model.processor)
     model.encode(IMAGE)
     ours = as_logits(model.answer(None, CLICKS, None), IMAGE.shape[:2])
-    scale = SIDE / max(IMAGE.shape) if model.inner else SIDE / np.array([80, 48])
+    scale = SIDE / max(IMAGE.shape) if padded else SIDE / np.array([80, 48])
     index = (CLICKS[:, :2] * scale - 0.5) / scale  # what its scaling turns into ours
     asked = processor(
         images=IMAGE,
@@ -68,7 +69,7 @@ def test_the_answer_is_that_of_the_model_with_its_own_processor(folder: Path) ->
         kept["input_points"] = kept["input_points"].float()
         masks = model.model(**kept, multimask_output=False).pred_masks
     sizes = {"original_sizes": asked["original_sizes"]}
-    if model.inner:
+    if padded:
         sizes["reshaped_input_sizes"] = asked["reshaped_input_sizes"]
     (theirs,) = model.processor.post_process_masks(masks, **sizes, binarize=False)
     np.testing.assert_allclose(ours, theirs.reshape(48, 80).numpy(), atol=1e-4)
@@ -76,7 +77,7 @@ def test_the_answer_is_that_of_the_model_with_its_own_processor(folder: Path) ->
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     transformers.BertConfig(num_hidden_layers=1).save_pretrained(tmp_path)
-    with pytest.raises(PisamError, match=r"a model of type bert; transformers here has sam, sam_hq"):
+    with pytest.raises(PisamError, match=r"a model of type bert; transformers has sam, sam_hq"):
         TransformersSam(tmp_path)
 
 

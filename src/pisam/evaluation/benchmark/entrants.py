@@ -9,12 +9,14 @@ from typing import Any
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
+from pisam.evaluation.benchmark.adapters.engine import Encodings, EngineEntrant
 from pisam.evaluation.benchmark.adapters.mask_folder import MaskFolder
 from pisam.evaluation.benchmark.adapters.onnx_sam import OnnxSam
 from pisam.evaluation.benchmark.adapters.transformers_sam import TransformersSam
 from pisam.evaluation.benchmark.adapters.user_file import load_class
 from pisam.evaluation.benchmark.entrant import name_of
 from pisam.evaluation.models.compared import compared_models, interacting_models, model_facts
+from pisam.onnx.engine import META, OnnxEngine
 
 OWN = ("sam", "sam+mask", "hq", "hq+mask", "pi")
 EXPECTED = (
@@ -56,8 +58,8 @@ def own_entrants(
     names: Sequence[str], config: Config, checkpoints: Sequence[Path] = (), device: Any = "cpu"
 ) -> dict[str, Any]:
     """SAM, HQ-SAM and Pi-SAM by the names in `OWN`; those with one SAM share its encoding of an image."""
-    from pisam.evaluation.benchmark.adapters.ours import Encodings, Ours
     from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, share_encoders
+    from pisam.predictor.torch_engine import TorchEngine
 
     networks: dict[str, Any] = {}
     if "pi" in names:
@@ -76,7 +78,8 @@ def own_entrants(
         network.to(device)
         made = {"sam": SamSegmenter, "hq": HqSamSegmenter, "pi": PiSamSegmenter}[kind]
         segmenter: Any = made(network, title) if kind == "pi" else made(network, title, mask_input=bool(mask))
-        entrants[name] = Ours(segmenter, encodings, _plain(model_facts(config, segmenter)))
+        facts = _plain(model_facts(config, segmenter))
+        entrants[name] = EngineEntrant(TorchEngine(segmenter), title, facts, encodings)
     return entrants
 
 
@@ -92,8 +95,19 @@ def _foreign(name: str, device: Any) -> Any:
         case "transformers":
             return TransformersSam(folder, mask_input=bool(plus), device=device)
         case "onnx":
-            return OnnxSam(folder, mask_input=bool(plus))
+            exported = (folder / META).is_file()
+            return _exported(folder, name) if exported else OnnxSam(folder, mask_input=bool(plus))
     return MaskFolder(folder)
+
+
+def _exported(folder: Path, name: str) -> EngineEntrant:
+    """A Pi-SAM that `pisam export` wrote."""
+    if name.startswith("onnx+mask:"):
+        raise PisamError(f"models: {name}: an export of Pi-SAM; give onnx:{folder}, it keeps its own mask")
+    engine = OnnxEngine(folder)
+    kept = ("backbone", "image_size", "checkpoint_hash", "frozen_hash", "reprompt")
+    facts = {"kind": "Pi-SAM, ONNX"} | {key: engine.meta.get(key) for key in kept}
+    return EngineEntrant(engine, folder.name, facts)
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:

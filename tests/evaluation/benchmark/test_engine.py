@@ -1,21 +1,29 @@
-"""SAM, HQ-SAM and Pi-SAM enter the benchmark as they answer elsewhere."""
+"""SAM, HQ-SAM and Pi-SAM enter the benchmark as they answer elsewhere, in torch and exported."""
 
 from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from helpers.small_runs import small_model
+from pisam.core.errors import PisamError
 from pisam.core.types import Clicks, Prompts
 from pisam.data.transforms import frame_for_validation
-from pisam.evaluation.benchmark.adapters.ours import Encodings, Ours
+from pisam.evaluation.benchmark.adapters.engine import Encodings, EngineEntrant
+from pisam.evaluation.benchmark.entrants import entrants_of
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.run import Scene, click_scene
 from pisam.evaluation.threads import threads_beside
 from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.hq_sam import build_hq_sam
-from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter
+from pisam.modeling.pisam import load_model
+from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, Segmenter
+from pisam.predictor.torch_engine import TorchEngine
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
 CLICKS = np.array([[20.5, 40.5, 1], [50.5, 10.5, 0], [30.5, 60.5, 1]])
@@ -26,6 +34,10 @@ def model():
     model = small_model().eval()
     torch.nn.init.normal_(model.interactor.residual.weight, std=0.5)
     return model
+
+
+def enter(segmenter: Segmenter, encodings: Encodings | None = None) -> EngineEntrant:
+    return EngineEntrant(TorchEngine(segmenter), segmenter.name, {}, encodings)
 
 
 def in_frame(rows: np.ndarray, side: int) -> Clicks:
@@ -44,7 +56,7 @@ def test_the_first_click_is_sams_point_and_the_others_are_clicks_on_the_answer(m
     made = {"pi": PiSamSegmenter, "hq": HqSamSegmenter}.get(kind, SamSegmenter)
     network = build_hq_sam("nano", image_size=model.image_size).eval() if kind == "hq" else model
     segmenter = made(network, mask_input=True) if "+" in kind else made(network)
-    entrant = Ours(segmenter, Encodings())
+    entrant = enter(segmenter)
     entrant.encode(IMAGE)
     answer = entrant.answer(None, CLICKS[:1], None)
     side = model.image_size
@@ -61,7 +73,7 @@ def test_the_first_click_is_sams_point_and_the_others_are_clicks_on_the_answer(m
 
 def test_a_box_is_answered_as_by_the_segmenter(model) -> None:
     segmenter = PiSamSegmenter(model)
-    entrant = Ours(segmenter, Encodings())
+    entrant = enter(segmenter)
     entrant.encode(IMAGE)
     side = model.image_size
     box = torch.tensor([[7 * side / 70, 9 * side / 90, 63 * side / 70, 45 * side / 90]])
@@ -80,7 +92,7 @@ def test_models_on_one_sam_encode_an_image_once(model, monkeypatch: pytest.Monke
     monkeypatch.setattr(encoder, "forward", lambda *a, f=encoder.forward: calls.append(1) or f(*a))
     encodings = Encodings()
     entrants = [
-        Ours(segmenter, encodings)
+        enter(segmenter, encodings)
         for segmenter in (
             SamSegmenter(model),
             SamSegmenter(model, "SAM+mask", mask_input=True),
@@ -99,3 +111,35 @@ def test_models_on_one_sam_encode_an_image_once(model, monkeypatch: pytest.Monke
     for entrant in entrants:
         entrant.encode(another)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("reprompt", [False, True])
+@pytest.mark.parametrize("prompt", [None, (7.0, 9.0, 63.0, 45.0)])
+def test_an_export_answers_as_the_model_that_it_was_made_from(
+    exported: Path, checkpoint: Path, tmp_path: Path, prompt: tuple[float, ...] | None, reprompt: bool
+) -> None:
+    """Also where the decoder is asked again with its last mask, whose size is that of this small frame."""
+    folder = shutil.copytree(exported, tmp_path / "small")
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"reprompt": reprompt}))
+    (onnx,) = entrants_of([f"onnx:{folder}"], None)
+    torch_model = load_model(checkpoint)
+    entrants = [onnx, enter(PiSamSegmenter(torch_model, reprompt=reprompt))]
+    answers = []
+    for entrant in entrants:
+        entrant.encode(IMAGE)
+        last, kept = None, []
+        for number in range(0 if prompt else 1, len(CLICKS) + 1):
+            last = entrant.answer(prompt, CLICKS[:number], last)
+            kept.append(last.logits)
+        answers.append(kept)
+    for ours, theirs in zip(*answers, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    assert np.abs(answers[0][0] - answers[0][-1]).max() > 1e-2
+    assert onnx.name == "small" and onnx.facts["image_size"] == torch_model.image_size
+    assert onnx.facts["reprompt"] is reprompt
+
+
+def test_an_export_needs_no_mask_of_its_own(exported: Path) -> None:
+    with pytest.raises(PisamError, match=r"give onnx:.*exported, it keeps its own mask"):
+        entrants_of([f"onnx+mask:{exported}"], None)
