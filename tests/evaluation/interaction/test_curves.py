@@ -9,7 +9,7 @@ import torch
 from helpers.known_answers import MASK, SIDE, Paints, answer_of, batch_of, rectangle
 from helpers.reference import deepest_pixels
 from helpers.small_runs import small_batch, small_model
-from pisam.evaluation.interaction.curves import Stopwatch, iterative, number_of_clicks, readings, single_shot
+from pisam.evaluation.interaction.curves import Stopwatch, iterative, readings, single_shot
 from pisam.evaluation.threads import threads_beside
 from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter
 from pisam.predictor.session import Answer
@@ -99,15 +99,3 @@ def test_real_models_are_told_points_of_their_own_errors() -> None:
         assert (answers[0] != first.mask()).any()
         assert answers[0].shape == (SIDE, SIDE)
     assert watch.clicks == 6 and watch.seconds > 0
-
-
-@pytest.mark.parametrize(
-    ("scores", "expected"),
-    [
-        ([0.9, 0.9], (0, False)),  # the box alone
-        ([0.2, 0.84, 0.85, 0.1], (2, False)),  # what falls again was reached
-        ([0.2, 0.3, 0.4], (2, True)),
-    ],
-)
-def test_number_of_clicks(scores: list[float], expected: tuple[int, bool]) -> None:
-    assert number_of_clicks(scores, 0.85) == expected

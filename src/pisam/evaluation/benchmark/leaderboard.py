@@ -14,7 +14,14 @@ import numpy.typing as npt
 from pisam.core.errors import PisamError
 from pisam.evaluation.benchmark.interaction_file import read_interaction
 from pisam.evaluation.benchmark.record import CONTROLS, Interaction
-from pisam.metrics.number_of_clicks import TARGETS, area_under_curve, clicks_needed, curves_of
+from pisam.metrics.number_of_clicks import (
+    TARGETS,
+    area_under_curve,
+    clicks_needed,
+    curves_of,
+    nof,
+    seconds_per_click,
+)
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -145,7 +152,7 @@ def _table(group: Sequence[tuple[Path, Interaction]], digest: str, seed: int) ->
         for target in TARGETS:
             needed = clicks_needed(ious, target / 100, first=first)
             values.setdefault(f"noc_{target}", []).append(needed.astype(np.float64))
-            failures[target].append(int((ious < target / 100).all(axis=1).sum()))
+            failures[target].append(nof(ious, target / 100))
         last = first + ious.shape[1] - 1
         for clicks in sorted({min(FIGURE_AFTER, last), last}):
             values.setdefault(f"iou_{clicks}", []).append(ious[:, clicks - first])
@@ -160,7 +167,9 @@ def _table(group: Sequence[tuple[Path, Interaction]], digest: str, seed: int) ->
         failures={target: np.array(counts) for target, counts in failures.items()},
         scores={score: _rank(score, np.stack(rows), draws) for score, rows in values.items()},
         controls={name: np.array([_control(record, name) for record in records]) for name in CONTROLS},
-        seconds=np.array([_seconds(record) for record in records]),
+        seconds=np.array(
+            [seconds_per_click([image.seconds for image in each.images]) for each in records], np.float64
+        ),
     )
 
 
@@ -219,8 +228,3 @@ def _unique(names: Sequence[str], stems: Sequence[str]) -> list[str]:
 def _control(record: Interaction, name: str) -> float:
     values = [image.controls[name] for image in record.images if name in image.controls]
     return float(np.mean(values)) if values else float("nan")
-
-
-def _seconds(record: Interaction) -> float:
-    times = [second for image in record.images for second in image.seconds]
-    return float(np.mean(times)) if times else float("nan")

@@ -21,6 +21,7 @@ from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.record import Click, ImageRecord
 from pisam.evaluation.interaction.controls import (
     NEAR,
+    NOISE,
     anywhere,
     collateral,
     exchanged,
@@ -32,7 +33,6 @@ from pisam.evaluation.threads import Threads
 from pisam.metrics.known_mask import KnownMask
 from pisam.metrics.region import region_scores
 
-NOISE = 0.2  # share of the clicks that is spoilt in that control
 Scores = Future[dict[str, float]]
 
 
@@ -133,10 +133,11 @@ def click_scene(
     asked = Asked(entrant, scene, protocol, threads, limit)
     clicks: list[Click] = []
     seconds: list[float] = []
-    answers, masks, scores = [], [np.zeros_like(scene.mask)], []
+    masks, scores = [np.zeros_like(scene.mask)], []
+    first = last = None  # answers, which may hold much
     if asked.prompt is not None:
-        answer, masks[0], _ = asked.ask([], None)
-        answers.append(answer)
+        first, masks[0], _ = asked.ask([], None)
+        last = first
     start = asked.score(masks[0])
     clicked = np.zeros_like(scene.mask)
     points = points_on(asked.truth, protocol.clicks, asked.rng) if protocol.prompt == "points" else None
@@ -150,13 +151,11 @@ def click_scene(
             break
         clicks.append(new)
         clicked[int(new[1]), int(new[0])] = True
-        answer, mask, took = asked.ask(clicks, answers[-1] if answers else None)
-        answers.append(answer)
+        last, mask, took = asked.ask(clicks, last)
+        first = last if first is None else first
         masks.append(mask)
         scores.append(asked.score(mask))
         seconds.append(took)
-    # Earlier answers may hold much; the controls need one of them.
-    first = answers[0] if answers else None
     measured = controls(asked, clicks, first, masks) if with_controls and first is not None else {}
     height, width = scene.mask.shape
     results = [each.result() for each in scores]

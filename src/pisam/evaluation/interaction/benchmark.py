@@ -17,6 +17,7 @@ from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, BoolArray
 from pisam.evaluation.interaction.common_error import ClickedImage
 from pisam.evaluation.interaction.controls import (
+    NOISE,
     anywhere,
     collateral,
     exchanged,
@@ -29,7 +30,6 @@ from pisam.evaluation.interaction.curves import (
     Look,
     Stopwatch,
     iterative,
-    number_of_clicks,
     readings,
     single_shot,
 )
@@ -39,11 +39,11 @@ from pisam.evaluation.rows import Row
 from pisam.evaluation.threads import Threads
 from pisam.metrics.image_scores import all_scores
 from pisam.metrics.known_mask import KnownMask
+from pisam.metrics.number_of_clicks import clicks_needed, nof
 from pisam.metrics.region import region_scores
 from pisam.predictor.session import Answer
 
 SCORES = ("iou", "biou", "max_f", "mae", "hce")
-NOISE = 0.2  # share of the clicks that is spoilt in the control `noisy`
 
 Scores = dict[str, float]
 Keep = Callable[[str, When, str, str, npt.NDArray[np.bool_]], None]
@@ -185,10 +185,10 @@ class _Asked:
         row |= share_of_oracle(after["iou"] - before["iou"], after["oracle"] - before["iou"])
         row |= {column: scores.result()["iou"] - before["iou"] for column, scores in self.controls.items()}
         row |= at_clicks
-        ious = [before["iou"], *(scores.result()["iou"] for scores in self.one_by_one)]
+        ious = [[before["iou"], *(scores.result()["iou"] for scores in self.one_by_one)]]
         for target in TARGETS:
-            row[f"noc_{target}"], failed = number_of_clicks(ious, target / 100)
-            row[f"nof_{target}"] = int(failed)
+            row[f"noc_{target}"] = int(clicks_needed(ious, target / 100, first=0)[0])
+            row[f"nof_{target}"] = nof(ious, target / 100)
         return row
 
     def curve_rows(self) -> list[Row]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
 
 from pisam.clicks.policies import disturb
 from pisam.core.locality import Click
 from pisam.core.seeding import derive_seed
 from pisam.core.types import BoolArray
-from pisam.metrics.functional import iou
+from pisam.metrics.known_mask import KnownMask
+from pisam.metrics.region import region_scores
 
 NEAR = 10.0  # pixels of the original image
+NOISE = 0.2  # share of the clicks that is spoilt
 
 
 def exchanged(clicks: Sequence[Click]) -> list[Click]:
@@ -68,8 +69,9 @@ def near_clicks(clicks: Iterable[Sequence[float]], size: Sequence[int], distance
 
 def gain_away(before: BoolArray, after: BoolArray, mask: BoolArray, away: BoolArray) -> float:
     """What IoU gained on the pixels of `away` alone; all four are bool (H, W)."""
-    new, old, true = (torch.from_numpy(each & away) for each in (after, before, mask))
-    return float(iou(new, true) - iou(old, true))
+    true = KnownMask(mask & away)
+    new, old = (region_scores(each & away, true, boundary=False)["iou"] for each in (after, before))
+    return new - old
 
 
 def collateral(before: BoolArray, after: BoolArray, mask: BoolArray, away: BoolArray) -> float:

@@ -145,21 +145,6 @@ def _look(answer: Answer, mask: BoolArray, unclicked: BoolArray, connectivity: i
     return Look(seen, click, clicked_errors(seen, mask, found, connectivity))
 
 
-def number_of_clicks(scores: Sequence[float], target: float) -> tuple[int, bool]:
-    """How many clicks reached a score, and whether they failed to.
-
-    Args:
-        scores: before any click, then after each click.
-        target: the score to reach.
-
-    Returns:
-        the fewest clicks whose score is at least `target`, 0 where the box alone does it, and False; or the
-        number of all clicks, and True (as the NoC and NoF of interactive segmentation are counted).
-    """
-    reached = next((clicks for clicks, score in enumerate(scores) if score >= target), None)
-    return (len(scores) - 1, True) if reached is None else (reached, False)
-
-
 def _wait() -> None:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
