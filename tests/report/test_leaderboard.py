@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from helpers.browser import Browser
 from helpers.interactions import interaction
 from pisam.commands.leaderboard import leaderboard
 from pisam.core.errors import PisamError
@@ -17,6 +19,11 @@ from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.record import Interaction
 
 HOSTILE = "</script><script>alert(1)</script>"
+NAMES = (  # each would do something where it is not text; so would their images and sets
+    f"{HOSTILE}<img src=x onerror=alert(2)>",
+    "\"'><svg onload=alert(3)>{{ 7 * 7 }}",
+    '=HYPERLINK("http://127.0.0.1:9/")',
+)
 
 
 def show(folder: Path, *records: Interaction) -> tuple[str, Path, int]:
@@ -69,6 +76,41 @@ def test_names_of_files_do_nothing_on_the_page(tmp_path: Path) -> None:
     record.images = [type(image)(**{**vars(image), "set": HOSTILE}) for image in record.images]
     page, _, _ = show(tmp_path, record, interaction("a"))
     assert HOSTILE not in page and page.count("<script") == 2
+
+
+def hostile(name: str, seed: int) -> Interaction:
+    """A complete record, in which set and images are called as hostile as the model."""
+    record = interaction(name, seed=seed)
+    record.sets = {NAMES[0]: len(NAMES)}
+    record.images = [
+        replace(image, set=NAMES[0], image=told) for image, told in zip(record.images, NAMES, strict=True)
+    ]
+    return record
+
+
+def test_the_page_works_in_a_browser_and_names_stay_text(tmp_path: Path) -> None:
+    records = [hostile(name, seed) for seed, name in enumerate(NAMES)]
+    _, out, _ = show(tmp_path, *records, interaction("other", protocol=ClickProtocol("points", clicks=3)))
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(out / "index.html")
+        assert browser.texts("h2") == ["clicks-ritm-3, 3 images", "points-3, 3 images"]
+        assert "2 tables that must not be compared" in browser.texts("[role=alert]")[0]
+        assert set(browser.texts("section:first-of-type .wide tbody td:first-child")) == set(NAMES)
+        rows = "section:first-of-type .tall tbody tr"
+        assert set(browser.texts(f"{rows} td:first-child")) == {f"{NAMES[0]}/{name}" for name in NAMES}
+        chosen = "const form = document.querySelector('form.pair');"
+        choose = "form.dispatchEvent(new Event('change'));"
+        browser.value(f"(() => {{ {chosen} form.score.value = 'auc'; {choose} }})()")
+        assert "0" not in browser.texts(f"{rows} td:last-child")
+        browser.value(f"(() => {{ {chosen} form.b.value = form.a.value; {choose} }})()")
+        assert set(browser.texts(f"{rows} td:last-child")) == {"0"}
+        assert "equal on 3" in browser.texts(".told")[0]
+        assert browser.value("document.querySelectorAll('script, img, svg').length") == 2
+        assert not browser.complaints
+        assert {address.split(":")[0] for address in browser.addresses} <= {"file", "about"}
+    for table in ("leaderboard.csv", "per_image.csv"):
+        cells = [cell for row in csv.reader((out / table).open()) for cell in row]
+        assert not [cell for cell in cells if cell.startswith("=")] and f"'{NAMES[2]}" in cells
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

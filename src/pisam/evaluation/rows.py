@@ -51,7 +51,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({column: _cell(value) for column, value in row.items()} for row in rows)
+        writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in rows)
 
 
 def read_csv(path: Path, needed: Sequence[str] = ("set", "image")) -> list[Row]:
@@ -97,7 +97,8 @@ def _text(cell: str) -> str:
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 
-def _cell(value: str | int | float) -> str | int | float:
+def csv_cell(value: str | int | float) -> str | int | float:
+    """A value as `write_csv` writes it."""
     if isinstance(value, str):
         return f"'{value}" if value.startswith(FORMULA) else value
     if not isinstance(value, float):

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from pisam import __version__
 from pisam.evaluation.benchmark.leaderboard import LeftOut, Ranked, Table
 from pisam.evaluation.benchmark.record import CONTROLS
-from pisam.evaluation.rows import Row, write_csv
+from pisam.evaluation.rows import Row, csv_cell, write_csv
 from pisam.metrics.number_of_clicks import TARGETS
 from pisam.report.folder import replacing_folder
 from pisam.report.page import asset
@@ -151,11 +151,12 @@ def _rows(table: Table) -> list[Row]:
 
 
 def _image_rows(number: int, table: Table, scores: Sequence[str]) -> list[list[Any]]:
+    empty = [[""] * len(table.images)] * len(table.names)
     columns = [
-        table.scores[score].values.round(6).tolist() if score in table.scores else None for score in scores
+        table.scores[score].values.round(6).tolist() if score in table.scores else empty for score in scores
     ]
     return [
-        [number, name, *key, *("" if column is None else column[model][image] for column in columns)]
+        [number, *map(csv_cell, (name, *key)), *(column[model][image] for column in columns)]
         for model, name in enumerate(table.names)
         for image, key in enumerate(table.images)
     ]
