@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ def write_model(folder: Path, reach: int = 6, wrong: str = "pass", name: str = "
     return f"{folder / name}:Mine"
 
 
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def enter(source: Source, out: Path, *models: str, **options: Any) -> int:
     return benchmark(models, [source], options.pop("protocol", PROTOCOL), out, **options)
 
@@ -73,7 +78,8 @@ def test_two_runs_give_identical_files_but_for_times(source: Source, tmp_path: P
     assert without_times(one) == without_times(two)
     record = read_interaction(one)
     assert record.status == "complete" and [image.image for image in record.images] == list("0123")
-    assert record.model == {"name": "Mine", "reach": 6}  # what is not plain stays out
+    # What is not plain stays out; the file's hash says which state of it answered.
+    assert record.model == {"name": "Mine", "reach": 6, "code_sha256": sha256(tmp_path / "mine.py")}
 
 
 @pytest.mark.parametrize(
@@ -101,26 +107,80 @@ def test_what_is_no_answer_fails_the_image_by_name(
 
 
 def test_the_same_command_goes_on_where_it_was_ended(source: Source, tmp_path: Path) -> None:
-    asked = tmp_path / "asked.txt"
-    note = f"with open({str(asked)!r}, 'a') as file: file.write(f'{{self.bright}}')"
-    stop = "if self.bright == 2: raise KeyboardInterrupt"
+    stop, asked = tmp_path / "stop", tmp_path / "asked.txt"
+    model = write_model(
+        tmp_path,
+        wrong=f"""
+        if self.bright == 2 and __import__("os").path.exists({str(stop)!r}): raise KeyboardInterrupt
+        with open({str(asked)!r}, "a") as file: file.write(f"{{self.bright}}")""",
+    )
+    stop.touch()
     with pytest.raises(KeyboardInterrupt):
-        enter(source, tmp_path / "out", write_model(tmp_path, wrong=stop))
+        enter(source, tmp_path / "out", model)
     assert len(read_interaction(tmp_path / "out/Mine.json").images) == 2
-    assert enter(source, tmp_path / "out", write_model(tmp_path, wrong=note)) == 0
+    stop.unlink()
+    asked.unlink()
+    assert enter(source, tmp_path / "out", model) == 0
     assert set(asked.read_text()) == {"2", "3"}
-    enter(source, tmp_path / "whole", write_model(tmp_path))
+    enter(source, tmp_path / "whole", model)
     assert without_times(tmp_path / "out/Mine.json") == without_times(tmp_path / "whole/Mine.json")
 
 
 def test_results_of_another_protocol_or_model_are_left_alone(source: Source, tmp_path: Path) -> None:
     enter(source, tmp_path / "out", write_model(tmp_path))
     before = (tmp_path / "out/Mine.json").read_bytes()
-    with pytest.raises(PisamError, match="holds results of another protocol; give another out=DIR"):
+    with pytest.raises(PisamError, match=r"another protocol \(clicks\); delete it, or give another out=DIR"):
         enter(source, tmp_path / "out", write_model(tmp_path), protocol=ClickProtocol(clicks=5))
-    with pytest.raises(PisamError, match="holds results of another model"):
+    with pytest.raises(PisamError, match=r"holds results of another model \(reach, code_sha256\)"):
         enter(source, tmp_path / "out", write_model(tmp_path, reach=7))
+    with pytest.raises(PisamError, match=r"holds results of another model \(code_sha256\)"):
+        enter(source, tmp_path / "out", write_model(tmp_path, wrong="clicks = clicks[-1:]"))
+    content = json.loads(before)
+    content["versions"]["numpy"] = "1.0"
+    (tmp_path / "out/Mine.json").write_text(json.dumps(content))
+    with pytest.raises(PisamError, match=r"holds results of other versions \(numpy\)"):
+        enter(source, tmp_path / "out", write_model(tmp_path))
+    (tmp_path / "out/Mine.json").write_bytes(before)
+    enter(source, tmp_path / "out", write_model(tmp_path))
     assert (tmp_path / "out/Mine.json").read_bytes() == before
+
+
+def test_what_a_model_says_of_itself_is_always_readable_again(source: Source, tmp_path: Path) -> None:
+    """Texts of several lines, numbers that are none, a name of its own and no end of it."""
+    odd = "{'name': 3, 'note': 'two\\nlines', 'rate': float('nan'), 5: 6, 'best': 0.5, 'long': 'x' * 999}"
+    model = write_model(tmp_path)
+    text = (tmp_path / "mine.py").read_text()
+    facts = f"facts = {odd} | {{f'key {{number}}': number for number in range(200)}}"
+    (tmp_path / "mine.py").write_text(text.replace('facts = {"reach": 6, "weights": [1, 2]}', facts))
+    assert enter(source, tmp_path / "out", model) == 0
+    told = read_interaction(tmp_path / "out/Mine.json").model
+    assert list(told)[:3] == ["name", "best", "key 0"] and told["name"] == "Mine" and len(told) == 100
+
+
+def test_the_model_of_the_document_enters_as_it_stands(source: Source, tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/benchmark.md").read_text(encoding="utf-8")
+    block = page.split("```python not-run\n# mine.py\n")[1].split("```")[0]
+    (tmp_path / "mine.py").write_text(block)
+    assert enter(source, tmp_path / "out", f"{tmp_path / 'mine.py'}:Mine") == 0
+    record = read_interaction(tmp_path / "out/mine.json")
+    assert record.model["size"] == 512 and all(0 < image.iou[0] < 1 for image in record.images)
+
+
+def test_a_model_may_import_what_lies_beside_it_and_be_a_dataclass(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "beside_mine.py").write_text("class Base:\n    beside = True\n")
+    model = write_model(tmp_path)
+    head = "from __future__ import annotations\nfrom dataclasses import dataclass\nimport beside_mine\n"
+    made = "@dataclass\nclass Mine(beside_mine.Base):\n    depth: int = 3"
+    text = (tmp_path / "mine.py").read_text().replace("class Mine:", made)
+    (tmp_path / "mine.py").write_text(head + text)
+    assert enter(source, tmp_path / "out", model) == 0
+
+
+def test_names_that_no_file_can_hold_are_refused(source: Source, tmp_path: Path) -> None:
+    for folder in (source.images, source.masks):
+        (folder / "0.png").rename(folder / "two\nlines.png")
+    with pytest.raises(PisamError, match=r"two\\nlines.*rename it"):
+        enter(source, tmp_path / "out", write_model(tmp_path))
 
 
 def test_images_that_changed_or_are_missing_are_named(source: Source, tmp_path: Path) -> None:
@@ -179,7 +239,7 @@ def test_masks_that_another_program_saved_score_as_its_answers(source: Source, t
         ("{tmp}/broken.py:Mine", "broken.py:2: ZeroDivisionError"),
         ("{tmp}/half.py:Mine", "half.py:Mine has no method answer"),
         ("masks:{tmp}/absent", "no such folder"),
-        ("onnx:{tmp}", "no encoder.onnx in it"),
+        ("onnx:{tmp}", "not readable: .*encoder.onnx"),
         ("https://example.org/model.py:Mine", "expected a local file, got a URL|got https"),
     ],
 )

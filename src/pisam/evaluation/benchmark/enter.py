@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,13 @@ from pisam.data.reading.reader import read_image
 from pisam.data.reading.targets import read_labels
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.benchmark.entrant import Entrant, WrongAnswer, facts_of, name_of
-from pisam.evaluation.benchmark.interaction_file import LONGEST_TEXT, read_interaction, write_interaction
+from pisam.evaluation.benchmark.interaction_file import (
+    MOST_FACTS,
+    is_fact,
+    is_text,
+    read_interaction,
+    write_interaction,
+)
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.record import Failure, ImageRecord, Interaction
 from pisam.evaluation.benchmark.run import Scene, click_scene
@@ -74,26 +80,29 @@ def open_entry(
     """
     name = name_of(entrant)
     plain = "".join(letter if letter.isalnum() or letter in "+-_." else "-" for letter in name).strip(".-")
-    if not plain or len(name) > LONGEST_TEXT or not name.isprintable():
+    if not plain or not is_text(name):
         raise PisamError(
             f"a model's name has letters or digits and one line, got {name!r:.80}; give it another"
         )
     path = folder / f"{plain}.json"
-    record = Interaction(protocol, facts_of(entrant), versions(), sets)
+    facts = [(key, value) for key, value in facts_of(entrant).items() if is_text(key) and is_fact(value)]
+    record = Interaction(protocol, dict(facts[:MOST_FACTS]), versions(), sets)
     if path.exists():
         there = read_interaction(path)
         unlike = [
-            what
-            for what, same in (
-                ("protocol", there.protocol.hash == protocol.hash),
-                ("model", there.model == record.model),
-                ("sets", there.sets == sets),
-                ("versions", there.versions == record.versions),
+            f"{what} ({', '.join(key for key in {**before, **now} if before.get(key) != now.get(key))})"
+            for what, before, now in (
+                ("another protocol", there.protocol.facts(), protocol.facts()),
+                ("another model", there.model, record.model),
+                ("other sets", there.sets, sets),
+                ("other versions", there.versions, record.versions),
             )
-            if not same
+            if before != now
         ]
         if unlike:
-            raise PisamError(f"{path} holds results of another {' and '.join(unlike)}; give another out=DIR")
+            raise PisamError(
+                f"{path} holds results of {' and '.join(unlike)}; delete it, or give another out=DIR"
+            )
         for image in there.images:
             refuse_changed(image, scenes, str(path))
         record.images = list(there.images)
@@ -140,18 +149,12 @@ def enter(
     for item in items:
         key = (item[0], item[1].id)
         waiting = [entry for entry in entries if key not in entry.done]
-        for entry, scene in _each(waiting, item, scenes[key]):
-            try:
-                begin = getattr(entry.entrant, "begin", None)
-                if begin is not None:
-                    begin(*key)
-                entry.record.images.append(
-                    click_scene(entry.entrant, scene, entry.record.protocol, threads, limit=limit)
-                )
-            except Exception as error:
-                entry.record.failed.append(Failure(*key, _reason(error)))
-            if save and time.monotonic() - entry.saved > SAVE_SECONDS:
-                entry.save(order)
+        if waiting:
+            scene = read_scene(item, scenes[key])
+            for entry in waiting:
+                _ask(entry, scene, threads, limit)
+                if save and time.monotonic() - entry.saved > SAVE_SECONDS:
+                    entry.save(order)
         on_image()
 
 
@@ -159,10 +162,12 @@ def hashes_of(items: Sequence[Item]) -> dict[Key, tuple[str, str]]:
     """SHA-256 of each image's file and of its mask's.
 
     Raises:
-        PisamError: a file is missing.
+        PisamError: a file is missing, or a name cannot stand in a result file.
     """
     known: dict[Path, str] = {}
-    for _, pair in items:
+    for name, pair in items:
+        if not (is_text(name) and is_text(pair.id)):
+            raise PisamError(f"{name!r}/{pair.id!r}: a name has printable letters alone; rename it")
         for path in (pair.image, pair.mask):
             if path not in known:
                 try:
@@ -190,12 +195,16 @@ def read_scene(item: Item, hashes: tuple[str, str]) -> Scene:
     return Scene(name, pair.id, pixels, mask, unknown, *hashes)
 
 
-def _each(waiting: Sequence[Entry], item: Item, hashes: tuple[str, str]) -> Iterator[tuple[Entry, Scene]]:
-    """Each model with the image, which is read once and not at all where nobody waits for it."""
-    scene = read_scene(item, hashes) if waiting else None
-    for entry in waiting:
-        assert scene is not None
-        yield entry, scene
+def _ask(entry: Entry, scene: Scene, threads: Threads, limit: float | None) -> None:
+    """A model about an image: its scores, or why it has none."""
+    try:
+        if begin := getattr(entry.entrant, "begin", None):
+            begin(scene.set, scene.image)
+        entry.record.images.append(
+            click_scene(entry.entrant, scene, entry.record.protocol, threads, limit=limit)
+        )
+    except Exception as error:
+        entry.record.failed.append(Failure(scene.set, scene.image, _reason(error)))
 
 
 def _reason(error: Exception) -> str:

@@ -78,14 +78,12 @@ def name_of(entrant: Any) -> str:
 
 
 def facts_of(entrant: Any) -> dict[str, Any]:
-    """The name and what else the model says of itself, plain values alone."""
-    facts = getattr(entrant, "facts", {})
-    plain = {str(key): value for key, value in facts.items()} if isinstance(facts, Mapping) else {}
-    return {"name": name_of(entrant)} | {
-        key: value
-        for key, value in plain.items()
-        if value is None or isinstance(value, bool | int | float | str)
-    }
+    """The name, what else the model says of itself, and the hash of a user's file."""
+    facts = getattr(entrant, "facts", None)
+    told = dict(facts) if isinstance(facts, Mapping) else {}
+    if code := getattr(entrant, "code_sha256", None):
+        told["code_sha256"] = code
+    return {"name": name_of(entrant)} | {key: value for key, value in told.items() if key != "name"}
 
 
 def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[np.float32]:

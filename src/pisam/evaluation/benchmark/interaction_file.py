@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing
+from pisam.core.files import read_object, replacing
 from pisam.evaluation.benchmark.protocol import MOST_CLICKS, ClickProtocol
 from pisam.evaluation.benchmark.record import CONTROLS, Click, Failure, ImageRecord, Interaction
+from pisam.evaluation.interaction.click_file import FRAME
 
 FORMAT = "pisam interaction"
 VERSION = 1
-FRAME = "pixels of the original image, (x, y) from its upper left corner, pixel centres at +0.5"
 LARGEST_FILE = 256 * 1024**2  # bytes; 1,537 images with 20 clicks take 4 MB
 LONGEST_TEXT = 500
+MOST_FACTS = 100
 MOST_IMAGES = 200_000
 LARGEST_SIDE = 100_000
 TOP = (
@@ -63,12 +64,12 @@ def read_interaction(path: Path) -> Interaction:
 
     Raises:
         PisamError: not there, too large, another format or version, or anything in it that the schema does
-        not
-            allow; names the first wrong entry.
+            not allow; names the first wrong entry.
     """
-    content = _json(path)
-    where = f"{path}"
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if path.is_file() and (size := path.stat().st_size) > LARGEST_FILE:
+        raise PisamError(f"{path}: {size} bytes, expected at most {LARGEST_FILE}")
+    content, where = read_object(path, ""), f"{path}"
+    if content.get("format") != FORMAT:
         raise PisamError(
             f'{where}: expected an interaction file, "format": "{FORMAT}", as pisam benchmark writes'
         )
@@ -86,13 +87,13 @@ def read_interaction(path: Path) -> Interaction:
     failures = [_failure(entry, f"{where}: failed[{row}]") for row, entry in enumerate(failed)]
     record = Interaction(
         protocol,
-        _dict(content, "model", where, _is_fact, "a text, number, true, false or null"),
-        _dict(content, "versions", where, _is_text, "a text"),
+        _dict(content, "model", where, is_fact, "a text, number, true, false or null"),
+        _dict(content, "versions", where, is_text, "a text"),
         sets,
         images,
         failures,
     )
-    if not _is_text(record.model.get("name")) or not record.model["name"]:
+    if not is_text(record.model.get("name")) or not record.model["name"]:
         raise PisamError(f"{where}: model: expected a name, got {record.model.get('name')!r:.40}")
     _refuse_twice(record, where)
     if content["status"] != record.status:
@@ -105,19 +106,6 @@ def read_interaction(path: Path) -> Interaction:
 
 def _plain(image: ImageRecord) -> dict[str, Any]:
     return {each.name: getattr(image, each.name) for each in fields(image)}
-
-
-def _json(path: Path) -> Any:
-    try:
-        if (size := path.stat().st_size) > LARGEST_FILE:
-            raise PisamError(f"{path}: {size} bytes, expected at most {LARGEST_FILE}")
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except (OSError, ValueError, RecursionError) as error:
-        raise PisamError(f"{path}: not readable as JSON: {str(error).splitlines()[0]:.200}") from error
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
 
 
 def _protocol(content: dict[str, Any], where: str) -> ClickProtocol:
@@ -142,9 +130,7 @@ def _image(entry: Any, protocol: ClickProtocol, where: str) -> ImageRecord:
     names = [_text(entry, key, where) for key in NAMES]
     where = f"{where} ({'/'.join(names)})"
     for key in HASHES:
-        if not (
-            _is_text(entry[key]) and len(entry[key]) == 64 and set(entry[key]) <= set("0123456789abcdef")
-        ):
+        if not (is_text(entry[key]) and len(entry[key]) == 64 and set(entry[key]) <= set("0123456789abcdef")):
             raise PisamError(f"{where}: {key}: expected 64 hexadecimal digits, got {entry[key]!r:.80}")
     for key in SIZES:
         if type(entry[key]) is not int or not 0 < entry[key] <= LARGEST_SIDE:
@@ -224,7 +210,7 @@ def _keys(entry: Any, keys: Sequence[str], where: str) -> None:
 
 
 def _text(entry: dict[str, Any], key: str, where: str) -> str:
-    if not _is_text(entry[key]) or not entry[key]:
+    if not is_text(entry[key]) or not entry[key]:
         raise PisamError(f"{where}: {key}: expected a text of one line, got {entry[key]!r:.80}")
     return str(entry[key])
 
@@ -240,23 +226,25 @@ def _dict(
     entry: dict[str, Any], key: str, where: str, valid: Callable[[Any], bool], expected: str
 ) -> dict[str, Any]:
     value = entry[key]
-    if not isinstance(value, dict) or len(value) > 100:
-        raise PisamError(f"{where}: {key}: expected at most 100 names and values, got {value!r:.40}")
+    if not isinstance(value, dict) or len(value) > MOST_FACTS:
+        raise PisamError(f"{where}: {key}: expected at most {MOST_FACTS} names and values, got {value!r:.40}")
     for name, each in value.items():
-        if not _is_text(name) or not valid(each):
+        if not is_text(name) or not valid(each):
             raise PisamError(f"{where}: {key}: {name!r:.40}: expected {expected}, got {each!r:.40}")
     return dict(value)
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Is it a text that a file may hold: of one line, not too long?"""
     return isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable()
 
 
-def _is_fact(value: Any) -> bool:
+def is_fact(value: Any) -> bool:
+    """Is it a plain value that a file may hold?"""
     return (
         value is None
         or isinstance(value, bool | int)
-        or _is_text(value)
+        or is_text(value)
         or _are_numbers([value], -1e300, 1e300)
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ from pisam.core.errors import PisamError
 
 
 def load_class(path: Path, name: str) -> Any:
-    """An object of class `name` of a Python file, made without arguments. Runs the file: name none but your
-    own.
+    """An object of class `name` of a Python file, made without arguments.
+
+    Runs the file, which may import what lies beside it: name none but your own. Its hash is kept with the
+    results, lest those of an earlier state be taken for its own.
 
     Raises:
         PisamError: no such file or class, or an error of its own, with the line.
@@ -21,10 +25,14 @@ def load_class(path: Path, name: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"pisam_entrant_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look there
+    sys.path.append(str(path.parent.resolve()))
     try:
         spec.loader.exec_module(module)
         made = getattr(module, name, None)
         entrant = made() if callable(made) else None
+        if entrant is not None:
+            type(entrant).code_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except Exception as error:
         where, trace = "", error.__traceback__
         while trace is not None:
