@@ -89,6 +89,7 @@ def test_two_runs_give_identical_files_but_for_times(source: Source, tmp_path: P
         ("return np.zeros((3, 3))", "answered shape (3, 3), expected (30, 40)"),
         ("return None", "answered nothing"),
         ("raise RuntimeError('no memory')", "RuntimeError: no memory"),
+        ("raise SystemExit('usage')", "SystemExit: usage"),
         ("while True: pass", "took longer than 0.3 s"),
     ],
 )
@@ -176,6 +177,15 @@ def test_a_model_may_import_what_lies_beside_it_and_be_a_dataclass(source: Sourc
     assert enter(source, tmp_path / "out", model) == 0
 
 
+def test_a_model_that_paints_on_its_image_spoils_it_for_nobody(source: Source, tmp_path: Path) -> None:
+    write_model(tmp_path, wrong="self.image[:] = 99", name="other.py")
+    text = (tmp_path / "other.py").read_text().replace("class Mine", "class Other")
+    text = text.replace("self.bright = image", "self.image = image\n        self.bright = image")
+    (tmp_path / "other.py").write_text(text)
+    looks = write_model(tmp_path, wrong="assert self.bright < 4")
+    assert enter(source, tmp_path / "both", f"{tmp_path / 'other.py'}:Other", looks) == 0
+
+
 def test_names_that_no_file_can_hold_are_refused(source: Source, tmp_path: Path) -> None:
     for folder in (source.images, source.masks):
         (folder / "0.png").rename(folder / "two\nlines.png")
@@ -238,6 +248,7 @@ def test_masks_that_another_program_saved_score_as_its_answers(source: Source, t
         ("{tmp}/mine.py:Yours", "has no class Yours; it has Mine"),
         ("{tmp}/broken.py:Mine", "broken.py:2: ZeroDivisionError"),
         ("{tmp}/half.py:Mine", "half.py:Mine has no method answer"),
+        ("{tmp}/ends.py:Mine", "ends.py:2: SystemExit: 3"),
         ("masks:{tmp}/absent", "no such folder"),
         ("onnx:{tmp}", "not readable: .*encoder.onnx"),
         ("https://example.org/model.py:Mine", "expected a local file, got a URL|got https"),
@@ -248,6 +259,7 @@ def test_a_model_that_cannot_enter_is_told_in_one_line(
 ) -> None:
     write_model(tmp_path)
     (tmp_path / "broken.py").write_text("\n1 / 0\n")
+    (tmp_path / "ends.py").write_text("import sys\nsys.exit(3)\n")
     (tmp_path / "half.py").write_text("class Mine:\n    def encode(self, image): ...\n")
     with pytest.raises(PisamError, match=message) as error:
         enter(source, tmp_path / "out", model.format(tmp=tmp_path))

@@ -203,11 +203,11 @@ def _ask(entry: Entry, scene: Scene, threads: Threads, limit: float | None) -> N
         entry.record.images.append(
             click_scene(entry.entrant, scene, entry.record.protocol, threads, limit=limit)
         )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         entry.record.failed.append(Failure(scene.set, scene.image, _reason(error)))
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception | SystemExit) -> str:
     text = str(error) if isinstance(error, WrongAnswer) else f"{type(error).__name__}: {error}"
     return (
         "".join(letter if letter.isprintable() else " " for letter in text)[:300].strip()

@@ -81,7 +81,7 @@ class Asked:
         self.prompt: Box | None = tuple(edges) if protocol.prompt == "box" else None
         self.rng = np.random.default_rng(derive_seed(protocol.seed, protocol.id, scene.set, scene.image))
         with at_most(limit):
-            entrant.encode(scene.pixels)
+            entrant.encode(scene.pixels.copy())  # others are asked about the same image
 
     def ask(self, clicks: Sequence[Click], previous: Any | None) -> tuple[Any, BoolArray, float]:
         """The model's own answer, its mask bool (H, W), and the seconds until it was there.

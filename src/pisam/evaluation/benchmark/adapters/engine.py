@@ -22,11 +22,11 @@ class Encodings:
 
     def of(self, engine: Engine, encoder: str, image: UInt8Array) -> SeenImage:
         """Encode the image, unless that was done."""
-        if image is not self.image:
+        if self.image is None or not np.array_equal(image, self.image):
             self.image, self.seen = image, {}
         if encoder not in self.seen:
-            frame = squash(image, engine.side)
-            self.seen[encoder] = SeenImage(frame, engine.encode(frame), image.shape[:2])
+            frame, (height, width) = squash(image, engine.side), image.shape[:2]
+            self.seen[encoder] = SeenImage(frame, engine.encode(frame), (height, width))
         return self.seen[encoder]
 
 

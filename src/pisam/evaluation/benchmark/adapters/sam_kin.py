@@ -46,20 +46,21 @@ class SamKin:
 
     def padded(self, image: UInt8Array, side: int) -> Floats:
         """The frame (1, 3, S, S) as SAM's own: longest side scaled to S, normalised, zeros beyond."""
-        self.size, scale = image.shape[:2], side / max(image.shape[:2])
-        self.inner = height, width = int(self.size[0] * scale + 0.5), int(self.size[1] * scale + 0.5)
+        height, width = image.shape[:2]
+        scale = side / max(height, width)
+        self.size, self.inner = (height, width), (int(height * scale + 0.5), int(width * scale + 0.5))
         way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         frame = np.zeros((side, side, 3), np.float32)
-        shown = cv2.resize(image, (width, height), interpolation=way)
-        frame[:height, :width] = (shown - np.float32(PIXEL_MEAN)) / np.float32(PIXEL_STD)
+        shown = cv2.resize(image, self.inner[::-1], interpolation=way)
+        mean, std = (np.array(each, np.float32) for each in (PIXEL_MEAN, PIXEL_STD))
+        frame[: self.inner[0], : self.inner[1]] = (shown - mean) / std
         return np.ascontiguousarray(frame.transpose(2, 0, 1)[None])
 
     def at_image_size(self, low: Floats, frame: tuple[int, int]) -> Floats:
         """Logits (H, W) from those of the frame (height, width) at fewer pixels, as SAM enlarges masks."""
         framed = cv2.resize(low, frame[::-1], interpolation=cv2.INTER_LINEAR)
         shown = np.ascontiguousarray(framed[: self.inner[0], : self.inner[1]])
-        logits: Floats = cv2.resize(shown, self.size[::-1], interpolation=cv2.INTER_LINEAR)
-        return logits
+        return cv2.resize(shown, self.size[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
 
 
 @contextmanager

@@ -37,8 +37,8 @@ class TransformersSam(SamKin):
         """Through the vision encoder, once."""
         made = self.processor(images=image, return_tensors="pt")
         frame = made["pixel_values"].to(self.model.device)
-        height, width = frame.shape[-2:]
-        self.size, self.side = image.shape[:2], (height, width)
+        (height, width), self.side = image.shape[:2], tuple(frame.shape[-2:])
+        self.size = (height, width)
         # SAM and HQ-SAM pad below and to the right; their successors squash.
         rows, columns = made.get("reshaped_input_sizes", [self.side])[0]
         self.inner = int(rows), int(columns)

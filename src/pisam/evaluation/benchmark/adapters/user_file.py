@@ -33,7 +33,7 @@ def load_class(path: Path, name: str) -> Any:
         entrant = made() if callable(made) else None
         if entrant is not None:
             type(entrant).code_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         where, trace = "", error.__traceback__
         while trace is not None:
             if trace.tb_frame.f_code.co_filename == str(path):
