@@ -76,6 +76,20 @@ def change(config: Config, file: str, how: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(content))
 
 
+def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to everything in a JSON value."""
+    inside = (
+        content.items()
+        if isinstance(content, dict)
+        else enumerate(content)
+        if isinstance(content, list)
+        else ()
+    )
+    for key, value in inside:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
 class Elements(HTMLParser):
     """Tags with their attributes, in order."""
 
@@ -339,3 +353,30 @@ def test_the_slider_moves_between_before_and_after_by_mouse_and_by_key(browser: 
 def test_nothing_sticks_out_of_the_window(browser: Browser, width: int) -> None:
     browser.resize(width, 900)
     assert browser.value("document.documentElement.scrollWidth") <= width
+
+
+ODD: list[Any] = [None, True, "x", "", -1, 10**400, 1e300, [], [[]], {}, {"a": [1]}, [None], "\ud800", "\0"]
+
+
+@pytest.mark.parametrize("file", ["interact/summary.json", "evaluate/summary.json", "interact/clicks.json"])
+def test_odd_kinds_anywhere_in_a_results_file_are_one_line_before_anything_is_drawn(
+    copied: Config, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    path = Path(copied.run_dir) / file
+    right = path.read_text()
+    every, rng = list(places(json.loads(right))), np.random.default_rng(14)
+    monkeypatch.setattr("pisam.commands.report.write_report", lambda *_, **__: None)
+    refused = 0
+    for way in [every[index] for index in rng.permutation(len(every))[:70]]:
+        content = json.loads(right)
+        inner = content
+        for key in way[:-1]:
+            inner = inner[key]
+        inner[way[-1]] = ODD[rng.integers(len(ODD))]
+        path.write_text(json.dumps(content))
+        try:
+            report(copied)
+        except PisamError as error:
+            assert "\n" not in str(error) and len(str(error)) < 1000, way
+            refused += 1
+    assert refused > 5

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,27 @@ def test_overall_scores_are_the_means_of_the_sets_and_of_all_images(complete: Co
         assert best[f"val/pooled/{score}"] == pytest.approx((3 * three + 2 * two) / 5)
     assert best["val/iou_gain"] == pytest.approx(best["val/iou_after"] - best["val/iou_before"], abs=1e-6)
     assert best["val/iou_before"] == pytest.approx(summary(run_dir(complete), 1)["best"]["val/iou"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "expected a JSON object, got list"),
+        ('{"best": 3}', "best: expected a dict, got 3"),
+        ('{"best": {"val/iou": [0.5]}, "pictures": null}', "expected scores under best"),
+        ('{"best": {"val/iou": 1' + "0" * 400 + '}, "pictures": null}', "expected scores under best"),
+        ('{"best": {}, "pictures": ["x"]}', "a folder or null as pictures"),
+    ],
+)
+def test_odd_summary_of_a_complete_stage_is_one_line(
+    complete: Config, tmp_path: Path, content: str, message: str
+) -> None:
+    config = replace(complete, run_dir=str(tmp_path / "run"))
+    (stage := tmp_path / "run" / "stage1").mkdir(parents=True)
+    shutil.copy(run_dir(complete) / "stage1" / "config.yaml", stage)
+    (stage / "summary.json").write_text(content)
+    with pytest.raises(PisamError, match=message):
+        train(config, 1)
 
 
 def test_summary_says_how_the_numbers_were_made(complete: Config) -> None:

@@ -11,15 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from jinja2 import TemplateError
+
 from pisam.commands.command import Arguments
 from pisam.commands.evaluate_options import as_list
 from pisam.commands.interact_results import results_folder
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError, nearest
-from pisam.report.evaluations import read_evaluations, refuse_mixed
+from pisam.core.files import shown
+from pisam.report.evaluations import Evaluation, read_evaluations, refuse_mixed
 from pisam.report.examples import Files, example_files
 from pisam.report.folder import refuse_foreign_folder
-from pisam.report.results import read_interaction
+from pisam.report.page import page
+from pisam.report.results import Interaction, read_interaction
 from pisam.report.write import write_report
 from pisam.training.from_config import build_data
 
@@ -47,9 +51,7 @@ def report(config: Config, *, images: Sequence[str] = ()) -> Path:
     """
     folder = Path(config.run_dir) / "report"
     refuse_foreign_folder(folder)
-    interaction = read_interaction(results_folder(config))
-    evaluations = read_evaluations(Path(config.run_dir) / "evaluate")
-    refuse_mixed(interaction, evaluations)
+    interaction, evaluations = _read(config)
     data = build_data(config, 1)
     data.setup("validate")
     assert data.val_set is not None
@@ -58,6 +60,21 @@ def report(config: Config, *, images: Sequence[str] = ()) -> Path:
     chosen = _named(images, files)
     write_report(interaction, evaluations, files, folder, chosen=chosen, workers=config.data.workers)
     return folder / "index.html"
+
+
+def _read(config: Config) -> tuple[Interaction, list[Evaluation]]:
+    """The results of a run, of which a page can be made: found out before its pictures are drawn."""
+    interaction = read_interaction(results_folder(config))
+    evaluations = read_evaluations(Path(config.run_dir) / "evaluate")
+    try:
+        refuse_mixed(interaction, evaluations)
+        page(interaction, evaluations, [], [])
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, TemplateError) as error:
+        raise PisamError(
+            f"report: {config.run_dir}: interact/summary.json or evaluate/summary.json holds what "
+            f"no page can show ({type(error).__name__}: {shown(str(error))}); measure again"
+        ) from error
+    return interaction, evaluations
 
 
 def _named(chosen: Sequence[str], files: Sequence[Files]) -> list[Files]:

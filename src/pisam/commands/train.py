@@ -9,7 +9,6 @@ sweep=NAME: as W&B's agents pass it: the trial gets a folder of its own below ru
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -26,7 +25,7 @@ from pisam.commands.generate import generate_data
 from pisam.config.load import load_config, save_config
 from pisam.config.schema import Config, to_plain, training_sources
 from pisam.core.errors import PisamError
-from pisam.core.files import refuse_unwritable, sweep_temporaries
+from pisam.core.files import read_object, refuse_unwritable, sweep_temporaries
 from pisam.core.lock import Lock
 from pisam.core.provenance import git_revision
 from pisam.evaluation.rows import text_table
@@ -174,11 +173,17 @@ def print_table(config: Config) -> None:
         path = stage_dir(config, number) / "summary.json"
         if not path.is_file():
             continue
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = read_object(path, "", {"best": dict}, nan=True)
         names = ["iou", "biou"] if number == 1 else ["iou_after", "biou_after"]
         names += ["iou_before", "iou_after", "iou_gain", "biou_gain"]
-        lines.append([number, *(summary["best"].get(f"val/{name}") for name in names)])
-        pictures.append(summary["pictures"])
+        scores = [summary["best"].get(f"val/{name}") for name in names]
+        pictures.append(summary.get("pictures"))
+        right = all(s is None or (isinstance(s, int | float) and -1 <= s <= 1) for s in scores)
+        if not right or not isinstance(pictures[-1], str | None):
+            raise PisamError(
+                f"{path}: expected scores under best, and a folder or null as pictures; restore it"
+            )
+        lines.append([number, *scores])
     _say(f"\n{text_table(lines)}\npictures: {', '.join(filter(None, pictures)) or 'none'}")
 
 

@@ -72,13 +72,16 @@ def write_json(value: Any, path: Path) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def read_object(path: Path, what: str, fields: Mapping[str, type] | None = None) -> dict[str, Any]:
+def read_object(
+    path: Path, what: str, fields: Mapping[str, type] | None = None, *, nan: bool = False
+) -> dict[str, Any]:
     """A JSON object from a file that anybody may have written.
 
     Args:
         path: the file.
         what: begins error messages.
         fields: keys that must be there, and the kinds of their values.
+        nan: NaN and infinity are numbers too, as Python writes them.
 
     Raises:
         PisamError: not there, not JSON of finite numbers, nested too deep, no object, or a field is missing
@@ -89,7 +92,7 @@ def read_object(path: Path, what: str, fields: Mapping[str, type] | None = None)
         raise ValueError(f"{constant} among the numbers")
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=None if nan else refuse)
     except RecursionError as error:
         raise PisamError(f"{what}{path}: not readable as JSON: nested too deep") from error
     except (OSError, ValueError) as error:
