@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader, Dataset
 
 from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
+from pisam.core.types import Batch
+from pisam.training.logging.throughput import Throughput
 from pisam.training.resume.checkpoint_io import VerifiedCheckpointIO
 from pisam.training.resume.last_checkpoint import LastCheckpoint
 from pisam.training.resume.preemption import SIGNALS, Preemption, leaving_when_told
@@ -109,3 +112,29 @@ def test_training_that_was_over_is_complete_and_says_so(tmp_path: Path) -> None:
     assert preemption.agreed
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 1
     assert not fit(tmp_path / "other.ckpt", steps=1).agreed
+
+
+class OneNeverComes(Dataset[Batch]):
+    """Five batches. In the wait for the third the process is told to go."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> Batch:
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("the wait went on")
+        return small_batch(seed=index)
+
+
+def test_signal_in_a_wait_for_a_batch_saves_and_ends_the_wait(tmp_path: Path) -> None:
+    speed, last = Throughput(), LastCheckpoint(tmp_path / "last.ckpt", seconds=3600)
+    options: dict[str, Any] = {"max_steps": 5, "plugins": VerifiedCheckpointIO(), "profiler": speed.profiler}
+    trainer = quiet_trainer(last, Preemption(), speed, **options)
+    batches = DataLoader(OneNeverComes(), batch_size=None, collate_fn=lambda batch: batch)
+    with pytest.raises(SystemExit) as exit_:
+        trainer.fit(DecoderStage(small_model()), batches)
+    assert exit_.value.code == 143
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 2
+    assert saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["processed"] == 2
