@@ -9,18 +9,16 @@ group: Set up
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pisam.commands.command import Arguments
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing, shipped
+from pisam.core.files import local_path, replacing, shipped
 
 PATTERNS = ("README.md", "*.yaml", "sweeps/*.yaml", "slurm/*")
 
 
 def run(arguments: Arguments) -> None:
     """Copy what is missing in the folder, and say what to do next."""
-    folder, source = Path(arguments.words[0]).expanduser(), shipped("experiments")
+    folder, source = local_path(arguments.words[0], "init"), shipped("experiments")
     files = sorted(file for pattern in PATTERNS for file in source.glob(pattern))
     if not files:
         raise PisamError(f"init: {source} holds no experiments; install the package again")

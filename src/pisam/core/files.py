@@ -134,7 +134,7 @@ def local_path(location: str | Path, what: str) -> Path:
         raise PisamError(
             f"{what}: expected a path whose names have at most {LONGEST_NAME} bytes, without NUL"
         )
-    return Path(location).expanduser()
+    return Path(os.path.expanduser(location))  # which leaves ~ where there is no home
 
 
 def is_possible_path(text: str) -> bool:

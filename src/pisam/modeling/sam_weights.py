@@ -29,7 +29,7 @@ def find_sam_weights(location: str | Path, backbone: str) -> Path:
     Raises:
         PisamError: no such file, or not exactly one in the directory.
     """
-    path = local_path(location, f"SAM weights for {backbone}").expanduser()
+    path = local_path(location, f"SAM weights for {backbone}")
     if path.is_file():
         return path
     pattern = FILE_PATTERNS[backbone]

@@ -128,6 +128,21 @@ def test_cache_that_cannot_be_written_is_no_error(
     assert len(facts(source)) == 2 and "cannot be remembered" in caplog.text
 
 
+def test_user_without_a_home_remembers_nothing_and_is_told(
+    tmp_path: Path, read: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    for name in ("PISAM_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.chdir(tmp_path)
+    source = write_source(tmp_path / "a", range(2))
+    assert len(facts(source)) == 2 and "cannot be remembered" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("PISAM_CACHE")

@@ -211,3 +211,18 @@ def test_a_mark_of_byte_order_is_no_part_of_the_file(tmp_path: Path) -> None:
     file = coco(tmp_path, [image()], [annotation(1, LEFT)])
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
     assert read_coco(file)["a.png"].mask().sum() == 400
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 + 1, 10**100])
+@pytest.mark.parametrize("key", ["id", "image_id", "height", "width", "area", "category_id"])
+def test_number_beyond_64_bits_is_itself_or_one_line(tmp_path: Path, key: str, number: int) -> None:
+    of_image, of_object = {}, {}
+    (of_image if key in ("height", "width") else of_object)[key] = number
+    id_ = number if key == "image_id" else 1
+    file = coco(tmp_path, [image(id_, **of_image)], [{**annotation(1, LEFT), **of_object}])
+    try:
+        shapes = read_coco(file)
+    except PisamError as error:
+        assert str(file) in str(error) and "\n" not in str(error)
+    else:
+        assert shapes["a.png"].mask().sum() == 400

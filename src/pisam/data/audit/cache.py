@@ -74,7 +74,11 @@ def cache_folder() -> Path:
     """`$PISAM_CACHE`, else `pisam` in the user's cache folder (XDG)."""
     if own := os.environ.get("PISAM_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pisam"
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg) / "pisam"
+    home = os.path.expanduser("~")
+    # Without a home nothing can be remembered, which is said when it is tried.
+    return Path(os.devnull if home == "~" else home) / ".cache" / "pisam"
 
 
 def stamp_of(pair: Pair) -> list[int] | None:
