@@ -16,7 +16,8 @@ MUTANTS = yaml.safe_load((ROOT / "tests" / "mutants" / "mutants.yaml").read_text
 def test_the_place_of_a_mutation_is_there_once_and_its_tests_exist(mutant: dict[str, str]) -> None:
     source = (ROOT / "src" / "pisam" / mutant["file"]).read_text(encoding="utf-8")
     assert source.count(mutant["old"]) == 1
-    ast.parse(source.replace(mutant["old"], mutant["new"]))
+    if mutant["file"].endswith(".py"):
+        ast.parse(source.replace(mutant["old"], mutant["new"]))
     for test in mutant["tests"].split():
         file, _, name = test.partition("::")
         text = (ROOT / "tests" / file).read_text(encoding="utf-8")
