@@ -98,9 +98,8 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
     segmenters = compared_models(config, options.models, options.checkpoints)
     data = build_data(replace(config, data=replace(config.data, val=entries)), 1)
     data.setup("validate")
-    assert data.val_set is not None
-    files = {(source.name, pair.id): pair.image for source, pair in data.val_set.items}
-    names = list(files)
+    pairs = data.val_pairs
+    names = list(pairs)
 
     fabric = launch_ranks(config)
     folders = {s.name: folder / kind if len(segmenters) > 1 else folder for kind, s in segmenters.items()}
@@ -115,7 +114,7 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
         segmenter.model.to(fabric.device)
 
     def original(set_name: str, image: str) -> UInt8Array:
-        return read_image(files[set_name, image])
+        return read_image(pairs[set_name, image].image)
 
     def keep(model: str, set_name: str, image: str, levels: Levels) -> None:
         save_prediction(levels, folders[model] / "predictions", set_name, image)

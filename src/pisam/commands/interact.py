@@ -9,13 +9,12 @@ clicks=FILE: a clicks.json of another run, whose clicks are replayed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
 
@@ -41,19 +40,14 @@ from pisam.evaluation.interaction.common_error import (
 )
 from pisam.evaluation.interaction.first_answers import FirstAnswers
 from pisam.evaluation.interaction.masks import save_mask
+from pisam.evaluation.interaction.models import BenchmarkModels
 from pisam.evaluation.interaction.own_errors import click_effect, equal_without_clicks, own_clicks
 from pisam.evaluation.interaction.tables import names_of
 from pisam.evaluation.models.compared import interacting_models, load_networks
 from pisam.evaluation.models.trained import checkpoint_facts, facts
-from pisam.evaluation.ranks import gather, in_order, own_share
+from pisam.evaluation.ranks import in_order, on_all_ranks, own_share
 from pisam.evaluation.rows import Row
 from pisam.evaluation.threads import threads_beside
-from pisam.modeling.hq_sam import HqSam
-from pisam.modeling.pisam import PiSam
-from pisam.modeling.sam_network import SamNetwork
-from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, Segmenter
-from pisam.predictor.session import Answer
-from pisam.predictor.torch_engine import TorchEngine
 from pisam.training.from_config import build_data
 from pisam.training.preflight import alone_in
 from pisam.training.trainer import launch_ranks
@@ -65,20 +59,19 @@ Result = TypeVar("Result")
 
 def run(arguments: Arguments) -> int | None:
     """Run the benchmark with the checkpoints and clicks that the arguments name."""
-    given: dict[str, Any] = {}
-    if clicks := arguments.own.get("clicks"):
-        given["clicks"] = local_path(clicks, "clicks")
-    if checkpoints := arguments.own.get("checkpoint"):
-        given["checkpoints"] = [local_path(p, "checkpoint") for p in as_list("checkpoint", checkpoints)]
+    given = arguments.own.get("clicks")
+    clicks = local_path(given, "clicks") if given else None
+    named = as_list("checkpoint", arguments.own.get("checkpoint") or "[]")
+    checkpoints = [local_path(path, "checkpoint") for path in named]
     config = arguments.config()
     if config.interact.prompt != "box" and clicks:
-        raise PisamError(f"clicks={clicks}: for interact.prompt=box alone; see pisam benchmark like=FILE")
+        raise PisamError(f"clicks={given}: for interact.prompt=box alone; see pisam benchmark like=FILE")
     folder = results_folder(config)
     begin(config, "interact", reads=config.data.val, writes=folder)
     with alone_in(folder):
         if config.interact.prompt != "box":
-            return without_box(config, given.get("checkpoints", ()))
-        interact(config, **given)
+            return without_box(config, checkpoints)
+        interact(config, clicks=clicks, checkpoints=checkpoints)
     return None
 
 
@@ -100,78 +93,20 @@ def without_box(config: Config, checkpoints: Sequence[Path] = ()) -> int:
 
 
 @dataclass
-class _Models:
-    """The models that take part.
-
-    Attributes:
-        pi: the network that is clicked on its own errors.
-        asked: SAM, HQ-SAM where there is one, and last Pi-SAM; their common error is clicked.
-        with_mask: SAM and HQ-SAM given their previous mask too, by the names of those of `asked` whose answer
-            to a box is theirs.
-        again: Pi-SAM whose decoder is asked again after each click, where it was trained for that.
-    """
-
-    pi: PiSam
-    asked: list[Segmenter]
-    with_mask: dict[str, Segmenter]
-    again: PiSamSegmenter | None
-
-    @classmethod
-    def of(cls, networks: dict[str, SamNetwork]) -> _Models:
-        pi, hq = networks["pi"], networks.get("hq")
-        assert isinstance(pi, PiSam)
-        asked: list[Segmenter] = [SamSegmenter(pi)]
-        with_mask: dict[str, Segmenter] = {"SAM": SamSegmenter(pi, "SAM+mask", mask_input=True)}
-        if isinstance(hq, HqSam):
-            asked.append(HqSamSegmenter(hq))
-            with_mask["HQ-SAM"] = HqSamSegmenter(hq, "HQ-SAM+mask", mask_input=True)
-        again = PiSamSegmenter(pi, "Pi-SAM+reprompt", reprompt=True)
-        trained = PiSamSegmenter(pi).reprompt
-        return cls(pi, [*asked, PiSamSegmenter(pi, reprompt=False)], with_mask, again if trained else None)
-
-    def benchmarked(self, firsts: Mapping[str, Answer]) -> dict[str, Answer]:
-        """The answers to a box from which the benchmark clicks, by the names of its rows.
-
-        The strongest form of each model stands there with the guarantee too.
-        """
-        rows = dict(firsts)
-        rows |= {
-            segmenter.name: replace(firsts[name], engine=TorchEngine(segmenter))
-            for name, segmenter in self.with_mask.items()
-        }
-        strongest = {name: rows[name] for name in rows if name.endswith("+mask")}
-        uses = self.used(firsts)
-        return {**rows, **{_guaranteed(n): replace(a, guarantee=True) for n, a in strongest.items()}, **uses}
-
-    def used(self, firsts: Mapping[str, Answer]) -> dict[str, Answer]:
-        """Pi-SAM's answer to a box in each use: the interactor alone, as in the paper, comes first."""
-        pi = firsts["Pi-SAM"]
-        uses = {"Pi-SAM": pi}
-        if self.again:
-            uses[self.again.name] = replace(pi, engine=TorchEngine(self.again))
-        last, answer = list(uses.items())[-1]
-        return {**uses, _guaranteed(last): replace(answer, guarantee=True)}
-
-
-def _guaranteed(name: str) -> str:
-    return f"{name}+guarantee"
-
-
-@dataclass
 class _Run:
     """Where and on what this process works, and how far it is."""
 
     config: Config
     fabric: Fabric
     data: PairDataModule
-    models: _Models
+    models: BenchmarkModels
     answers: FirstAnswers
     bar: tqdm
 
-    @property
-    def names(self) -> list[tuple[str, str]]:
-        """(set, image) of each validation sample, in their order."""
-        return _names(self.data)
+    @cached_property
+    def names(self) -> dict[tuple[str, str], int]:
+        """(set, image) of each validation sample, and its index."""
+        return {name: index for index, name in enumerate(self.data.val_pairs)}
 
     def batches(self, indices: Sequence[int], what: str) -> Iterator[Batch]:
         """Validation samples one by one on this rank's device."""
@@ -212,11 +147,11 @@ def interact(config: Config, *, clicks: Path | None = None, checkpoints: Sequenc
     data = build_data(config, 1)
     data.setup("validate")
     if replayed and clicks:
-        _refuse_missing_images(replayed, _names(data), clicks)
+        _refuse_missing_images(replayed, data.val_pairs, clicks)
     fabric = launch_ranks(config)
     for network in networks.values():
         network.to(fabric.device)
-    models = _Models.of(networks)
+    models = BenchmarkModels.of(networks)
     with progress(0, "interact", shown=fabric.is_global_zero) as bar, fabric.autocast():
         run = _Run(config, fabric, data, models, FirstAnswers(models.asked), bar)
         _expect(run, len(replayed.images) if replayed else config.interact.images)
@@ -239,11 +174,6 @@ def interact(config: Config, *, clicks: Path | None = None, checkpoints: Sequenc
         write_results(config, head, search, file, measured)
 
 
-def _names(data: PairDataModule) -> list[tuple[str, str]]:
-    assert data.val_set is not None
-    return [(source.name, pair.id) for source, pair in data.val_set.items]
-
-
 def _settings(config: Config) -> dict[str, Any]:
     """What clicks and curves depend on, under the keys of the configuration."""
     chosen = {f"interact.{key}": value for key, value in asdict(config.interact).items()}
@@ -257,8 +187,7 @@ def _simulation(config: Config) -> dict[str, Any]:
     return {"min_area": clicks.min_area, "margin": clicks.margin, "connectivity": clicks.connectivity}
 
 
-def _refuse_missing_images(file: ClickFile, names: list[tuple[str, str]], path: Path) -> None:
-    known = set(names)
+def _refuse_missing_images(file: ClickFile, known: Container[tuple[str, str]], path: Path) -> None:
     missing = [image for image in file.images if (image.set, image.image) not in known]
     if missing:
         raise PisamError(
@@ -280,40 +209,33 @@ def _search(run: _Run, *, select: bool) -> Search:
     Raises:
         PisamError: no image has a common error with a click.
     """
-    config, interaction = run.config, run.config.interact
+    config, most = run.config, max(run.config.interact.clicks, run.config.interact.rounds)
     simulation = {key: value for key, value in asdict(config.clicks).items() if key != "reprompt"}
 
     def own_part() -> tuple[list[Row], bool, list[ClickedImage]]:
         rows, equal, clicked = [], True, []
         for batch in run.batches(run.share(range(len(run.names))), "interact: own and common errors"):
-            firsts, how = run.answers.of(batch), simulation
+            firsts = run.answers.of(batch)
             straight = firsts["Pi-SAM"].state
-            rows += click_effect(run.models.used(firsts), batch, seed=config.seed, simulation=how)
-            clicks = own_clicks(straight, batch, 0, seed=config.seed, simulation=how)
+            rows += click_effect(run.models.used(firsts), batch, seed=config.seed, simulation=simulation)
+            clicks = own_clicks(straight, batch, 0, seed=config.seed, simulation=simulation)
             equal &= equal_without_clicks(run.models.pi, straight, clicks)
             if select:
-                most = max(interaction.clicks, interaction.rounds)
+                answers, how = list(firsts.values()), _simulation(config)
                 clicked.append(
-                    click_common_error(
-                        list(firsts.values()),
-                        batch,
-                        seed=config.seed,
-                        max_clicks=most,
-                        simulation=_simulation(config),
-                    )
+                    click_common_error(answers, batch, seed=config.seed, max_clicks=most, simulation=how)
                 )
             run.bar.update()
         return rows, equal, clicked
 
-    parts = _on_all_ranks(own_part)
-    rows = in_order([row for part in parts for row in part[0]], run.names)
+    parts = on_all_ranks(own_part)
+    rows = in_order([row for part in parts for row in part[0]], list(run.names))
     selection = _select(run, [image for part in parts for image in part[2]]) if select else None
     return Search(len(run.names), rows, all(part[1] for part in parts), selection)
 
 
 def _select(run: _Run, clicked: list[ClickedImage]) -> Selection:
-    position = {name: index for index, name in enumerate(run.names)}
-    clicked.sort(key=lambda image: position[image.set, image.image])
+    clicked.sort(key=lambda image: run.names[image.set, image.image])
     selection = select_images(clicked, run.config.interact.images)
     if not selection.chosen:
         raise PisamError(
@@ -327,7 +249,6 @@ def _measure(run: _Run, file: ClickFile) -> BenchmarkRows:
     """The benchmark on the images of a click file, over all ranks."""
     config, models = run.config, run.models
     own: Sequence[ClickedImage] = run.share(file.images)
-    position = {name: index for index, name in enumerate(run.names)}
     settings = BenchmarkSettings(
         clicks=config.interact.clicks,
         rounds=config.interact.rounds,
@@ -337,7 +258,7 @@ def _measure(run: _Run, file: ClickFile) -> BenchmarkRows:
 
     def own_part() -> BenchmarkRows:
         rows = BenchmarkRows()
-        indices = [position[image.set, image.image] for image in own]
+        indices = [run.names[image.set, image.image] for image in own]
         with threads_beside(config.data.workers) as threads:
             for batch, image in zip(run.batches(indices, "interact: clicks"), own, strict=True):
                 rows.add(
@@ -354,26 +275,7 @@ def _measure(run: _Run, file: ClickFile) -> BenchmarkRows:
         return rows
 
     everyone = BenchmarkRows()
-    for part in _on_all_ranks(own_part):
+    for part in on_all_ranks(own_part):
         everyone.add(part)
     order = [(image.set, image.image) for image in file.images]
     return BenchmarkRows(in_order(everyone.images, order), in_order(everyone.curves, order), everyone.watches)
-
-
-def _on_all_ranks(own_part: Callable[[], Result]) -> list[Result]:
-    """What each rank's part gives, in the order of the ranks.
-
-    Raises:
-        PisamError: that of any rank, on all of them: the others would wait for it.
-    """
-    failure: str | None = None
-    parts: list[Result] = []
-    try:
-        with torch.inference_mode():
-            parts = [own_part()]
-    except PisamError as error:
-        failure = str(error)
-    everyone, failures = gather(parts), [text for text in gather([failure]) if text]
-    if failures:
-        raise PisamError(failures[0])
-    return everyone

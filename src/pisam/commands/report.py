@@ -54,9 +54,7 @@ def report(config: Config, *, images: Sequence[str] = ()) -> Path:
     interaction, evaluations = _read(config)
     data = build_data(config, 1)
     data.setup("validate")
-    assert data.val_set is not None
-    pairs = {(source.name, pair.id): pair for source, pair in data.val_set.items}
-    files = example_files(interaction, pairs)
+    files = example_files(interaction, data.val_pairs)
     chosen = _named(images, files)
     write_report(interaction, evaluations, files, folder, chosen=chosen, workers=config.data.workers)
     return folder / "index.html"

@@ -19,10 +19,13 @@ from pisam.data.loader import BatchLoader
 from pisam.data.photometric import Photometric, Step
 from pisam.data.prompts import PromptMix
 from pisam.data.sampler import TrainingSampler, ValidationSampler
+from pisam.data.sources.pairs import Pair
 from pisam.data.sources.rows import Entry, resolve_sources
 from pisam.data.worker import begin_worker
 
 log = logging.getLogger(__name__)
+
+NOTHING_TO_TRAIN_ON = "data.train: no source to train on; name at least one"
 
 
 class PairDataModule(LightningDataModule):
@@ -117,6 +120,11 @@ class PairDataModule(LightningDataModule):
         parts = {"train": self.train_set, "val": self.val_set}
         return {part: data.identity() for part, data in parts.items() if data is not None}
 
+    @property
+    def val_pairs(self) -> dict[tuple[str, str], Pair]:
+        """The validation pairs by (set, id), in the order of their samples."""
+        return {(source.name, pair.id): pair for source, pair in self._validation().items}
+
     def setup(self, stage: str | None = None) -> None:
         """Find every file of every source, so that a missing one stops the run before its first step.
 
@@ -135,7 +143,7 @@ class PairDataModule(LightningDataModule):
             self._tell("val", self.val_set)
         if self.train_set is None and stage in (None, "fit"):
             if not self.train_entries:
-                raise PisamError("data.train: no source to train on; name at least one")
+                raise PisamError(NOTHING_TO_TRAIN_ON)
             self.train_set = PairDataset(
                 resolve_sources(self.train_entries, self.root, training=True),
                 image_size=self.image_size,
@@ -169,41 +177,45 @@ class PairDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Batches of random views, in the order of the epoch, from where the trainer stands."""
-        if self.train_set is None:
-            raise PisamError("data.train: no source to train on; name at least one")
+        data = self._training()
         sampler = TrainingSampler(
-            [source.weight for source, _ in self.train_set.items],
+            [source.weight for source, _ in data.items],
             batch_size=self.batch_size,
             rank=self._rank,
             world_size=self._world_size,
             seed=self.seed,
         )
         sampler.resume(*self._position())
-        return self._loader(self.train_set, sampler, self.batch_size)
+        return self._loader(data, sampler, self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
         """All validation sets in one loader, in the order of their entries, each sorted by id."""
-        if self.val_set is None:
-            raise PisamError("validation data is not set up; call setup() first")
-        if len(self.val_set) < self._world_size:
+        data = self._validation()
+        if len(data) < self._world_size:
             raise PisamError(
-                f"data.val: {len(self.val_set)} images for {self._world_size} ranks; each needs one at "
+                f"data.val: {len(data)} images for {self._world_size} ranks; each needs one at "
                 "least, so add images or use fewer devices"
             )
-        sampler = ValidationSampler(len(self.val_set), rank=self._rank, world_size=self._world_size)
-        return self._loader(self.val_set, sampler, self.val_batch_size)
+        sampler = ValidationSampler(len(data), rank=self._rank, world_size=self._world_size)
+        return self._loader(data, sampler, self.val_batch_size)
 
     def train_dataloader_of(self, keys: Sequence[tuple[int, int]]) -> DataLoader:
         """The training samples of these (index, epoch) keys, in this order; one in a batch."""
-        if self.train_set is None:
-            raise PisamError("data.train: no source to train on; name at least one")
-        return self._loader(self.train_set, list(keys), 1)
+        return self._loader(self._training(), list(keys), 1)
 
     def val_dataloader_of(self, indices: Sequence[int]) -> DataLoader:
         """The validation samples of these indices, in this order, whatever the rank; one in a batch."""
+        return self._loader(self._validation(), list(indices), 1)
+
+    def _training(self) -> PairDataset:
+        if self.train_set is None:
+            raise PisamError(NOTHING_TO_TRAIN_ON)
+        return self.train_set
+
+    def _validation(self) -> PairDataset:
         if self.val_set is None:
             raise PisamError("validation data is not set up; call setup() first")
-        return self._loader(self.val_set, list(indices), 1)
+        return self.val_set
 
     def _tell(self, part: Part, data: PairDataset) -> None:
         if self._rank == 0:

@@ -1,12 +1,14 @@
-"""Rows that several ranks measured, back together in the order of the images."""
+"""Work shared out over ranks, and what it gives back together in the order of the images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 
+from pisam.core.errors import PisamError
 from pisam.evaluation.rows import Row
 
 Item = TypeVar("Item")
@@ -24,6 +26,25 @@ def gather(items: list[Item]) -> list[Item]:
     everyone: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, items)
     return [item for own in everyone for item in own]
+
+
+def on_all_ranks(own_part: Callable[[], Item]) -> list[Item]:
+    """Results of `own_part`, run without gradients on each rank, in the order of the ranks.
+
+    Raises:
+        PisamError: that of any rank, on all of them: the others would wait for it.
+    """
+    failures: list[str] = []
+    parts: list[Item] = []
+    try:
+        with torch.inference_mode():
+            parts = [own_part()]
+    except PisamError as error:
+        failures = [str(error)]
+    everyone, failures = gather(parts), gather(failures)
+    if failures:
+        raise PisamError(failures[0])
+    return everyone
 
 
 def in_order(rows: Sequence[Row], names: Sequence[tuple[str, str]]) -> list[Row]:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from copy import copy
 from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pisam.clicks.guarantee import obey
-from pisam.core.files import replacing
 from pisam.core.locality import Click
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.transforms import squash
 from pisam.predictor.detail import look_again
 from pisam.predictor.engine import Engine, FloatArray, Prompt
 from pisam.predictor.images import Picture, as_mask, as_rgb, box_of
+from pisam.predictor.seen_file import read_seen, write_seen
 from pisam.predictor.session import Answer, SeenImage, Session, given_logits, low_resolution
 
 Box = Sequence[float] | npt.NDArray[np.number]
 Points = Sequence[tuple[float, float]] | npt.NDArray[np.number]
-FORMAT = 1  # of saved images
 SMALLEST_TILE = 64  # pixels
 
 
@@ -146,20 +143,16 @@ class InteractivePredictor:
             ValueError: no image yet, or a box as in `set_box`.
         """
         image = self._need_image()
-        answers = (
-            self._session.ask([Prompt(box=self._box(box, image)) for box in boxes]) if len(boxes) else []
-        )
-        return (
-            np.stack([answer.mask() for answer in answers]) if answers else np.zeros((0, *image.size), bool)
-        )
+        if not len(boxes):
+            return np.zeros((0, *image.size), bool)
+        answers = self._session.ask([Prompt(box=self._box(box, image)) for box in boxes])
+        return np.stack([answer.mask() for answer in answers])
 
     def another(self) -> InteractivePredictor:
         """A predictor for another object of the same image, which is not encoded again."""
         other = copy(self)
-        other._session, other._shown = (
-            Session(self.engine, self._session.guarantee, self._session.image),
-            None,
-        )
+        other._session = Session(self.engine, self._session.guarantee, self._session.image)
+        other._shown = None
         return other
 
     def click(self, x: float, y: float, foreground: bool = True) -> BoolArray:
@@ -279,18 +272,7 @@ class InteractivePredictor:
             ValueError: no image yet.
             PisamError: the file cannot be written.
         """
-        image = self._need_image()
-        encoded = self.engine.to_arrays(image.encoded)
-        arrays: dict[str, Any] = {f"encoded_{name}": value for name, value in encoded.items()}
-        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                format=FORMAT,
-                engine=self.engine.identity(),
-                size=np.array(image.size),
-                frame=image.frame,
-                **arrays,
-            )
+        write_seen(self._need_image(), self.engine, Path(path))
 
     def load(self, path: str | Path) -> None:
         """Take an image that `save` kept, in place of `set_image`; nothing in the file is executed.
@@ -298,19 +280,7 @@ class InteractivePredictor:
         Raises:
             ValueError: no such file, or of another model.
         """
-        where = f"image {path}"
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            identity = str(arrays["engine"])
-            if int(arrays["format"]) != FORMAT or identity != self.engine.identity():
-                raise ValueError(f"encoded by {identity:.80}, this model is {self.engine.identity():.80}")
-            frame, size = _seen(arrays, self.engine.side)
-            encoded = {n.removeprefix("encoded_"): v for n, v in arrays.items() if n.startswith("encoded_")}
-            image = SeenImage(frame, self.engine.from_arrays(encoded, frame), size)
-        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{where}: not an image that this predictor saved: {error}") from error
-        self._session.image, self._pixels = image, None
+        self._session.image, self._pixels = read_seen(Path(path), self.engine), None
         self.reset()
 
     def _begin(self, prompt: Prompt, given: FloatArray | None = None) -> BoolArray:
@@ -360,15 +330,3 @@ def _checked(point: tuple[float, float], label: object, image: SeenImage, what: 
         name = "foreground" if what == "click" else "labels"
         raise ValueError(f"{what}: {name}: expected True or False (1 or 0), got {label!r:.40}")
     return float(x), float(y), int(label)
-
-
-def _seen(arrays: dict[str, npt.NDArray], side: int) -> tuple[UInt8Array, tuple[int, int]]:
-    """Frame and original size of a saved image.
-
-    Raises:
-        ValueError: of other shapes.
-    """
-    frame, size = arrays["frame"], arrays["size"]
-    if frame.dtype != np.uint8 or frame.shape != (side, side, 3) or size.shape != (2,) or size.min() < 1:
-        raise ValueError(f"frame {frame.dtype} {frame.shape}, size {size.tolist()}")
-    return frame, (int(size[0]), int(size[1]))
