@@ -45,7 +45,7 @@ def run_locally(sweep: Sweep, *, count: int | None = None, seed: int = 0) -> int
         PisamError: the file asks for what only the server can do, a combination is no valid experiment,
             or the sweep runs already.
     """
-    trials = list(_trials(sweep, count, seed))
+    trials = list(trials_of(sweep, count, seed))
     folder = Path("runs") / "sweeps" / sweep.name
     with holding(folder):
         return _run(sweep, trials, folder / "results.csv")
@@ -73,7 +73,7 @@ def _run(sweep: Sweep, trials: list[Trial], table: Path) -> int:
     return 1 if incomplete else 0
 
 
-def _trials(sweep: Sweep, count: int | None, seed: int) -> Iterator[Trial]:
+def trials_of(sweep: Sweep, count: int | None = None, seed: int = 0) -> Iterator[Trial]:
     """Distinct combinations in the order in which they are to run, each a valid experiment."""
     match sweep.method:
         case "grid":
