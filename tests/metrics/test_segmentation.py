@@ -12,8 +12,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from helpers.segmentation_scores import SegmentationScores
 from pisam.metrics.functional import boundary_iou, iou
-from pisam.metrics.segmentation import SegmentationScores
 
 SETS = ["A", "B", "C"]
 

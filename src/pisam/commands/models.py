@@ -13,13 +13,13 @@ from pisam.commands.command import Arguments
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
 from pisam.predictor.engine import Engine
+from pisam.training.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     from pisam.modeling.pisam import PiSam
 
 TRAINED = Path("experiments", "results", "real_small", "pisam_vit_t.safetensors")
 QUICK_START = Path("runs", "quickstart")
-STAGES = ("stage2", "stage1")  # the later one first
 
 
 def given_path(arguments: Arguments, key: str) -> Path:
@@ -62,13 +62,12 @@ def find_model(arguments: Arguments) -> Path:
         )
     if path.is_file() or (path / "meta.json").is_file():
         return path
-    checkpoints = [path / stage / "checkpoints" / "best.ckpt" for stage in STAGES]
     weights = sorted(path.glob("*.safetensors"))
-    for checkpoint in [*checkpoints, *weights]:
-        if checkpoint.is_file():
-            return checkpoint
+    if found := best_checkpoint(path, stages=(2, 1)) or next(iter(weights), None):
+        return found
     raise PisamError(
-        f"model {path}: neither a run ({checkpoints[0]}) nor exported (meta.json) nor .safetensors in it"
+        f"model {path}: neither a run (stage2/checkpoints/best.ckpt) nor exported (meta.json) nor "
+        ".safetensors in it"
     )
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pisam.metrics.functional import iou
-from pisam.metrics.segmentation import PerSetMean, segmentation_scores
+from pisam.metrics.functional import binarise
+from pisam.metrics.known_mask import KnownMask
+from pisam.metrics.region import region_scores
+from pisam.metrics.segmentation import PerSetMean
 
 
 class InteractionScores(PerSetMean):
@@ -54,10 +56,11 @@ class InteractionScores(PerSetMean):
         Raises:
             ValueError: unknown set, or sizes or types do not fit.
         """
-        old, new = segmentation_scores(before, mask), segmentation_scores(after, mask)
+        true = KnownMask(mask.cpu().numpy())
+        old, new = (region_scores(binarise(each).cpu().numpy(), true) for each in (before, after))
         gain = {score: new[score] - old[score] for score in old}
-        oracle = old["iou"] if repaired is None else iou(repaired, mask)
-        values = {"improved": (gain["iou"] > 0).float(), "oracle": oracle - old["iou"]}
+        best = old if repaired is None else region_scores(repaired.cpu().numpy(), true, boundary=False)
+        values = {"improved": float(gain["iou"] > 0), "oracle": best["iou"] - old["iou"]}
         for moment, scores in (("before", old), ("after", new), ("gain", gain)):
             values |= {f"{score}_{moment}": value for score, value in scores.items()}
         self._add(set_name, values)

@@ -15,7 +15,15 @@ def region_scores(prediction: np.ndarray, mask: KnownMask, *, boundary: bool = T
         prediction: bool (H, W).
         mask: of the same size.
         boundary: give `biou` too, which takes most of the time.
+
+    Raises:
+        ValueError: not two bool masks of one size.
     """
+    if prediction.dtype != bool or mask.pixels.dtype != bool or prediction.shape != mask.pixels.shape:
+        raise ValueError(
+            "expected two bool masks (H, W) of one size, got prediction "
+            f"{prediction.dtype} {prediction.shape} and mask {mask.pixels.dtype} {mask.pixels.shape}"
+        )
     predicted = pack(prediction)
     scores = {"iou": _iou(predicted, mask.packed)}
     if boundary:

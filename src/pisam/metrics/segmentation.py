@@ -1,4 +1,4 @@
-"""IoU and boundary IoU per data set, exact for any number of ranks."""
+"""Means of scores per data set, exact for any number of ranks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pisam.core.set_names import POOLED
-from pisam.metrics.functional import binarise, boundary_iou, iou
 
 
 class PerSetMean(Metric):
@@ -59,11 +58,11 @@ class PerSetMean(Metric):
         """Before the scores of each set, of all images, and over sets."""
         return [*(f"{name}/" for name in (*self.set_names, POOLED)), ""]
 
-    def _add(self, set_name: str, values: Mapping[str, Tensor]) -> None:
+    def _add(self, set_name: str, values: Mapping[str, float | Tensor]) -> None:
         if set_name not in self.set_names:
             raise ValueError(f"unknown data set {set_name!r}: expected one of {self.set_names}")
         index = self.set_names.index(set_name)
-        row = torch.stack([values[score] for score in self.scores]).to(self.total)
+        row = self.total.new_tensor([float(values[score]) for score in self.scores])
         self.total[index] += row
         self.newest = dict(zip(self.scores, row.tolist(), strict=True))
         self.count[index] += 1
@@ -78,33 +77,3 @@ class PerSetMean(Metric):
         values = [*means.flatten(), *pooled, *means.nanmean(dim=0)]
         names = (f"{prefix}{score}" for prefix in self._prefixes for score in self.scores)
         return dict(zip(names, values, strict=True))
-
-
-class SegmentationScores(PerSetMean):
-    """IoU and boundary IoU at original size: `SET/iou`, `SET/biou`, `pooled/...`, `iou`, `biou`.
-
-    Args:
-        set_names: all data sets.
-    """
-
-    def __init__(self, set_names: Sequence[str], **kwargs: Any) -> None:
-        super().__init__(set_names, ["iou", "biou"], **kwargs)
-
-    def update(self, prediction: Tensor, mask: Tensor, set_name: str) -> None:
-        """Add one image.
-
-        Args:
-            prediction: logits or bool, (H, W) or (1, 1, H, W).
-            mask: bool (H, W), the mask at its original size.
-            set_name: one of the sets.
-
-        Raises:
-            ValueError: unknown set, or sizes or types do not fit.
-        """
-        self._add(set_name, segmentation_scores(prediction, mask))
-
-
-def segmentation_scores(prediction: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """`iou` and `biou` of one image; arguments as in `SegmentationScores.update`."""
-    predicted = binarise(prediction)
-    return {"iou": iou(predicted, mask), "biou": boundary_iou(predicted, mask)}

@@ -49,8 +49,7 @@ class SetScores(PerSetMean):
         """
         if missing := [score for score in self.scores if score not in image.values]:
             raise ValueError(f"expected an image scored for {self.scores}, {missing} missing")
-        values = {name: torch.tensor(image.values[name], dtype=torch.float64) for name in self.scores}
-        self._add(set_name, values)
+        self._add(set_name, image.values)
         index = self.set_names.index(set_name)
         for sums, curve in ((self.f_curves, image.f_curve), (self.e_curves, image.e_curve)):
             if curve is not None:

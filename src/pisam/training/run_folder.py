@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pisam.config.schema import Config
@@ -20,7 +21,7 @@ def stage1_checkpoint(config: Config) -> Path:
         PisamError: it is not there.
     """
     given = config.stage2.from_
-    if found := _checkpoint_in(Path(given or config.run_dir)):
+    if found := best_checkpoint(Path(given or config.run_dir)):
         return found
     raise PisamError(
         f"stage 2 needs a trained stage 1, and {'stage2.from' if given else 'run_dir'} "
@@ -36,12 +37,13 @@ def decoder_checkpoint(config: Config) -> Path | None:
     """
     if not (given := config.stage1.from_):
         return None
-    if found := _checkpoint_in(Path(given)):
+    if found := best_checkpoint(Path(given)):
         return found
     raise PisamError(f"stage1.from: {given} is no checkpoint, and no run that holds one")
 
 
-def _checkpoint_in(source: Path) -> Path | None:
-    """A checkpoint itself, or the best one of a run or stage."""
-    candidates = [source, source / "checkpoints/best.ckpt", source / "stage1/checkpoints/best.ckpt"]
+def best_checkpoint(source: Path, stages: Sequence[int] = (1,)) -> Path | None:
+    """The file itself, or the best checkpoint of a stage's folder, or of the first of `stages` of a run."""
+    folders = [source, *(source / f"stage{number}" for number in stages)]
+    candidates = [source, *(folder / "checkpoints" / "best.ckpt" for folder in folders)]
     return next((path for path in candidates if path.is_file()), None)

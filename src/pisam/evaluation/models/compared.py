@@ -23,7 +23,7 @@ from pisam.modeling.segmenters import (
 from pisam.modeling.shared_weights import SUFFIX
 from pisam.modeling.weights_file import read_checkpoint
 from pisam.training.from_config import build_network
-from pisam.training.run_folder import stage1_checkpoint, stage_dir
+from pisam.training.run_folder import best_checkpoint, stage1_checkpoint, stage_dir
 
 KINDS = ("sam", "hq", "pi", "sam1024")
 NAMES = {"sam": "SAM", "hq": "HQ-SAM", "pi": "Pi-SAM", "sam1024": "SAM, 1024 px"}
@@ -91,11 +91,11 @@ def interacting_models(config: Config, checkpoints: Sequence[Path] = ()) -> dict
     """
     models = load_networks(config, checkpoints, stages=(2, 1))
     if "pi" not in models:
-        best = stage_dir(config, 2) / "checkpoints" / "best.ckpt"
-        if not best.is_file():
+        folder = stage_dir(config, 2)
+        if not (best := best_checkpoint(folder)):
             raise PisamError(
-                f"interact needs a trained stage 2, and there is no {best}: run stage 2 first, or give "
-                "checkpoint=FILE"
+                f"interact needs a trained stage 2, and there is none in {folder}: run stage 2 first, or "
+                "give checkpoint=FILE"
             )
         models["pi"] = trained_model(config, best)
     pi = models["pi"]
@@ -129,12 +129,9 @@ def find_checkpoint(source: Path, stages: Sequence[int] = (1,)) -> Path:
     Raises:
         PisamError: there is none.
     """
-    folders = [source, *(source / f"stage{number}" for number in stages)]
-    candidates = [source, *(folder / "checkpoints/best.ckpt" for folder in folders)]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        raise PisamError(f"checkpoint {source}: no such file, and no run or stage with checkpoints/best.ckpt")
-    return found
+    if found := best_checkpoint(source, stages):
+        return found
+    raise PisamError(f"checkpoint {source}: no such file, and no run or stage with checkpoints/best.ckpt")
 
 
 def model_facts(config: Config, segmenter: Segmenter | NativeSam) -> dict[str, Any]:
