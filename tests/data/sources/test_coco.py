@@ -14,7 +14,7 @@ from pycocotools import mask as coco_masks
 from helpers.odd_files import save
 from pisam.core.errors import PisamError
 from pisam.data.audit.audit import audit
-from pisam.data.sources.coco import read_coco
+from pisam.data.sources.coco import Shapes, open_coco
 from pisam.data.sources.pairs import match_files
 from pisam.data.sources.rows import Source
 from pisam.data.sources.segmentation import decode
@@ -22,6 +22,10 @@ from pisam.data.sources.segmentation import decode
 HEIGHT, WIDTH = 60, 80
 LEFT = [[10, 10, 30, 10, 30, 30, 10, 30]]  # 400 pixels each
 RIGHT = [[50, 10, 70, 10, 70, 30, 50, 30]]
+
+
+def read_coco(file: Path) -> dict[str, Shapes]:
+    return open_coco(file).shapes
 
 
 def image(id_: Any = 1, name: str = "a.png", **changes: Any) -> dict:

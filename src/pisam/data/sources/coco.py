@@ -80,17 +80,12 @@ class CocoFile:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def read_coco(file: Path) -> dict[str, Shapes]:
-    """The shapes of each image that has any, by the image's file name.
+def open_coco(file: Path) -> CocoFile:
+    """The shapes of a file's images, and what was left out; it is read once until it changes.
 
     Raises:
         PisamError: not a COCO annotation file, or one that says two things of one id or file.
     """
-    return open_coco(file).shapes
-
-
-def open_coco(file: Path) -> CocoFile:
-    """The same, and what was left out; a file is read once until it changes."""
     try:
         status = os.stat(file)
     except OSError as error:
