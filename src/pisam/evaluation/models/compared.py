@@ -94,8 +94,8 @@ def interacting_models(config: Config, checkpoints: Sequence[Path] = ()) -> dict
         folder = stage_dir(config, 2)
         if not (best := best_checkpoint(folder)):
             raise PisamError(
-                f"interact needs a trained stage 2, and there is no {folder}/checkpoints/best.ckpt: run stage "
-                "2 first, or give checkpoint=FILE"
+                f"interact needs a trained stage 2, and there is no {folder}/checkpoints/best.ckpt: run "
+                "stage 2 first, or give checkpoint=FILE"
             )
         models["pi"] = trained_model(config, best)
     pi = models["pi"]
