@@ -55,15 +55,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("documents")
     (folder / "experiments").mkdir()
     sets = write_sets(folder / "sets")
-    write_experiment(folder, sets).rename(folder / "experiments" / "mine.yaml")
-    steps = ["stage1.max_steps=2", "stage2.max_steps=2", "data.val_batch_size=3"]
-    with (folder / "experiments" / "mine.yaml").open("a") as file:
-        file.write("interact: {images: 2, clicks: 2, rounds: 2}\n")
+    mine = write_experiment(folder, sets).read_text().replace("epochs: 2", "max_steps: 2")
+    mine += "interact: {images: 2, clicks: 2, rounds: 2}\n"
+    (folder / "experiments" / "mine.yaml").write_text(mine)
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
-        assert cli.main(["train", "mine", "stage=1", *steps]) == 0
-        assert cli.main(["train", "mine", "stage=2", *steps]) == 0
-        assert cli.main(["train", "mine", "stage=1", "model.decoder=hq", "run_dir=runs/mine_hq", *steps]) == 0
+        assert cli.main(["train", "mine", "stage=1"]) == 0
+        assert cli.main(["train", "mine", "stage=2"]) == 0
+        assert cli.main(["train", "mine", "stage=1", "model.decoder=hq", "run_dir=runs/mine_hq"]) == 0
     shutil.copytree(folder / "runs" / "mine", folder / "runs" / "quickstart")
     for name, part in (("photos", "images"), ("theirs", "masks"), ("true_masks", "masks")):
         shutil.copytree(sets / "val" / part, folder / name)
