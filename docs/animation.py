@@ -2,7 +2,8 @@
 
     python docs/animation.py experiments/results/real_small/pisam_vit_t.safetensors docs/clicks.gif
 
-The picture is generated, the model trained on photographs; PISAM_WEIGHTS names the folder of SAM's weights. Left: what the user sees and does. Right: what is right (white), missed and false.
+The picture is generated, the model trained on photographs; PISAM_WEIGHTS names the folder of SAM's weights.
+Left: what the user sees and does. Right: what is right (white), missed and false.
 """
 
 from __future__ import annotations
