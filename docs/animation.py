@@ -1,9 +1,8 @@
 """Draw the animated picture of the README: a box, clicks, and the mask that follows them.
 
-    python docs/animation.py experiments/results/real_small/pisam_vit_t.safetensors docs/clicks.gif
+    python docs/animation.py runs/quickstart/stage2/checkpoints/best.ckpt docs/clicks.gif
 
-The picture is generated, the model trained on photographs; PISAM_WEIGHTS names the folder of SAM's weights.
-Left: what the user sees and does. Right: what is right (white), missed and false.
+The picture is generated. Left: what the user sees and does. Right: what is right (white), missed and false.
 """
 
 from __future__ import annotations
@@ -22,9 +21,8 @@ from pisam.data.generated.shapes import draw_wheel
 from pisam.data.transforms import box_of
 
 CLICKS = 8
-WIDTH = 860  # of the animation
-SIDE, SEED = 512, 7  # of the picture
-GAP, LINE = 12, 40  # pixels between the panels, and of the line of text below them
+SIDE, SEED = 256, 7  # of the picture
+GAP, LINE = 8, 26  # pixels between the panels, and of the line of text below them
 SHOWN_MS, LAST_MS = 900, 3000
 
 
@@ -45,7 +43,6 @@ def main(checkpoint: str, out: str) -> None:
         (x, y, label), *_ = clicks
         answer = predictor.click(x, y, foreground=bool(label))
         frames.append(frame(image, mask, box, predictor.clicks, answer))
-    frames = [each.resize((WIDTH, each.height * WIDTH // each.width)) for each in frames]
     # One palette for all: the left panel then stays as it is, and only what changes is stored.
     palette = frames[-1].quantize(128)
     first, *others = [each.quantize(palette=palette, dither=Image.Dither.NONE) for each in frames]
@@ -69,19 +66,19 @@ def frame(
     """Both panels and the line below them."""
     height, width = mask.shape
     picture = Image.new("RGB", (2 * width + GAP, height + LINE), "white")
-    left = draw_clicks(Image.fromarray(image), clicks, radius=9)
+    left = draw_clicks(Image.fromarray(image), clicks, radius=5)
     if box is not None:
-        ImageDraw.Draw(left).rectangle(box.tolist(), outline=(255, 176, 0), width=3)
+        ImageDraw.Draw(left).rectangle(box.tolist(), outline=(255, 176, 0), width=2)
     picture.paste(left, (0, 0))
     text = "a picture" if box is None else "a box"
     if answer is not None:
         right = painted(error_regions(answer, mask))
-        picture.paste(draw_clicks(Image.fromarray(right), clicks, radius=9), (width + GAP, 0))
+        picture.paste(draw_clicks(Image.fromarray(right), clicks, radius=5), (width + GAP, 0))
         iou = (answer & mask).sum() / (answer | mask).sum()
         text = f"{len(clicks)} clicks, IoU {iou:.2f}" if clicks else f"the box alone, IoU {iou:.2f}"
         print(text)
-    font = ImageFont.load_default(size=24)
-    ImageDraw.Draw(picture).text((0, height + 6), text, fill="black", font=font)
+    font = ImageFont.load_default(size=16)
+    ImageDraw.Draw(picture).text((0, height + 4), text, fill="black", font=font)
     return picture
 
 

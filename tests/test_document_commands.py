@@ -55,7 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("documents")
     (folder / "experiments").mkdir()
     sets = write_sets(folder / "sets")
-    mine = write_experiment(folder, sets).read_text().replace("epochs: 2", "max_steps: 2")
+    mine = write_experiment(folder, sets).read_text()
+    mine = re.sub("stage1: .*", "stage1: {max_steps: 1}", mine)
+    mine = re.sub("stage2: .*", "stage2: {max_steps: 3, lr: 0.1}", mine)  # what errs has errors in common
     mine += "interact: {images: 2, clicks: 2, rounds: 2}\n"
     (folder / "experiments" / "mine.yaml").write_text(mine)
     with pytest.MonkeyPatch.context() as here:
