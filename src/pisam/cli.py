@@ -102,7 +102,7 @@ def _overview(verbs: list) -> str:
 
 
 def _next_step() -> str:
-    """What a newcomer would do now, by what this folder holds."""
+    """The step that a newcomer would take now, by what this folder holds."""
     if not Path("experiments").is_dir():
         return "pisam init DIR, which makes a folder with the experiments to work in"
     run = Path("runs") / "quickstart"
@@ -135,7 +135,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _rank_label() -> str:
-    """Which process of several speaks; an error of one rank alone must not be lost."""
+    """The rank of this process in brackets, so that an error of one rank alone is not lost."""
     variables = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
     rank = next((os.environ[name] for name in variables if name in os.environ), "0")
     return "" if rank == "0" else f"[rank {rank}] "

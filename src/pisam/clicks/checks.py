@@ -1,4 +1,4 @@
-"""What the click functions accept; anything else is a ValueError that names the argument."""
+"""Checks of the click functions' arguments; each ValueError names the argument."""
 
 from __future__ import annotations
 

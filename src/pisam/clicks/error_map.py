@@ -17,7 +17,7 @@ NAN_BIT = 128
 
 
 def error_maps(prediction: Tensor, mask: Tensor, region: Tensor | None = None) -> ErrorMap:
-    """Where and how each prediction is wrong, in one transfer from the device.
+    """Maps of the errors of each prediction and their kind, in one transfer from the device.
 
     Args:
         prediction: (B, 1, H, W) float logits, positive = object, or bool.
@@ -44,7 +44,7 @@ def error_maps(prediction: Tensor, mask: Tensor, region: Tensor | None = None) -
 
 
 def _encode(library: Any, prediction: Any, mask: Any, region: Any) -> Any:
-    """The error maps in numpy or torch, as `library` says, with NAN_BIT set all over a sample with a NaN."""
+    """The error maps in `library`, numpy or torch, with NAN_BIT set all over a sample with a NaN."""
     wrong = (prediction > 0) ^ mask if region is None else region
     errors = wrong.view(library.uint8) + (wrong & mask).view(library.uint8)
     if prediction.dtype != library.bool:

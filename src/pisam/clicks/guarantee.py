@@ -1,4 +1,4 @@
-"""The guarantee: every clicked pixel has its label, whatever the network says.
+"""The guarantee: every clicked pixel has its label, whatever the network predicts.
 
 NumPy and OpenCV alone, at the image's own size: the same for every model, with or without torch.
 """
@@ -54,7 +54,7 @@ def share_obeyed(mask: npt.NDArray[np.bool_], clicks: Sequence[Click]) -> float:
 
 
 def _lack(logit: float, label: int) -> float:
-    """What must be added to, or for label 0 taken from, a logit of the wrong sign; 0 for one of the right."""
+    """Amount to add to, or for label 0 to take from, a logit of the wrong sign; 0 for one of the right."""
     return 0.0 if (logit > 0) == bool(label) else MARGIN + abs(logit)
 
 
@@ -64,7 +64,7 @@ def _correction(
     labels: Mapping[Pixel, int],
     lacks: Mapping[Pixel, float],
 ) -> FloatArray:
-    """What is added to the logits, float32 (H, W); 0 far from the clicks that lack something."""
+    """Addition to the logits, float32 (H, W); 0 far from the clicks that lack something."""
     height, width = shape
     colours = cv2.resize(frame, (width, height)) if frame.shape[:2] != (height, width) else frame
     unit = REACH * np.sqrt(height * width)

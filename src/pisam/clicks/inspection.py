@@ -1,4 +1,4 @@
-"""What is wrong with a mask, component by component: for pictures, tables and benchmarks."""
+"""The errors of a mask, component by component: for pictures, tables and benchmarks."""
 
 from __future__ import annotations
 

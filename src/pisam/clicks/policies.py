@@ -1,4 +1,4 @@
-"""Where a simulated user clicks: one function per policy, for one image.
+"""Places where a simulated user clicks: one function per policy, for one image.
 
 Each takes the error map of an image and returns pixels as int64 rows (x, y, label) in the order of clicking.
 All chance comes from the generator it is given.

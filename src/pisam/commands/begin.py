@@ -1,4 +1,4 @@
-"""What a long command does first: refuse what this machine cannot do, and say in three lines what is to come.
+"""The begin of a long command: checks of what this machine can do, and its plan in three lines.
 
 Nothing has been read by then.
 """
@@ -83,7 +83,7 @@ def refuse_devices(config: Config) -> None:
 
 
 def respect_wandbs_variables(config: Config) -> str:
-    """Turn `logging.mode` down to what W&B's own opt-out variables say; returns the one that did."""
+    """Turn `logging.mode` down to W&B's own opt-out variables; returns the one that did."""
     disabled = os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on")
     wanted = "disabled" if disabled else os.environ.get("WANDB_MODE", "").lower()
     order = ("disabled", "offline", "online")

@@ -30,7 +30,7 @@ key=value: changes to it, for example stage1.lr=3e-4; `pisam config` lists the k
 
 @dataclass(frozen=True)
 class Command:
-    """What a verb takes.
+    """The arguments that a verb takes, as its file declares them.
 
     Attributes:
         name: as it is typed.
@@ -66,7 +66,7 @@ class Command:
         return [part for part in parts if re.fullmatch(r"[A-Z]+(\.\.\.)?", part)]
 
     def text(self) -> str:
-        """What `pisam VERB --help` prints."""
+        """The text of `pisam VERB --help`."""
         return self.help + (f"\n\n{EXPERIMENT_HELP}" if self.takes_experiment else "")
 
     def read(self, arguments: Sequence[str]) -> Arguments:
@@ -136,7 +136,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a verb was given.
+    """The arguments that a verb was given.
 
     Attributes:
         words: positional arguments, without the experiment.

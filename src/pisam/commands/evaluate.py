@@ -174,7 +174,7 @@ def _told(batches: Iterable[Batch], bar: tqdm) -> Iterator[Batch]:
 
 
 def _until_error(scored: Iterable[ScoredImage]) -> tuple[list[ScoredImage], str | None]:
-    """What was scored, and the message of the error that ended it: other ranks wait for both."""
+    """The scored images, and the message of the error that ended it: other ranks wait for both."""
     images: list[ScoredImage] = []
     try:
         images.extend(scored)

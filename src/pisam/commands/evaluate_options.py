@@ -19,7 +19,7 @@ FOLDER_KEYS = ("predictions", "masks", "out", "name", "set", "workers", "ignore"
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """How trained models are evaluated.
+    """Options of an evaluation of trained models.
 
     Attributes:
         models: out of sam, hq, pi and sam1024; empty for what the checkpoints hold, or else the run's own.
@@ -38,7 +38,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """How a folder of predicted masks is scored.
+    """Options of the scoring of a folder of predicted masks.
 
     Attributes:
         predictions: folder of predictions.
@@ -60,7 +60,7 @@ class FolderOptions:
 
 
 def is_folder_evaluation(given: dict[str, str]) -> bool:
-    """Whether the keys ask for a folder of predictions to be scored, without a model."""
+    """True where the keys ask for a folder of predictions to be scored, without a model."""
     return "masks" in given or given.get("predictions", "true") not in ("true", "false")
 
 

@@ -27,7 +27,7 @@ def run(arguments: Arguments) -> None:
 
 
 def import_released(checkpoint: Path, out: Path | None = None) -> Path:
-    """Write a released checkpoint as one of ours, beside it unless told where.
+    """Write a released checkpoint as one of ours, beside it unless `out` is given.
 
     Raises:
         PisamError: not a released checkpoint, or the file to write exists already.

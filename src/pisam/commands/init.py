@@ -17,7 +17,7 @@ PATTERNS = ("README.md", "*.yaml", "sweeps/*.yaml", "slurm/*")
 
 
 def run(arguments: Arguments) -> None:
-    """Copy what is missing in the folder, and say what to do next."""
+    """Copy what is missing in the folder, and print what to do next."""
     folder, source = local_path(arguments.words[0], "init"), shipped("experiments")
     files = sorted(file for pattern in PATTERNS for file in source.glob(pattern))
     if not files:

@@ -94,7 +94,7 @@ def without_box(config: Config, checkpoints: Sequence[Path] = ()) -> int:
 
 @dataclass
 class _Run:
-    """Where and on what this process works, and how far it is."""
+    """One process's part of a benchmark: models, data, device, progress."""
 
     config: Config
     fabric: Fabric
@@ -175,14 +175,14 @@ def interact(config: Config, *, clicks: Path | None = None, checkpoints: Sequenc
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    """What clicks and curves depend on, under the keys of the configuration."""
+    """Settings that clicks and curves depend on, under the keys of the configuration."""
     chosen = {f"interact.{key}": value for key, value in asdict(config.interact).items()}
     simulation = {f"clicks.{key}": value for key, value in _simulation(config).items()}
     return {**chosen, **simulation, "policy": "paper"}
 
 
 def _simulation(config: Config) -> dict[str, Any]:
-    """How clicks are drawn from common errors; the policy is the supplement's, whatever training used."""
+    """Settings of clicks on common errors; the policy is the supplement's, whatever training used."""
     clicks = config.clicks
     return {"min_area": clicks.min_area, "margin": clicks.margin, "connectivity": clicks.connectivity}
 
@@ -197,7 +197,7 @@ def _refuse_missing_images(file: ClickFile, known: Container[tuple[str, str]], p
 
 
 def _expect(run: _Run, clicked: int) -> None:
-    """Tell the bar how much there is to do."""
+    """Set the total of the progress bar."""
     images = run.share(range(len(run.names)))
     chosen = run.share(range(min(clicked, len(run.names))))
     run.bar.total = len(images) + len(chosen) * STEPS

@@ -33,7 +33,7 @@ NAMED = 5  # images named in print; the summary names all
 
 @dataclass
 class Search:
-    """What came of clicking each image on its own errors, and of looking for common ones.
+    """Results of clicking each image on its own errors, and of looking for common ones.
 
     Attributes:
         images: their number.
@@ -49,12 +49,12 @@ class Search:
 
 
 def results_folder(config: Config) -> Path:
-    """Where the verb writes."""
+    """The folder that the verb writes to."""
     return Path(config.run_dir) / "interact"
 
 
 def begin_results(folder: Path) -> None:
-    """Take away the results of an earlier run, but its clicks, and say that there are none yet."""
+    """Remove the results of an earlier run, but its clicks, and mark the folder as partial."""
     write_json({"status": "partial"}, folder / "summary.json")
     for name in TABLES:
         (folder / name).unlink(missing_ok=True)
@@ -116,7 +116,7 @@ def some(names: Sequence[str]) -> str:
 
 
 def _images_facts(config: Config, file: ClickFile, search: Search) -> dict[str, Any]:
-    """How many images were asked for, and which cannot take part."""
+    """Number of images asked for, and the images that cannot take part."""
     asked = int(file.settings.get("interact.images", config.interact.images))
     counts = {"images_asked": asked, "images": len(file.images), "complete": len(file.images) >= asked}
     if search.selection is None:

@@ -72,7 +72,7 @@ def find_model(arguments: Arguments) -> Path:
 
 
 def is_exported(path: Path) -> bool:
-    """Whether `find_model` found a folder of ONNX graphs."""
+    """True where `find_model` found a folder of ONNX graphs."""
     return path.is_dir()
 
 

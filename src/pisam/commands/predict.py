@@ -48,7 +48,7 @@ AT_ONCE = 8  # objects whose answers are held
 
 @dataclass(frozen=True)
 class Picture:
-    """What is asked of a picture."""
+    """A picture and the prompts for it."""
 
     stem: str
     path: Path

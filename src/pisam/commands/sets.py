@@ -1,4 +1,4 @@
-"""Say where the published sets are to be had, and which of them are there.
+"""List where the published sets are to be had, and which of them are there.
 
     pisam sets [EXPERIMENT] [data.root=DIR] [key=value ...]
 

@@ -45,7 +45,7 @@ def run(arguments: Arguments) -> None:
 
 
 class Training:
-    """What each task of the job runs: the command that a user would type.
+    """The command that each task of the job runs, as a user would type it.
 
     Args:
         arguments: those of `pisam train`.

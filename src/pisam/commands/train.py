@@ -78,7 +78,7 @@ def run(arguments: Arguments) -> None:
 
 @leaving_when_told()
 def train(config: Config, number: int) -> None:
-    """Train a stage, resume it where it was interrupted, or say that it is complete.
+    """Train a stage, resume it where it was interrupted, or report that it is complete.
 
     Raises:
         PisamError: bad input, found before the first step; or another process writes to this run.
@@ -241,7 +241,7 @@ def _refuse_another_run(config: Config, number: int, folder: Path) -> None:
 
 
 def essence(plain: Any, number: int) -> dict[str, Any]:
-    """What decides the numbers of a stage, under dotted keys."""
+    """The settings that decide the numbers of a stage, under dotted keys."""
     flat = {}
     for section, value in plain.items():
         for key, item in value.items() if isinstance(value, dict) else [("", value)]:

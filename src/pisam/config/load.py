@@ -87,7 +87,7 @@ _Loader.add_constructor(
 
 @dataclass(frozen=True)
 class Origin:
-    """What set a value: a file and the line in it, or an argument."""
+    """The origin of a value: a file and the line in it, or an argument."""
 
     source: str
     line: int | None = None
@@ -222,7 +222,7 @@ def _refuse_references(scalars: Iterable[ScalarNode], source: str) -> None:
 
 
 def _plain(node: Node) -> Any:
-    """The value of a node; a number that Python refuses stays text."""
+    """The value of a node; a number that Python cannot read stays text."""
     try:
         return _Loader("").construct_object(node, deep=True)
     except (ValueError, OverflowError, TypeError, yaml.YAMLError):
@@ -330,7 +330,7 @@ def _short(text: str) -> str:
 
 
 def _fill_in(config: Config, file: Path) -> dict[str, Origin]:
-    """What the experiment leaves open, and where it comes from."""
+    """Defaults of what the experiment leaves open, and their origins."""
     found: dict[str, Origin] = {}
 
     def fill(section: Any, key: str, value: str | None, source: str) -> None:

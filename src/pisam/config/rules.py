@@ -1,4 +1,4 @@
-"""What the values of a configuration may be beyond their types: rules that stand beside a field's default."""
+"""Rules for the values of a configuration beyond their types; they stand beside a field's default."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Rule:
     is_path: bool = False
 
     def message(self, value: Any) -> str:
-        """What was expected, with the nearest choice."""
+        """The expected value, with the nearest choice."""
         if self.choices is None:
             return self.expected
         choices = list(self.choices())

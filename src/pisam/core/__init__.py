@@ -1,1 +1,1 @@
-"""What everything stands on: types, geometry, seeds, errors, files, progress."""
+"""The base of everything: types, geometry, seeds, errors, files, progress."""

@@ -1,4 +1,4 @@
-"""What other packages print by the way: advice, deprecations, W&B's tables; quiet unless `-v` asks for it."""
+"""Chatter of other packages: advice, deprecations, W&B's tables; quiet unless `-v` asks for it."""
 
 from __future__ import annotations
 

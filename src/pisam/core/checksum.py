@@ -51,7 +51,7 @@ def refuse_damaged(path: Path) -> None:
 
 
 def _digest(path: Path, length: int) -> bytes:
-    """SHA-256 of the archive as it was before its last bytes, after the first `length`, told of a comment."""
+    """SHA-256 of the archive as it was before the comment after its first `length` bytes was announced."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while length > 0 and (block := file.read(min(length, 1 << 20))):

@@ -1,4 +1,4 @@
-"""What is drawn on pictures, whoever shows them: clicks, and the regions where a mask is right and wrong."""
+"""Drawing on pictures, whoever shows them: clicks, and the regions where a mask is right and wrong."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def draw_clicks(
 
 
 def error_regions(prediction: BoolArray, mask: BoolArray) -> UInt8Array:
-    """Where a prediction (H, W) is right and wrong: 0 background, 1 object, 2 false and 3 missed object."""
+    """Regions of a prediction (H, W): 0 background, 1 object, 2 false and 3 missed object."""
     return mask + np.uint8(2) * (prediction ^ mask)
 
 

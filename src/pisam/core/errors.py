@@ -8,7 +8,7 @@ from typing import Any
 
 
 class PisamError(Exception):
-    """Bad input: the message says what was expected, what came, what to do, and names the file or key."""
+    """Bad input: the message gives what was expected, what came, what to do, and names the file or key."""
 
 
 def nearest(wrong: Any, valid: Iterable[Any]) -> str:

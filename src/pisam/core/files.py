@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and the ones that are refused."""
+"""Files that are either whole or not there, and checks of those that are read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Tell in one line why `path` cannot be written.
+    """Turn errors of writing `path` into one line.
 
     Raises:
         PisamError: the disk is full, a folder may not be written to, ...

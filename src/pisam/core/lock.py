@@ -24,7 +24,7 @@ HELD: set[Path] = set()  # by this process, which the operating system would not
 
 
 class Lock:
-    """A file beside the folder that says who writes there; removed at the end.
+    """A file beside the folder that names who writes there; removed at the end.
 
     The operating system's lock on it ends with its process, also after SIGKILL. Between machines that do not
     share such locks the file's time of change counts, which the holder renews.
@@ -42,7 +42,7 @@ class Lock:
         self._end = threading.Event()
 
     def acquire(self) -> None:
-        """Begin to hold the lock; where no lock can be kept, what is written next says why.
+        """Begin to hold the lock; where none can be kept, what is written next gives the reason.
 
         Raises:
             PisamError: another process holds it; names process and host.
@@ -138,13 +138,13 @@ def holding(folder: str | Path) -> Iterator[Lock]:
 
 
 def lock_file(folder: Path) -> Path:
-    """Where the lock of a folder lies."""
+    """The path of a folder's lock."""
     absolute = Path(os.path.abspath(folder))
     return absolute.with_name(f".{absolute.name}.lock")
 
 
 def machine() -> str:
-    """What tells this machine, since it was started, from others that may have the same name."""
+    """An identity of this machine since it was started; others may have the same name."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -152,7 +152,7 @@ def machine() -> str:
 
 
 def read_lock(folder: Path) -> tuple[dict[str, Any], float]:
-    """What a holder announced, and when it last gave a sign of life; for other processes than the holder.
+    """The holder's announcement, and the time of its last sign of life; for other processes.
 
     Reading the file ends the operating system's lock of a process that holds it.
     """

@@ -1,4 +1,4 @@
-"""Where a run's code stands and what it runs on; nothing secret, no names of hosts or people."""
+"""Revision of a run's code and its environment; nothing secret, no names of hosts or people."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def git_revision() -> dict[str, str]:
 
 
 def git_diff(longest: int = LONGEST_DIFF) -> str:
-    """What the working directory's tracked files hold beyond the last commit, as text.
+    """Changes of the working directory's tracked files since the last commit, as text.
 
     Args:
         longest: characters; what is cut is counted in the last line.

@@ -107,7 +107,7 @@ AGAIN: PromptKind = "box+points+mask"  # what SAM is asked again with: the click
 
 @dataclass
 class Prompts:
-    """Which object is meant, where that is not said by the box alone; one kind of prompt per sample.
+    """Prompts that name the object where the box alone does not; one kind per sample.
 
     Attributes:
         kinds: B kinds; the others' fields are not read for a sample.
@@ -128,7 +128,7 @@ class Prompts:
 
 @dataclass
 class SamFeatures:
-    """What frozen SAM says of an image and its prompt.
+    """Frozen SAM's features of an image and its prompt.
 
     Attributes:
         image_embedding: float (B, 256, E, E).
@@ -170,7 +170,7 @@ class SamFeatures:
 
 @dataclass
 class ObjectFeatures:
-    """What the High-Resolution Mask Decoder knows of the prompted object, before its head.
+    """The High-Resolution Mask Decoder's features of the prompted object, before its head.
 
     Attributes:
         enhanced: float (B, 32, F, F), the enhanced feature O of the Object Embedder.

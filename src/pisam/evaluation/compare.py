@@ -30,7 +30,7 @@ Scores = dict[str, dict[Key, float]]
 
 @dataclass(frozen=True)
 class Difference:
-    """How one score differs between two runs, over the images that both have a number for.
+    """Difference of one score between two runs, over the images that both have a number for.
 
     Attributes:
         score: the column of `per_image.csv`.

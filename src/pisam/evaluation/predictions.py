@@ -48,7 +48,7 @@ def read_prediction(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def are_binary(predictions: Iterable[Path]) -> bool:
-    """Tell 0/1 masks from soft predictions: no file goes beyond 1, and some file reaches it.
+    """True of 0/1 masks, False of soft predictions: no file goes beyond 1, and some file reaches it.
 
     One file alone cannot tell: of a soft prediction 1 of 255 is nearly nothing.
     """

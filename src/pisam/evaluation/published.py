@@ -13,7 +13,7 @@ import yaml
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """What is printed for one data set.
+    """The published figures of one data set.
 
     Attributes:
         images: in the whole set.

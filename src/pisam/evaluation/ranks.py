@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 def own_share(items: Sequence[Item], rank: int, world_size: int) -> Sequence[Item]:
-    """What one rank of several works on; each item is some rank's, none is two ranks'."""
+    """The items of one rank of several; each item is some rank's, none is two ranks'."""
     return items[rank::world_size]
 
 

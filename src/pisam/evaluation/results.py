@@ -1,4 +1,4 @@
-"""The files of an evaluation: complete ones say so, and say it last."""
+"""The files of an evaluation; they are marked complete last."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def refuse_foreign_folder(folder: Path, *, key: str) -> None:
 
 
 def _is_evaluation(summary: Path) -> bool:
-    """Whether this is what an evaluation wrote, begun or complete, and not the summary of something else."""
+    """True of the summary of an evaluation, begun or complete, and of nothing else's."""
     try:
         content = read_object(summary, "")
     except PisamError:
@@ -51,7 +51,7 @@ def _is_evaluation(summary: Path) -> bool:
 
 
 def begin_results(folder: Path, facts: Mapping[str, Any], expected: int) -> None:
-    """Say that there are no results yet, and take away those of an earlier evaluation."""
+    """Mark a folder as partial, and remove the results of an earlier evaluation."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(
         {"status": "partial", "images": 0, "images_expected": expected, **facts}, folder / "summary.json"

@@ -1,4 +1,4 @@
-"""What clicks changed: IoU and boundary IoU before and after, and their gain."""
+"""IoU and boundary IoU before and after clicks, and their gain."""
 
 from __future__ import annotations
 

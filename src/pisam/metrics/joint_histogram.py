@@ -62,7 +62,7 @@ def joint_histogram(prediction: np.ndarray, mask: np.ndarray) -> JointHistogram:
 
 
 def normalised_values(counts: np.ndarray) -> np.ndarray:
-    """What each level stands for once those that occur are stretched to [0, 1]; l / 255 for a constant image.
+    """Value of each level once those that occur are stretched to [0, 1]; l / 255 for a constant image.
 
     Args:
         counts: (256,), pixels of each level.

@@ -51,5 +51,5 @@ def probabilities_to_levels(probabilities: np.ndarray) -> np.ndarray:
 
 
 def levels_at_original(logits: Tensor, mask: Tensor) -> np.ndarray:
-    """What is saved and scored of logits (1, S, S): levels (H, W) at the size of the original mask."""
+    """Levels (H, W) of logits (1, S, S), at the size of the original mask: what is saved and scored."""
     return logits_to_levels(logits_to_original(logits[None], mask.shape))

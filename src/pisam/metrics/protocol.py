@@ -1,4 +1,4 @@
-"""How a number was made: stored with every number, and followed by validation and evaluation alike."""
+"""The protocol of a number: stored with it, and followed by validation and evaluation alike."""
 
 from __future__ import annotations
 

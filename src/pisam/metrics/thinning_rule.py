@@ -1,4 +1,4 @@
-"""Which pixels a pass of thinning removes, by their eight neighbours; as a decision diagram for whole
+"""The pixels that a pass of thinning removes, by their eight neighbours; as a decision diagram for whole
 words."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ORDER = [RING.index(name) for name in ("N", "NE", "S", "SE", "SW", "NW", "E", "
 
 
 def removes(number: int, neighbours: frozenset[str]) -> bool:
-    """Whether a pass takes a pixel away.
+    """True where a pass removes a pixel.
 
     Args:
         number: of the pass, 1 or 2.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Backbone:
-    """How a backbone is built and its weights are found.
+    """A backbone: its builder, the file of its weights, its early feature.
 
     Attributes:
         early_dim: channels of the early feature; in a plain ViT those of all blocks.

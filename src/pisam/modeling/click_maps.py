@@ -1,4 +1,4 @@
-"""Where clicks reach: maps of how near each pixel is to a click, and how like what was clicked."""
+"""Maps of the reach of clicks: how near each pixel is to a click, and how like what was clicked."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def build_hq_sam(backbone: str, weights: str | Path | None = None, image_size: i
 
 
 def is_published_hq(contents: dict) -> bool:
-    """Tell whether a checkpoint's contents are a published HQ-SAM, SAM included, in the authors' names."""
+    """True where a checkpoint's contents are a published HQ-SAM, SAM included, in the authors' names."""
     state = unwrap(contents)
     return all(f"mask_decoder.{name}" in state for name in ("hf_token.weight", "iou_token.weight"))
 

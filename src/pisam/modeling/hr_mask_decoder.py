@@ -14,7 +14,7 @@ from pisam.modeling.sam_transformer import run_sam_transformer
 
 
 class MaskFeature(nn.Module):
-    """Sums what SAM's decoder, its final and its early encoder features say, at a quarter of the frame.
+    """Sum of SAM's decoder feature, its final and its early encoder feature, at a quarter of the frame.
 
     Args:
         early_dim: channels D of the early encoder feature.

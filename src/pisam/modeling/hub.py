@@ -35,7 +35,7 @@ Data, training and scores: to be filled in by whoever publishes it.
 
 
 class HubModel(ModelHubMixin):
-    """What the hub's functions see of a model."""
+    """A model as the hub's functions see it."""
 
     def __init__(self, model: PiSam) -> None:
         self.model = model

@@ -31,7 +31,7 @@ PAPER = {
 
 
 class PiSam(SamNetwork):
-    """The whole network; `SamNetwork` says what frozen SAM means.
+    """The whole network; `SamNetwork` explains frozen SAM.
 
     Args:
         backbone: name of the SAM backbone.
@@ -139,7 +139,7 @@ class PiSam(SamNetwork):
         low_res: Tensor,
         prompts: Prompts | None = None,
     ) -> tuple[ObjectFeatures, Tensor]:
-        """What the decoder says once SAM is told the clicks and the mask before; the image stays encoded.
+        """Prompt SAM with the clicks and the mask before, and decode anew; the image stays encoded.
 
         Args:
             encoded: of the images, from `encode`.
@@ -163,7 +163,7 @@ class PiSam(SamNetwork):
         return ObjectFeatures(**renewed), low_res.index_copy(0, rows, logits)
 
     def colours(self, image: Tensor) -> Tensor:
-        """What the head takes of uint8 images (B, 3, S, S) themselves, whatever is clicked."""
+        """The head's feature of uint8 images (B, 3, S, S) themselves, whatever is clicked."""
         return self.decoder.head.rgb_embedding(self.normalise(image))
 
     def forward(self, image: Tensor, box: Tensor, clicks: Clicks | None = None) -> Prediction:
@@ -225,7 +225,7 @@ def build_model(
 
 
 def load_model(checkpoint: str | Path, weights: str | Path | None = None) -> PiSam:
-    """The model of a checkpoint of ours, in evaluation mode; the checkpoint says which SAM it stands on.
+    """Load the model of a checkpoint of ours, in evaluation mode; the checkpoint names its SAM.
 
     Args:
         checkpoint: a stage's `.ckpt`, what `pisam import-released` wrote, a `.safetensors` file of
@@ -286,7 +286,7 @@ def load_checkpoint(model: SamNetwork, contents: dict, path: Path) -> None:
 
 
 def read_identity(contents: dict, path: Path) -> dict[str, Any]:
-    """Which model a checkpoint of ours belongs to: see `SamNetwork.identity`.
+    """The identity of a checkpoint's model: see `SamNetwork.identity`.
 
     Raises:
         PisamError: not a checkpoint of ours.

@@ -93,7 +93,7 @@ class InteractorBlock(nn.Module):
 
 
 class PreciseInteractor(nn.Module):
-    """Adds to the enhanced feature what the clicks say is wrong with the mask.
+    """Correction of the enhanced feature by clicks.
 
     The last convolution starts at zero, so an untrained interactor changes nothing. Tokens start as what is
     at their click and where that is: pixels attend to clicks near and alike before anything is learned.
@@ -135,7 +135,7 @@ class PreciseInteractor(nn.Module):
         return torch.where(clicked, repaired, enhanced), objects.base
 
     def touched(self, logits: Tensor, colours: Tensor, clicks: Clicks, frame: int) -> Tensor:
-        """What is made of the head's logits: these themselves.
+        """The final logits from the head's: these themselves.
 
         Args:
             logits: float (B, 1, h, h), of a window of the frame, or of all of it.

@@ -1,4 +1,4 @@
-"""SAM's frozen encoders: what they say of an image and a prompt."""
+"""SAM's frozen encoders of an image and a prompt."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class SamEncoder(nn.Module):
 
 
 def with_clicks(prompts: Prompts | None, clicks: Clicks, low_res: Tensor | None) -> Prompts:
-    """What was given first, and the clicks as SAM's points beside it.
+    """The first prompts, and the clicks as SAM's points beside them.
 
     Args:
         prompts: given first; None = boxes.

@@ -1,4 +1,4 @@
-"""What is used of segment-anything-hq, imported without the warnings of its own imports."""
+"""The parts of segment-anything-hq in use, imported without the warnings of its own imports."""
 
 from __future__ import annotations
 

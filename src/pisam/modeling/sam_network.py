@@ -1,4 +1,4 @@
-"""What every network on frozen SAM shares: images normalised, SAM never changed, a state of its own."""
+"""The base of every network on frozen SAM: images normalised, SAM never changed, a state of its own."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class SamNetwork(nn.Module):
         return self._hashed[1]
 
     def own_state(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold: everything but SAM's parts."""
+        """The state that a checkpoint must hold: everything but SAM's parts."""
         return {name: value for name, value in self.state_dict().items() if not _is_sam(name)}
 
     def load_own_state(self, state: dict[str, Tensor], *, what: str) -> None:
@@ -93,7 +93,7 @@ class SamNetwork(nn.Module):
         load_strictly(self, state | sam, what=what)  # SAM stays as it is, whatever `state` holds
 
     def identity(self) -> dict[str, Any]:
-        """Which model a checkpoint belongs to, in plain values."""
+        """The identity of a checkpoint's model, in plain values."""
         return {
             "backbone": self.backbone,
             "image_size": self.image_size,

@@ -25,7 +25,7 @@ from pisam.modeling.sam_network import SamNetwork
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """What SAM's image encoder says of a batch of images.
+    """SAM's encoding of a batch of images.
 
     Attributes:
         image: uint8 (B, 3, S, S) RGB, the images themselves.
@@ -139,7 +139,7 @@ def encode(model: SamNetwork, image: Tensor) -> EncodedImage:
 
 
 def first_answers(segmenters: Iterable[Segmenter], image: Tensor, box: Tensor) -> list[State]:
-    """What each segmenter says of the boxes; those with the same encoder share one encoding."""
+    """Each segmenter's answers to the boxes; those with the same encoder share one encoding."""
     encodings: dict[int, EncodedImage] = {}
     states = []
     for segmenter in segmenters:

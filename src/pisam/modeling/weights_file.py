@@ -88,7 +88,7 @@ def refuse_nonsense(state: Mapping[str, Any], *, what: str) -> None:
 
 
 def describe(state: Mapping[str, Any]) -> str:
-    """What kind of model a state seems to be of, for an error about one that does not fit; may be empty."""
+    """The kind of model that a state seems to be of, for errors about one that does not fit; may be empty."""
     names = [str(name) for name in state]
     patch = state.get("image_encoder.patch_embed.proj.weight")
     sizes = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
@@ -115,7 +115,7 @@ def _is_safetensors(head: bytes) -> bool:
 
 
 def _cause(path: Path, error: Exception) -> str:
-    """What a file is that cannot be loaded, and what to do; in one line."""
+    """The nature of a file that cannot be loaded, and what to do; in one line."""
     try:
         head = _head(path)
     except OSError as unreadable:

@@ -171,7 +171,7 @@ class OnnxEngine:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What `pisam export` noted beside its graphs.
+    """Read the facts that `pisam export` noted beside its graphs.
 
     Raises:
         PisamError: no such folder or file, or of another format.

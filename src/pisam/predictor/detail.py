@@ -100,7 +100,7 @@ def parts_of(mask: BoolArray, clicks: Sequence[Click], tile: int | None) -> list
 
 
 def _starts(first: int, last: int, tile: int, side: int) -> list[int]:
-    """Where tiles begin that cover first..last along a side of the image, spread evenly."""
+    """Starts of tiles that cover first..last along a side of the image, spread evenly."""
     most = max(0, side - tile)
     number = max(1, int(np.ceil((last - first - tile) / (STEP * tile))) + 1)
     if number == 1:

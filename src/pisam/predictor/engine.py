@@ -1,4 +1,4 @@
-"""What a session asks of a model: NumPy in, NumPy out, whatever computes it."""
+"""The interface of a session's model: NumPy in, NumPy out, whatever computes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Prompt:
-    """What says which object is meant, in pixels of the square frame.
+    """A prompt for one object, in pixels of the square frame.
 
     Attributes:
         box: float32 (4,), xyxy edges; None for none.
@@ -59,7 +59,7 @@ class Engine(Protocol):
         """float32 (H, W): the state's logits at the image's `size` (H, W), bilinear between pixel centres."""
 
     def identity(self) -> str:
-        """Says which encodings are its own: they are kept in files."""
+        """An identity of its encodings, which are kept in files."""
 
     def to_arrays(self, encoded: Any) -> dict[str, npt.NDArray[Any]]:
         """An encoding as arrays, to be kept in a file; the frame is kept beside them."""

@@ -233,7 +233,7 @@ class InteractivePredictor:
 
     @property
     def history(self) -> tuple[int, int]:
-        """How many answers there are, that to the prompt included, and clicks that can be made again."""
+        """Numbers of answers, that to the prompt included, and of clicks that can be made again."""
         return len(self._session.answers), len(self._session.undone)
 
     def keep_last(self, answers: int) -> None:

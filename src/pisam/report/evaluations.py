@@ -1,4 +1,4 @@
-"""What `pisam evaluate` left in a run, beside what was clicked: of the same weights, or refused."""
+"""Results of `pisam evaluate` in a run, checked to be of the weights that were clicked."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Evaluation:
 
     @property
     def complete(self) -> bool:
-        """Whether all images were scored."""
+        """True where all images were scored."""
         return self.summary.get("status") == "complete"
 
 

@@ -25,7 +25,7 @@ TIMES: tuple[When, When] = ("before", "after")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said of an image.
+    """A model's answers on an image.
 
     Attributes:
         before: bool (H, W), its mask of the box.
@@ -42,7 +42,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Files:
-    """Where the parts of an example lie, and what its masks must score.
+    """The files of an example, and the scores that its masks must have.
 
     Attributes:
         pair: image and true mask.

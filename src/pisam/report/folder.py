@@ -68,7 +68,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def _contents(folder: Path) -> set[str]:
-    """The files that an earlier report says it consists of; none where there is no such report."""
+    """The files that an earlier report lists as its own; none where there is no such report."""
     try:
         told = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
         return {*told["files"]} if told["made_by"] == MADE_BY else set()

@@ -62,7 +62,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Tile:
-    """What a card shows of a model: the beginning of its pictures' names, and its IoU."""
+    """One model on a card: the beginning of its pictures' names, and its IoU."""
 
     model: str
     file: str
@@ -73,7 +73,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Card:
-    """What the gallery shows of an image.
+    """One image in the gallery.
 
     Attributes:
         number: from 1, in the order of the click file.

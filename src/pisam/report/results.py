@@ -1,4 +1,4 @@
-"""What `pisam interact` left in a run, read back and refused where its files are of several runs.
+"""Results of `pisam interact` in a run, checked to be of one run.
 
 A page that mixes two runs looks like any other, so everything that can tell them apart is compared: the
 clicks with their hash, the images and models of every table, and later each mask with its score.
@@ -51,12 +51,12 @@ class Interaction:
 
     @property
     def given(self) -> int:
-        """How many of an image's clicks lie between before and after."""
+        """Number of an image's clicks between before and after."""
         return int(self.summary["benchmark"]["settings"]["interact.clicks"])
 
     @property
     def complete(self) -> bool:
-        """Whether it has as many images as were asked for."""
+        """True where it has as many images as were asked for."""
         return bool(self.summary["benchmark"]["complete"])
 
 

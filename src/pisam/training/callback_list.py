@@ -1,4 +1,4 @@
-"""What happens around the steps."""
+"""The callbacks of a stage."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def build_callbacks(
     samples: dict[str, dict[str, int]],
     store: FeatureStore | None = None,
 ) -> list[Callback]:
-    """What happens around the steps; Lightning's own for progress, learning rate and checkpoints.
+    """Build the callbacks of a stage; progress, learning rate and checkpoints are Lightning's own.
 
     Args:
         samples: number of each set's, under `train` and `val`.

@@ -1,4 +1,4 @@
-"""Where numbers and pictures go: `metrics.jsonl` and W&B."""
+"""Loggers of numbers and pictures: `metrics.jsonl` and W&B."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pisam.training.run_folder import stage_dir
 
 
 def build_loggers(config: Config, number: int, facts: dict[str, Any]) -> list[Logger]:
-    """`metrics.jsonl`, and one W&B run per stage in one group, offline unless told otherwise."""
+    """`metrics.jsonl`, and one W&B run per stage in one group, offline by default."""
     folder = stage_dir(config, number)
     loggers: list[Logger] = [JsonLinesLogger(folder / "metrics.jsonl")]
     if config.logging.mode != "disabled":

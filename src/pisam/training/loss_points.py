@@ -1,4 +1,4 @@
-"""Where the loss looks: points drawn where the prediction is uncertain, and around clicks.
+"""Points of the loss: drawn where the prediction is uncertain, and around clicks.
 
 Importance sampling of PointRend (Kirillov et al., CVPR 2020), with the numbers of Mask2Former's recipe.
 """

@@ -1,4 +1,4 @@
-"""What is checked before the first step: said before it is begun, and refused in one line."""
+"""Checks before the first step: each is announced, and fails in one line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def alone_in(folder: Path) -> Iterator[Lock | None]:
 
 @contextmanager
 def checking(what: str) -> Iterator[list[str]]:
-    """Say `what ...`, and at the end how long it took and what the block put into the list."""
+    """Print `what ...`, and at the end how long it took and what the block put into the list."""
     say = rank_zero_only(log.info)
     say("%s ...", what)
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""Where the stages of a run keep everything."""
+"""The folders of a run's stages, and the checkpoints in them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pisam.core.errors import PisamError
 
 
 def stage_dir(config: Config, number: int) -> Path:
-    """Where a stage keeps everything."""
+    """The folder of a stage."""
     return Path(config.run_dir) / f"stage{number}"
 
 
 def stage1_checkpoint(config: Config) -> Path:
-    """What stage 2 starts from: `stage2.from`, or the best checkpoint of this run's stage 1.
+    """The checkpoint that stage 2 starts from: `stage2.from`, or the best of this run's stage 1.
 
     Raises:
         PisamError: it is not there.
@@ -30,7 +30,7 @@ def stage1_checkpoint(config: Config) -> Path:
 
 
 def decoder_checkpoint(config: Config) -> Path | None:
-    """What stage 1 goes on from, where it does not begin anew: `stage1.from`.
+    """The checkpoint that stage 1 goes on from, where it does not begin anew: `stage1.from`.
 
     Raises:
         PisamError: it is not there.

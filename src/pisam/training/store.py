@@ -64,7 +64,7 @@ def view_stamps(data: PairDataModule) -> dict[Key, str]:
 
 
 def _identity(config: Config, number: int, model: PiSam) -> dict[str, Any]:
-    """What decides a view's features beside its files, as JSON has it."""
+    """Settings that decide a view's features beside its files, as plain JSON values."""
     drawn = {
         "seed": config.seed,
         "flip": config.data.flip,

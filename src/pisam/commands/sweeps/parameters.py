@@ -45,7 +45,7 @@ class Parameter:
 
 
 def read_parameter(where: str, spec: Any) -> Parameter:
-    """A parameter from what a sweep file says of it.
+    """Read a parameter from its entry in a sweep file.
 
     Args:
         where: the file and the parameter's name, for error messages.

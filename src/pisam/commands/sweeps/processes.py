@@ -1,4 +1,4 @@
-"""Commands that run as children and hear the signals that this process gets."""
+"""Commands that run as children and get the signals that this process gets."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def run_together(
 
 
 def _end_with_parent() -> None:
-    """Have Linux tell a child to go when its parent is killed; it saves then, as after any SIGTERM."""
+    """Have Linux send a child SIGTERM when its parent is killed; it saves then, as after any SIGTERM."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -19,7 +19,7 @@ SECONDS_TO_REGISTER = 300
 
 
 def register(sweep: Sweep) -> str:
-    """Make the sweep known to the server; what it was told stays in `runs/sweeps/NAME/sweep.yaml`.
+    """Register the sweep with the server; what was sent stays in `runs/sweeps/NAME/sweep.yaml`.
 
     Returns:
         ENTITY/PROJECT/ID, as `wandb agent` takes it.

@@ -24,7 +24,7 @@ PROGRAM = "pisam.cli"
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep tries and how a trial is started.
+    """A sweep: the values it tries and the command of a trial.
 
     Attributes:
         content: the file as it was read.

@@ -1,4 +1,4 @@
-"""Hashes that tell two pictures apart, and the search for equal ones among many.
+"""Hashes of pictures, and the search for equal ones among many.
 
 The look of a picture is the perceptual hash of its low frequencies (pHash, Zauner 2010): 64 bits that survive
 compression and resizing. Of photographs saved again at JPEG quality 50, brightened or resized, at most 2 bits

@@ -141,7 +141,7 @@ def _copy_of(pair: Pair, own: Path, entry: dict[str, Any]) -> Pair:
 
 
 def _is_current(pair: Pair, own: Path, entry: dict[str, Any] | None) -> bool:
-    """Tell by names and sizes whether a pair as it is now has its copy: quick enough for every start."""
+    """True where a pair as it is now has its copy, by names and sizes: quick enough for every start."""
     if entry is None or entry["source"] != stamp_of(pair):
         return False
     try:

@@ -1,4 +1,4 @@
-"""The object of a pair, whatever says which it is: a mask, an id in it, a component of it, an annotation."""
+"""The object of a pair, whatever defines it: a mask, an id in it, a component of it, an annotation."""
 
 from __future__ import annotations
 

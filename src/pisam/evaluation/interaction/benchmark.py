@@ -51,7 +51,7 @@ Keep = Callable[[str, When, str, str, npt.NDArray[np.bool_]], None]
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """What the numbers depend on beside models, images and clicks.
+    """Settings that the numbers depend on, beside models, images and clicks.
 
     Attributes:
         clicks: how many of an image's clicks are given for before and after.
@@ -68,7 +68,7 @@ class BenchmarkSettings:
 
 @dataclass
 class BenchmarkRows:
-    """What a benchmark measured.
+    """The measurements of a benchmark.
 
     Attributes:
         images: a row per model and image, see `benchmark_image`.
@@ -145,7 +145,7 @@ def benchmark_image(
 
 @dataclass
 class _Asked:
-    """What was asked of one model on one image, while threads still score the answers.
+    """One model's answers on one image, while threads still score them.
 
     Attributes:
         heading: the first columns of the row.

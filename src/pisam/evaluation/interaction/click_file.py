@@ -24,7 +24,7 @@ FRAME = "pixels of the original image, (x, y) from its upper left corner, pixel 
 
 @dataclass(frozen=True)
 class ClickFile:
-    """What a click file says.
+    """The content of a click file.
 
     Attributes:
         images: largest common error first.
@@ -57,7 +57,7 @@ def write_clicks(file: ClickFile, path: Path) -> None:
 
 
 def clicks_hash(file: ClickFile) -> str:
-    """SHA-256 of what a model is told: the images, their clicks and the seed of the controls."""
+    """SHA-256 of a model's input: the images, their clicks and the seed of the controls."""
     told = [file.seed, *sorted((image.set, image.image, image.clicks) for image in file.images)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Where all models of a comparison err on an image, the clicks on it, and the images where it is largest."""
+"""The common error of all models on an image, clicks on it, and the images where it is largest."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def near_clicks(clicks: Iterable[Sequence[float]], size: Sequence[int], distance
 
 
 def gain_away(before: BoolArray, after: BoolArray, mask: BoolArray, away: BoolArray) -> float:
-    """What IoU gained on the pixels of `away` alone; all four are bool (H, W)."""
+    """Gain of IoU on the pixels of `away` alone; all four are bool (H, W)."""
     true = KnownMask(mask & away)
     new, old = (region_scores(each & away, true, boundary=False)["iou"] for each in (after, before))
     return new - old

@@ -1,4 +1,4 @@
-"""How a mask improves with clicks: all at once, or one by one on the model's own errors."""
+"""Curves of a mask's scores over clicks: all at once, or one by one on the model's own errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def single_shot(first: Answer, clicks: Sequence[Click], numbers: Sequence[int]) 
 
 @dataclass(frozen=True)
 class Look:
-    """What a simulated user sees of an answer.
+    """An answer as a simulated user sees it.
 
     Attributes:
         mask: bool (H, W), the answer at the original size.

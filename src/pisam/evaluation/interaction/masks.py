@@ -15,7 +15,7 @@ When = Literal["before", "after"]
 
 
 def mask_path(folder: Path, model: str, when: When, set_name: str, image: str) -> Path:
-    """Where a benchmark keeps a mask below its folder; MODEL/WHEN/SET reads as a folder of predictions."""
+    """The path of a mask below a benchmark's folder; MODEL/WHEN/SET reads as a folder of predictions."""
     return folder / model / when / set_name / f"{image}.png"
 
 

@@ -1,4 +1,4 @@
-"""What clicks change in a mask, and whether it is the clicks' meaning that does it."""
+"""Effect of clicks on a mask, and controls that show if it is the clicks' meaning that causes it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def click_effect(
 
 
 def equal_without_clicks(model: PiSam, straight: State, clicks: Clicks) -> bool:
-    """Whether a model's logits stay those before the clicks, bit by bit, when all clicks are removed."""
+    """True where a model's logits stay those before the clicks, bit by bit, when all clicks are removed."""
     assert straight.objects is not None
     removed = replace(clicks, valid=torch.zeros_like(clicks.valid))
     again = model.interact(straight.objects, straight.encoded.image, removed, straight.of_image)

@@ -1,4 +1,4 @@
-"""The trained models that a comparison asks for: SAM, HQ-SAM, Pi-SAM; their files say which is which."""
+"""The trained models that a comparison asks for: SAM, HQ-SAM, Pi-SAM, known by their files."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def find_checkpoint(source: Path, stages: Sequence[int] = (1,)) -> Path:
 
 
 def model_facts(config: Config, segmenter: Segmenter | NativeSam) -> dict[str, Any]:
-    """What the numbers of a model depend on beside the data: see `trained.facts`."""
+    """Facts that the numbers of a model depend on beside the data: see `trained.facts`."""
     known = facts(config, segmenter.model)
     if isinstance(segmenter, NativeSam):
         known["protocol"]["resize"] = RESIZE

@@ -37,7 +37,7 @@ class NativeSam:
 
 @torch.no_grad()
 def sam_logits(model: PiSam, image: npt.NDArray[np.uint8], box: Tensor) -> Tensor:
-    """What SAM's own decoder says of a box: the longest side scaled to 1024, padded, one mask.
+    """Logits of SAM's own decoder for a box: the longest side scaled to 1024, padded, one mask.
 
     Args:
         model: network whose frozen parts hold SAM, with frames of 1024 pixels.

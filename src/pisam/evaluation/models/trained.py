@@ -54,12 +54,12 @@ def trained_hq_sam(config: Config, checkpoint: Path) -> HqSam:
 
 
 def checkpoint_facts(model: SamNetwork) -> dict[str, Any]:
-    """Which weights these are."""
+    """The identity of a model's weights."""
     return {**model.identity(), "checkpoint_hash": hash_tensors(model.own_state())}
 
 
 def facts(config: Config, model: SamNetwork) -> dict[str, Any]:
-    """What the numbers of a model depend on beside the data."""
+    """Facts that the numbers of a model depend on beside the data."""
     protocol = Protocol(image_size=model.image_size, checkpoint_hash=hash_tensors(model.own_state()))
     return {
         "name": config.name,

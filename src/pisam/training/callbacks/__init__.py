@@ -1,1 +1,1 @@
-"""What happens around the steps of a stage: one concern a file."""
+"""Callbacks of a stage: one concern a file."""

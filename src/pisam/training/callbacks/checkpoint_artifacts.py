@@ -48,7 +48,7 @@ class CheckpointArtifacts(Callback):
 
 
 def artifact_name(checkpoint: Path) -> str:
-    """What W&B calls the checkpoint of a run of ours; another file's own name, in the letters it allows."""
+    """W&B's name for the checkpoint of a run of ours; another file's own name, in the letters it allows."""
     stage = checkpoint.parent.parent
     with suppress(OSError, ValueError, yaml.YAMLError, KeyError, TypeError):  # no folder of a run
         saved = yaml.safe_load((stage / "config.yaml").read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def artifact_name(checkpoint: Path) -> str:
 
 
 def _use(run: Any, checkpoint: Path) -> None:
-    """What `use_artifact`, which refuses offline runs, does with an artifact that is not uploaded yet.
+    """Do what `use_artifact`, which rejects offline runs, does with an artifact that is not uploaded yet.
 
     Equal content makes it the very version that stage 1 logged.
     """

@@ -21,7 +21,7 @@ class EarlyStop(EarlyStopping):
 
     @property
     def decided(self) -> bool:
-        """Whether the stage is complete by this rule."""
+        """True where the stage is complete by this rule."""
         return self.wait_count >= self.patience
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -29,6 +29,6 @@ class EarlyStop(EarlyStopping):
 
 
 def stopped_early(trainer: Trainer) -> bool:
-    """Whether an `EarlyStop` of the trainer has decided that its stage is complete."""
+    """True where an `EarlyStop` of the trainer has decided that its stage is complete."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     return any(callback.decided for callback in callbacks if isinstance(callback, EarlyStop))

@@ -6,7 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class FinalValidation(Callback):
-    """Has the last epoch validated whatever `val_every` says, and a run of `max_steps` after its last step.
+    """Validates the last epoch whatever `val_every` is, and a run of `max_steps` after its last step.
 
     Lightning counts batches, and the last step of an epoch may accumulate fewer of them than the others.
 

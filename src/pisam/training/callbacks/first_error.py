@@ -1,4 +1,4 @@
-"""An error of one rank is told before anything waits for the others, and ends them all."""
+"""An error of one rank, printed before anything waits for the others, and made to end them all."""
 
 from __future__ import annotations
 

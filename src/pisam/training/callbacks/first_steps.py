@@ -1,4 +1,4 @@
-"""Says when the first batch is there and when the first step is done, so that a start is never silent."""
+"""Prints when the first batch is there and when the first step is done, so that a start is never silent."""
 
 from __future__ import annotations
 

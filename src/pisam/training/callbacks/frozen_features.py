@@ -1,4 +1,4 @@
-"""A cache of what the frozen network says of each augmented view, where views return."""
+"""A cache of the frozen network's features of each augmented view, where views return."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FrozenFeatures:
         self._kept: dict[Key, FrozenAnswer] = {}
 
     def __call__(self, batch: Batch, part: str, compute: Compute) -> FrozenAnswer:
-        """What the network says of the batch; only samples that are not known yet are computed.
+        """The network's features of the batch; only samples that are not known yet are computed.
 
         Each by itself: the last bits of a result depend on what else is in a batch, and a resumed run, whose
         cache is empty, meets its samples in other company.

@@ -1,4 +1,4 @@
-"""Whether a step fits into memory, found out before the first one."""
+"""A check before the first step that one fits into memory."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MemoryCheck(Callback):
         self.wanted = {True: on_gpu, False: on_cpu}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what a step takes.
+        """Print the memory that a step takes.
 
         Raises:
             PisamError: it does not fit.

@@ -1,4 +1,4 @@
-"""What a stage reached, in `summary.json`: written when it is complete, so its presence says that it is."""
+"""The results of a stage in `summary.json`: its presence means that the stage is complete."""
 
 from __future__ import annotations
 
@@ -72,5 +72,5 @@ class RunSummary(Callback):
 
 
 def is_complete(trainer: Trainer) -> bool:
-    """Whether a stage is done: one that `trainer.max_time` or a signal ended goes on later."""
+    """True where a stage is done: one that `trainer.max_time` or a signal ended goes on later."""
     return trainer.global_step >= trainer.estimated_stepping_batches or stopped_early(trainer)

@@ -1,4 +1,4 @@
-"""What frozen networks say of each augmented view, kept on disk where views return."""
+"""Frozen networks' features of each augmented view, kept on disk where views return."""
 
 from __future__ import annotations
 

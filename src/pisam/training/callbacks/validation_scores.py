@@ -1,4 +1,4 @@
-"""What the validation scores of both stages share: reset before, logged after."""
+"""The base of both stages' validation scores: reset before, logged after."""
 
 from __future__ import annotations
 

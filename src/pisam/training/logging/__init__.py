@@ -1,1 +1,1 @@
-"""Where numbers and pictures of a run go."""
+"""Logs of numbers and pictures of a run."""

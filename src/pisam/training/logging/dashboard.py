@@ -1,4 +1,4 @@
-"""What a W&B dashboard needs besides numbers: axes, best values, environment, changes to the code."""
+"""Facts for a W&B dashboard besides numbers: axes, best values, environment, changes to the code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIFF = "git.diff"
 
 
 class Dashboard(Callback):
-    """Tells W&B once what the curves mean and what the run stands on.
+    """Sends W&B once the meaning of the curves and the base of the run.
 
     Args:
         scores: names of the validation scores, without `val/`; of each the largest value is the summary.

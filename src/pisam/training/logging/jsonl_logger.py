@@ -47,7 +47,7 @@ class JsonLinesLogger(Logger):
         return self.path.stat().st_size if self.path.exists() else 0
 
     def sync(self) -> None:
-        """Have the lines on the disk before a checkpoint says that they are there."""
+        """Have the lines on the disk before a checkpoint counts them."""
         if self.path.exists():
             with writing(self.path), self.path.open("ab") as file:
                 os.fsync(file.fileno())

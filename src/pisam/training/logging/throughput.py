@@ -1,4 +1,4 @@
-"""How fast training runs, what it waits for and how much memory it takes."""
+"""The speed of training, its waits and its memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GIB = 2**30
 
 
 class FetchTimer(PassThroughProfiler):
-    """Adds up the seconds that training waited for batches; Lightning tells profilers when it does.
+    """Adds up the seconds that training waited for batches, as Lightning reports them to profilers.
 
     Attributes:
         waited: seconds since this was made.

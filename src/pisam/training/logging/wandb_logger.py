@@ -22,7 +22,7 @@ SECONDS_UNTIL_WRITTEN = 1.0  # of rows that a SIGKILL can cost W&B's file; its o
 
 
 class StageRun(WandbLogger):
-    """Lightning's logger with the mode and time limits said explicitly, not left to the environment.
+    """Lightning's logger with explicit mode and time limits, not left to the environment.
 
     W&B shows a training, while metrics.jsonl and the checkpoints keep it: so what fails there is told, each
     thing once, and the training goes on.
@@ -112,7 +112,7 @@ def _stage_runs(loggers: Sequence[Logger]) -> list[StageRun]:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether the server, or W&B before it asked, said no; else there was no answer."""
+    """True where the server, or W&B before it asked, declined; else there was no answer."""
     from wandb.errors import AuthenticationError, UsageError
 
     return isinstance(error, AuthenticationError | UsageError) or bool(

@@ -42,7 +42,7 @@ def write_checkpoint(contents: dict[str, Any], path: Path) -> None:
 
 
 def newest_good(folder: Path) -> tuple[Path | None, list[str]]:
-    """Which checkpoint of a stage to resume from.
+    """The checkpoint of a stage to resume from.
 
     Returns:
         `last.ckpt`, or `previous.ckpt` where the first is absent or damaged, or None where there is neither;
@@ -99,7 +99,7 @@ class VerifiedCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Callable | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read to main memory; never anything but tensors and plain values, whatever the arguments say."""
+        """Read to main memory; never anything but tensors and plain values, whatever the arguments are."""
         return read_own_checkpoint(path)
 
     def remove_checkpoint(self, path: str | Path) -> None:

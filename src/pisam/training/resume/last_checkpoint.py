@@ -280,7 +280,7 @@ def _batches(trainer: Trainer) -> int:
 
 
 def _validation_is_due(trainer: Trainer) -> bool:
-    """Whether the validation after this step is one of the run's own, not that of a stop amid an epoch."""
+    """True where the validation after this step is one of the run's own, not that of a stop amid an epoch."""
     at_the_end = trainer.max_steps > 0 and trainer.global_step >= trainer.max_steps
     return at_the_end or _batches(trainer) == trainer.num_training_batches
 

@@ -1,4 +1,4 @@
-"""A job that is told to go saves its state with all ranks and leaves."""
+"""Preemption: a job that gets a signal saves its state with all ranks and ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the processes of one training ask, agree and end together."""
+"""Exchange, agreement and a common end of the processes of one training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pisam.core.errors import PisamError
 
 
 def any_rank(trainer: Trainer, answer: bool) -> bool:
-    """Whether `answer` is true on at least one rank; every rank must ask."""
+    """True where `answer` is true on at least one rank; every rank must ask."""
     return bool(trainer.strategy.reduce_boolean_decision(answer, all=False))
 
 
@@ -35,7 +35,7 @@ def leave_together(trainer: Trainer, code: int) -> NoReturn:
 
 
 def fail_together(trainer: Trainer, message: str) -> NoReturn:
-    """End every rank over an error that all know; rank 0 tells it, exit code 2."""
+    """End every rank over an error that all know; rank 0 prints it, exit code 2."""
     if trainer.is_global_zero:
         raise PisamError(message)
     leave_together(trainer, 2)

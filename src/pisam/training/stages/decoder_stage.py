@@ -16,7 +16,7 @@ from pisam.training.stages.windows import STEP, cut, draw_windows
 
 
 class DecoderStage(Stage):
-    """Learns straight-forward masks from boxes, and answers to clicks that SAM is told.
+    """Learns straight-forward masks from boxes, and answers to clicks that SAM is prompted with.
 
     Args:
         model: the network.

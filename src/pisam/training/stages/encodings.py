@@ -1,4 +1,4 @@
-"""A cache of what SAM's image encoder says of each augmented view, where views return."""
+"""A cache of SAM's encodings of each augmented view, where views return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the frozen network and a user have said when an interactor begins."""
+"""The frozen network's answer and the user's clicks when an interactor begins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pisam.core.types import Clicks, ObjectFeatures, Prediction
 
 @dataclass(frozen=True)
 class FrozenAnswer:
-    """What an interactor starts from.
+    """The state that an interactor starts from.
 
     Attributes:
         objects: the object's features.

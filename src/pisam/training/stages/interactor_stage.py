@@ -81,7 +81,7 @@ class InteractorStage(Stage):
     def straight_forward(
         self, image: Tensor, box: Tensor, prompts: Prompts | None = None
     ) -> tuple[ObjectFeatures, Prediction]:
-        """What the frozen decoder says before any click; arguments as in `PiSam.straight_forward`."""
+        """The frozen decoder's answer before any click; arguments as in `PiSam.straight_forward`."""
         return self.model.straight_forward(image, box, prompts)
 
     @torch.no_grad()
@@ -94,7 +94,7 @@ class InteractorStage(Stage):
 
     @torch.no_grad()
     def answer(self, batch: Batch) -> FrozenAnswer:
-        """What the frozen decoder says of training samples, some of them after rounds of clicks it heard."""
+        """The frozen decoder's answers on training samples, for some of them after rounds of clicks."""
         clicks = Clicks.none(len(batch), batch.box.device)
         if not self.rounds:
             return FrozenAnswer(*self.straight_forward(batch.image, batch.box, batch.prompts), clicks)
@@ -161,7 +161,7 @@ class InteractorStage(Stage):
 
 
 def _filled(batch: Batch) -> tuple[ObjectFeatures, Clicks]:
-    """What a click simulator fills in.
+    """The fields that a click simulator fills in.
 
     Raises:
         ValueError: none has.

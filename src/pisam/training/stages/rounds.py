@@ -22,7 +22,7 @@ MOST_AT_ONCE = 10
 
 @torch.no_grad()
 def prompts_after_rounds(model: PiSam, batch: Batch, encoded: tuple[Tensor, Tensor], most: int) -> Prompts:
-    """What SAM is prompted with after simulated rounds of clicks, drawn per sample.
+    """Prompts for SAM after simulated rounds of clicks, drawn per sample.
 
     Args:
         model: its decoder answers; its interactor takes no part.

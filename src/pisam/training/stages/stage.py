@@ -74,7 +74,7 @@ class Stage(LightningModule):
         return loss if batches == accumulate else loss * (accumulate / batches)
 
     def on_after_backward(self) -> None:
-        """Before an optimiser step: tell the ranks' numbers to each other, weigh the gradient, log."""
+        """Before an optimiser step: exchange the ranks' numbers, weigh the gradient, log."""
         if not self._step.complete:
             return
         callbacks, world_size = listeners(self.trainer), self.trainer.world_size
