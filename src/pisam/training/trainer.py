@@ -63,7 +63,7 @@ def launch_ranks(config: Config) -> Fabric:
 
 
 def duration(schedule: StageConfig) -> dict[str, Any]:
-    """Lightning's arguments for the length of training and its validations; `FinalValidation` adds to them."""
+    """Lightning's arguments for the length of training and its validations; `FinalValidation` adds some."""
     if schedule.max_steps < 1:
         return {"max_epochs": schedule.epochs, "check_val_every_n_epoch": schedule.val_every}
     batches = schedule.max_steps * schedule.accumulate
