@@ -15,6 +15,7 @@ from pisam import cli
 from pisam.commands.benchmark import benchmark
 from pisam.core.errors import PisamError
 from pisam.data.sources.rows import Source, resolve_source
+from pisam.evaluation.benchmark import adapters
 from pisam.evaluation.benchmark.interaction_file import read_interaction
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 
@@ -264,6 +265,13 @@ def test_a_model_that_cannot_enter_is_told_in_one_line(
     with pytest.raises(PisamError, match=message) as error:
         enter(source, tmp_path / "out", model.format(tmp=tmp_path))
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+def test_adapters_are_short_enough_to_be_copied() -> None:
+    folder = Path(adapters.__file__).parent
+    shared = {"__init__.py", "sam_kin.py"}
+    lengths = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in folder.glob("*.py")}
+    assert not {name: length for name, length in lengths.items() if length > 60 and name not in shared}
 
 
 def test_fewer_images_than_a_published_set_has_are_partial(
