@@ -10,6 +10,7 @@ from pisam.metrics.number_of_clicks import (
     area_under_curve,
     clicks_needed,
     curves_of,
+    heading,
     iou_after,
     noc,
     nof,
@@ -96,3 +97,8 @@ def test_nonsense_is_refused(ious: list) -> None:
 def test_more_clicks_than_there_are_is_refused() -> None:
     with pytest.raises(ValueError, match="clicks: expected 1 to 2, got 3"):
         iou_after([[0.1, 0.2]], 3)
+
+
+def test_scores_are_headed_as_the_field_prints_them() -> None:
+    shown = {heading(score) for score in summarise(np.linspace(0, 1, 20)[None])}
+    assert shown >= {"NoC@90", "NoF@95", "IoU@1", "5-mIoU", "IoU@20", "AuC"} and "IoU@5" not in shown

@@ -51,7 +51,7 @@ from pisam.evaluation.benchmark.record import Interaction
 from pisam.evaluation.ranks import gather, own_share
 from pisam.evaluation.rows import text_table
 from pisam.evaluation.threads import threads_beside
-from pisam.metrics.number_of_clicks import TARGETS, seconds_per_click, summarise
+from pisam.metrics.number_of_clicks import heading, seconds_per_click, summarise
 from pisam.training.trainer import launch_ranks
 
 DEFAULT_MODELS = ("sam", "sam+mask", "pi")
@@ -190,10 +190,7 @@ def results_table(records: Sequence[Interaction]) -> str:
     for record, means in zip(records, scores, strict=True):
         seconds = seconds_per_click([image.seconds for image in record.images])
         lines.append([record.name, len(record.images), *(means.get(key) for key in columns), seconds])
-    titles = {f"noc_{target}": f"NoC@{target}" for target in TARGETS}
-    titles |= {f"nof_{target}": f"NoF@{target}" for target in TARGETS} | {"iou_5": "5-mIoU", "auc": "AuC"}
-    head = [titles.get(key, key.replace("iou_", "IoU@")) for key in columns]
-    return text_table([["model", "images", *head, "s/click"], *lines])
+    return text_table([["model", "images", *map(heading, columns), "s/click"], *lines])
 
 
 def _print_gaps(record: Interaction) -> None:

@@ -104,6 +104,14 @@ def summarise(ious: Any, targets: Sequence[int] = TARGETS, *, first: int = 1) ->
     return scores | {"auc": float(area_under_curve(curves).mean())}
 
 
+def heading(score: str) -> str:
+    """The name of a score of `summarise` as the field prints it: NoC@90, NoF@90, IoU@1, 5-mIoU, AuC."""
+    kind, _, number = score.partition("_")
+    if score == "iou_5":
+        return "5-mIoU"
+    return {"noc": f"NoC@{number}", "nof": f"NoF@{number}", "iou": f"IoU@{number}", "auc": "AuC"}[kind]
+
+
 def _checked(ious: Any) -> Curves:
     curves = np.asarray(ious.detach().cpu() if hasattr(ious, "detach") else ious, dtype=np.float64)
     if curves.ndim != 2 or 0 in curves.shape:

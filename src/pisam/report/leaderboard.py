@@ -17,7 +17,7 @@ from pisam import __version__
 from pisam.evaluation.benchmark.leaderboard import LeftOut, Ranked, Table
 from pisam.evaluation.benchmark.record import CONTROLS
 from pisam.evaluation.rows import Row, csv_cell, write_csv
-from pisam.metrics.number_of_clicks import TARGETS
+from pisam.metrics.number_of_clicks import TARGETS, heading
 from pisam.report.folder import replacing_folder
 from pisam.report.page import asset
 
@@ -72,7 +72,7 @@ def _order(table: Table) -> list[int]:
 
 def _shown(table: Table) -> dict[str, Any]:
     scores = [*(s for s in FIRST if s in table.scores), *(s for s in table.scores if s not in FIRST)]
-    columns = [_title(score) for score in scores] + [f"NoF@{target}" for target in TARGETS] + ["s/click"]
+    columns = [heading(score) for score in (*scores, *(f"nof_{target}" for target in TARGETS))] + ["s/click"]
     return {
         "id": table.id,
         "protocol": ", ".join(f"{key} {value}" for key, value in table.protocol.items()),
@@ -114,13 +114,6 @@ def _plain(text: str) -> dict[str, Any]:
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _title(score: str) -> str:
-    kind, _, number = score.partition("_")
-    if score == "iou_5":
-        return "5-mIoU"
-    return {"noc": f"NoC@{number}", "iou": f"IoU@{number}", "auc": "AuC"}[kind]
 
 
 def _rows(table: Table) -> list[Row]:
