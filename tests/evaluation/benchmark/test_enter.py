@@ -159,15 +159,6 @@ def test_what_a_model_says_of_itself_is_always_readable_again(source: Source, tm
     assert list(told)[:3] == ["name", "best", "key 0"] and told["name"] == "Mine" and len(told) == 100
 
 
-def test_the_model_of_the_document_enters_as_it_stands(source: Source, tmp_path: Path) -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs/benchmark.md").read_text(encoding="utf-8")
-    block = page.split("```python not-run\n# mine.py\n")[1].split("```")[0]
-    (tmp_path / "mine.py").write_text(block)
-    assert enter(source, tmp_path / "out", f"{tmp_path / 'mine.py'}:Mine") == 0
-    record = read_interaction(tmp_path / "out/mine.json")
-    assert record.model["size"] == 512 and all(0 < image.iou[0] < 1 for image in record.images)
-
-
 def test_a_model_may_import_what_lies_beside_it_and_be_a_dataclass(source: Source, tmp_path: Path) -> None:
     (tmp_path / "beside_mine.py").write_text("class Base:\n    beside = True\n")
     model = write_model(tmp_path)
