@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco_masks
 
 from pisam.core.types import BoolArray, UInt8Array
+from pisam.data.transforms import box_of
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -39,15 +40,14 @@ def coco_rle(mask: BoolArray) -> dict[str, Any]:
 
 def coco_annotation(mask: BoolArray, *, id: int, image_id: int, category_id: int = 1) -> dict[str, Any]:
     """A mask (H, W) as an entry of a COCO file's `annotations`."""
-    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = [xs[0], ys[0], xs[-1] + 1 - xs[0], ys[-1] + 1 - ys[0]] if len(xs) else [0, 0, 0, 0]
+    left, top, right, bottom = box_of(mask).tolist() if mask.any() else (0.0, 0.0, 0.0, 0.0)
     return {
         "id": id,
         "image_id": image_id,
         "category_id": category_id,
         "segmentation": coco_rle(mask),
         "area": int(np.count_nonzero(mask)),
-        "bbox": [float(edge) for edge in box],
+        "bbox": [left, top, right - left, bottom - top],
         "iscrowd": 0,
     }
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pisam.core.errors import PisamError
 from pisam.core.types import BoolArray, UInt8Array
+from pisam.data import transforms
 from pisam.data.reading.reader import read_image, rgb_of
 
 Picture = npt.NDArray[np.generic] | Image.Image | str | Path
@@ -79,5 +80,4 @@ def as_mask(mask: Picture, size: tuple[int, int]) -> npt.NDArray[np.float32]:
 
 def box_of(mask: BoolArray) -> npt.NDArray[np.float64] | None:
     """The tight box of a mask, xyxy edges in pixels; None of an empty one."""
-    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float64) if len(xs) else None
+    return transforms.box_of(mask).astype(np.float64) if mask.any() else None

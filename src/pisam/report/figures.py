@@ -29,6 +29,7 @@ from pisam.core.drawing import (
     painted,
 )
 from pisam.core.types import BoolArray, UInt8Array
+from pisam.data.transforms import box_of
 from pisam.report.examples import Example
 
 WIDTH = 7.2  # inches, two columns of text
@@ -177,8 +178,8 @@ def _show_with_zoom(axes: Axes, zoomed: Axes, pixels: UInt8Array, example: Examp
 
 
 def _box(mask: BoolArray) -> Window:
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return Window(int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1)
+    left, top, right, bottom = box_of(mask).astype(int).tolist()
+    return Window(left, top, right - left, bottom - top)
 
 
 def _outline(axes: Axes, window: Window, example: Example, colour: str) -> None:
