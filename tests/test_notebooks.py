@@ -60,7 +60,7 @@ def outputs_of(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, search_path)))
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     pictures = sum("image/png" in output.get("data", {}) for output in outputs)
     return "".join(output.get("text", "") for output in outputs), pictures

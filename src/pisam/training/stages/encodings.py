@@ -13,7 +13,7 @@ Key = tuple[bool, str, str, int]
 
 
 class Encodings:
-    """Keeps image embedding and early feature per view in main memory, in half precision."""
+    """Keeps image embedding and early feature per view in main memory; under autocast in half precision."""
 
     def __init__(self) -> None:
         self.kept: dict[Key, tuple[Tensor, ...]] = {}
@@ -29,9 +29,10 @@ class Encodings:
             encode: uint8 images (B, 3, S, S) to both.
         """
         keys = [(training, *key) for key in zip(batch.sets, batch.ids, batch.views, strict=True)]
+        device = batch.image.device
+        kept_as = torch.float16 if torch.is_autocast_enabled(device.type) else torch.float32
         for index, key in enumerate(keys):
             if key not in self.kept:
-                self.kept[key] = tuple(value.half().cpu() for value in encode(batch.image[[index]]))
+                self.kept[key] = tuple(value.to("cpu", kept_as) for value in encode(batch.image[[index]]))
         embedding, early = zip(*(self.kept[key] for key in keys), strict=True)
-        device = batch.image.device
         return torch.cat(embedding).to(device).float(), torch.cat(early).to(device).float()
