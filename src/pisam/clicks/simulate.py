@@ -101,7 +101,7 @@ def simulate_clicks(
         row[: len(pixels), 2] = pixels[:, 2]
         row[: len(pixels), 3] = 1
 
-    on_device = torch.from_numpy(rows).to(prediction.device)
+    on_device = torch.from_numpy(rows).to(prediction.device, non_blocking=True)
     return Clicks(
         points=on_device[..., :2].contiguous(), labels=on_device[..., 2].long(), valid=on_device[..., 3] > 0
     )

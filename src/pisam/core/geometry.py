@@ -6,18 +6,19 @@ the box (3, 5, 4, 6). Unit coordinates divide by the side of the frame; they sta
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def sam_boxes(boxes: Tensor) -> Tensor:
     """Edge boxes (B, 4) as the inclusive pixel indices SAM's prompt encoder expects: it adds 0.5 itself."""
-    return boxes - boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+    return torch.cat([boxes[..., :2], boxes[..., 2:] - 1], dim=-1)
 
 
 def pixels_to_unit(points: Tensor, height: int, width: int) -> Tensor:
     """Points (..., 2) in pixels of a height x width frame, as fractions of it in [0, 1]."""
-    return points / points.new_tensor([width, height])
+    return torch.stack([points[..., 0] / width, points[..., 1] / height], dim=-1)
 
 
 def sample_at(features: Tensor, points: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def sample_points(
     # Drawn on the CPU: the generators of other devices give other numbers for the same seed.
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     drawn = torch.stack([torch.rand(num_drawn, 2, generator=generator) for generator in generators])
-    drawn = drawn.to(logits.device) * (extent.float() / side).unsqueeze(1)
+    drawn = drawn.to(logits.device, non_blocking=True) * (extent.float() / side).unsqueeze(1)
 
     candidates, fresh = drawn.split([num_candidates, num_drawn - num_candidates], dim=1)
     certainty = sample_content(logits.float(), candidates, extent, side).abs()

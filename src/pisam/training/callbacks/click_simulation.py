@@ -60,12 +60,13 @@ class ClickSimulation(Callback):
             clicks.append(self._simulate(predicted, batch, "region", max_clicks=1, region=region))
         new = self._simulate(predicted, batch, "clicks", max_clicks=self.max_clicks)
         rng = [np.random.default_rng(derive_seed(seed, "number of clicks")) for seed in batch.seeds]
-        told = torch.cat([given.valid for given in clicks], dim=1).any(dim=1).tolist()
+        given = torch.cat([each.valid for each in clicks], dim=1)
+        told = given.any(dim=1).tolist() if given.shape[1] else [False] * len(batch)
         least = [0 if some else 1 for some in told]
         most = self.max_clicks
         number = [r.integers(first, most, endpoint=True) for r, first in zip(rng, least, strict=True)]
         shown = torch.arange(self.max_clicks) < torch.tensor(number)[:, None]
-        new.valid &= shown.to(new.valid.device)
+        new.valid &= shown.to(new.valid.device, non_blocking=True)
         batch.clicks = Clicks.beside([*clicks, new])
 
     def on_validation_batch_start(

@@ -30,8 +30,9 @@ class Exchanging(ABC):
 
 def stack(numbers: Sequence[Number], device: torch.device) -> Tensor:
     """float32 (N,) on the device; all that lies on the host goes there in one copy."""
-    at_host = iter(torch.tensor([n for n in numbers if not isinstance(n, Tensor)]).to(device))
-    return torch.stack([n.float() if isinstance(n, Tensor) else next(at_host) for n in numbers])
+    at_host = torch.tensor([n for n in numbers if not isinstance(n, Tensor)])
+    copied = iter(at_host.to(device, non_blocking=True))
+    return torch.stack([n.float() if isinstance(n, Tensor) else next(copied) for n in numbers])
 
 
 def from_every_rank(row: Tensor, world_size: int) -> Tensor:
