@@ -112,6 +112,11 @@ def test_walls_stand(file: Path) -> None:
             assert not crossed, f"{file}:{line}: pisam.{importer} must not know {wall}"
 
 
+def test_no_file_is_longer_than_a_reader_keeps_in_mind() -> None:
+    lengths = {module_name(file): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    assert not {name: lines for name, lines in lengths.items() if lines > 350}
+
+
 def test_every_part_of_the_rows_exists() -> None:
     """A renamed module must not leave its rule behind."""
     missing = [part for part in ROW_OF if not is_module(f"pisam.{part}")]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pisam.core.errors import PisamError
 from pisam.core.locality import stay_near
-from pisam.core.types import Clicks, ObjectFeatures, Prediction, Prompts, SamFeatures
+from pisam.core.types import Clicks, ObjectFeatures, Prompts, SamFeatures
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_encoder import with_clicks
@@ -78,13 +78,15 @@ class State:
         return [self._row(slice(index, index + 1)) for index in range(len(self.box))]
 
     def _row(self, one: slice) -> State:
+        fields = {} if self.objects is None else vars(self.objects)
+        objects: dict[str, Any] = {k: None if v is None else v[one] for k, v in fields.items()}
         return State(
             logits=self.logits[one],
             low_res=self.low_res[one],
             encoded=self.encoded.row(one),
             box=self.box[one],
             prompts=None if self.prompts is None else self.prompts.select([one.start]),
-            objects=None if self.objects is None else _rows_of(self.objects, one),
+            objects=ObjectFeatures(**objects) if objects else None,
             of_image=None if self.of_image is None else self.of_image[one],
         )
 
@@ -174,7 +176,7 @@ class PiSamSegmenter:
         prompts: Prompts | None = None,
     ) -> State:
         encoded = _encoded(self.model, image, encoded)
-        objects, prediction = self._decode(encoded, box, prompts)
+        objects, prediction = self.model.decode(encoded.embedding, encoded.early, image, box, prompts)
         colours = self.model.colours(image)
         return State(prediction.high_res, prediction.low_res, encoded, box, prompts, objects, colours)
 
@@ -194,11 +196,6 @@ class PiSamSegmenter:
             repaired = _near(state.logits, repaired, clicks)
         clicked = clicks.valid.any(dim=1)[:, None, None, None]
         return replace(state, logits=repaired.where(clicked, state.logits), low_res=low_res, objects=objects)
-
-    def _decode(
-        self, encoded: EncodedImage, box: Tensor, prompts: Prompts | None
-    ) -> tuple[ObjectFeatures, Prediction]:
-        return self.model.decode(encoded.embedding, encoded.early, encoded.image, box, prompts)
 
 
 class SamSegmenter:
@@ -333,14 +330,6 @@ def _encoded(model: SamNetwork, image: Tensor, encoded: EncodedImage | None) -> 
     if encoded.encoder is not model.encoder.image_encoder:
         raise ValueError("the images were encoded by another model's SAM; build the models on the same parts")
     return encoded
-
-
-def _rows_of(objects: ObjectFeatures, one: slice) -> ObjectFeatures:
-    """Of some samples; a field that is None stays so."""
-    fields: dict[str, Any] = {
-        name: value if value is None else value[one] for name, value in vars(objects).items()
-    }
-    return ObjectFeatures(**fields)
 
 
 def _near(before: Tensor, after: Tensor, clicks: Clicks) -> Tensor:
