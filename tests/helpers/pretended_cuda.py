@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.fabric.accelerators import CUDAAccelerator as FabricAccelerator
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
@@ -271,6 +272,16 @@ class PretendedAccelerator(CUDAAccelerator):
         pass
 
     def setup(self, trainer: Any) -> None:
+        pass
+
+    def teardown(self) -> None:
+        pass
+
+
+class FabricCuda(FabricAccelerator):
+    """The same for Fabric."""
+
+    def setup_device(self, device: torch.device) -> None:
         pass
 
     def teardown(self) -> None:

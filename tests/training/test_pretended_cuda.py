@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies import SingleDeviceStrategy as FabricDevice
 from lightning.pytorch import Callback, Trainer
 
-from helpers.pretended_cuda import CUDA, Card, OnCard, Ranks, pretended_cuda
+from helpers.pretended_cuda import CUDA, Card, FabricCuda, OnCard, Ranks, pretended_cuda
 from helpers.small_runs import small_config, summary, write_sets
+from pisam.commands.evaluate import evaluate
+from pisam.commands.evaluate_options import EvaluateOptions
+from pisam.commands.interact import interact
 from pisam.commands.train import train
+from pisam.modeling.pisam import load_model
+from pisam.predictor import PiSamPredictor
 from pisam.training import trainer as trainers
 from pisam.training.callbacks import first_error
 
@@ -63,6 +70,26 @@ def test_both_stages_on_four_ranks(precision: str, tmp_path: Path, monkeypatch: 
         waits, exchanges = steps.waits[-1], steps.exchanges[-1]  # what is checked in the first steps is over
         assert len(waits) <= MOST_WAITS, "\n".join(waits)
         assert 1 <= len(exchanges) <= 2 and not any("barrier" in one for one in exchanges), exchanges
+
+
+@pytest.mark.slow
+def test_predictor_evaluation_and_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = write_sets(tmp_path / "sets", {"a": 2, "b": 2, "val": 2})
+    keys = ["stage1.max_steps=2", "stage2.max_steps=2", "interact.images=2", "interact.rounds=2"]
+    keys += ["data.val=[{name: val, images: val/images, masks: val/masks}]"]
+    for number in (1, 2):
+        train(small_config(tmp_path, sets, *keys), number)
+    config = small_config(tmp_path, sets, *keys, "trainer.accelerator=gpu")
+    monkeypatch.setattr(trainers, "Fabric", lambda **_: Fabric(strategy=FabricDevice(CUDA, FabricCuda())))
+    with pretended_cuda() as card:
+        evaluate(config, EvaluateOptions(models=["pi"], out=tmp_path / "scores"))
+        interact(config)
+        assert card.waits, "nothing has been on the card"
+        model = load_model(Path(config.run_dir) / "stage2" / "checkpoints" / "best.ckpt").to("cuda")
+        predictor = PiSamPredictor(model)
+        predictor.set_image(np.zeros((80, 100, 3), np.uint8))
+        predictor.set_box([10, 10, 60, 60])
+        assert predictor.click(30.0, 30.0, True)[30, 30]
 
 
 def test_mixed_devices_are_refused_and_so_is_a_tensor_of_the_host_in_an_exchange() -> None:
