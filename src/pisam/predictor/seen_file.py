@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +22,18 @@ def write_seen(image: SeenImage, engine: Engine, path: Path) -> None:
     Raises:
         PisamError: the file cannot be written.
     """
-    encoded = {f"{PREFIX}{name}": value for name, value in engine.to_arrays(image.encoded).items()}
-    own = {"format": FORMAT, "engine": engine.identity(), "size": np.array(image.size), "frame": image.frame}
+    encoded: dict[str, Any] = {
+        f"{PREFIX}{name}": value for name, value in engine.to_arrays(image.encoded).items()
+    }
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **own, **encoded)
+        np.savez(
+            file,
+            format=FORMAT,
+            engine=engine.identity(),
+            size=np.array(image.size),
+            frame=image.frame,
+            **encoded,
+        )
 
 
 def read_seen(path: Path, engine: Engine) -> SeenImage:
