@@ -63,8 +63,8 @@ def find_model(arguments: Arguments) -> Path:
     if path.is_file() or (path / "meta.json").is_file():
         return path
     weights = sorted(path.glob("*.safetensors"))
-    if found := best_checkpoint(path, stages=(2, 1)) or next(iter(weights), None):
-        return found
+    if best := best_checkpoint(path, stages=(2, 1)) or next(iter(weights), None):
+        return best
     raise PisamError(
         f"model {path}: neither a run (stage2/checkpoints/best.ckpt) nor exported (meta.json) nor "
         ".safetensors in it"

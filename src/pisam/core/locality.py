@@ -15,7 +15,10 @@ Click = tuple[float, float, int]  # x, y, label; in pixels, label 1 = object
 Pixel = tuple[int, int]  # row, column
 FloatArray = npt.NDArray[np.float32]
 
-REACH = 1 / 16  # of the longer side: standard deviation of the distance over which changes fade
+REACH = 1 / 8  # of the longer side: standard deviation of the distance over which changes fade
+ALIKE = (
+    0.8  # IoU of two answers to several clicks at once, from which on the one that SAM takes part in counts
+)
 
 
 def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> FloatArray:
@@ -38,6 +41,15 @@ def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) ->
     share = np.exp(-0.5 * np.square(distance / (REACH * max(height, width))))
     faded: FloatArray = before + share * (after - before)
     return np.where(regions_asked_for(before, after, clicks), after, faded)
+
+
+def alike(one: FloatArray, other: FloatArray) -> bool:
+    """True of two answers, float32 (H, W), whose masks overlap by `ALIKE` or more.
+
+    SAM was made to hear clicks one by one; told several at once it may let go of the object.
+    """
+    union = np.count_nonzero((one > 0) | (other > 0))
+    return np.count_nonzero((one > 0) & (other > 0)) >= ALIKE * union
 
 
 def regions_asked_for(

@@ -13,9 +13,10 @@ from torch import Tensor
 from pisam.core.types import Batch, BoolArray
 from pisam.evaluation.bounded_map import bounded_map
 from pisam.evaluation.models.sam_baseline import NativeSam
+from pisam.evaluation.predictions import refuse_nonsense
 from pisam.metrics.image_scores import ImageScores, score_image
 from pisam.metrics.levels import levels_at_original
-from pisam.modeling.segmenters import Segmenter, first_answers, refuse_nonsense
+from pisam.modeling.segmenters import Segmenter, first_answers
 
 Levels = npt.NDArray[np.uint8]
 Keep = Callable[[str, str, str, Levels], None]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from torch import Tensor
 
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing
@@ -128,3 +129,16 @@ def _by_stem(folder: Path, key: str) -> dict[str, Path]:
             f"{key}: no picture in {folder}{pictures.instead}; expected files of {', '.join(SUFFIXES)}"
         )
     return {stem: file for stem, (file,) in pictures.files.items()}
+
+
+def refuse_nonsense(logits: Tensor, model: str, image: str) -> None:
+    """Refuse logits that are not numbers.
+
+    Raises:
+        PisamError: names the model and the image.
+    """
+    if not logits.isfinite().all():
+        raise PisamError(
+            f"{model}: its logits for {image} are not finite; the checkpoint is damaged or the precision too "
+            "low"
+        )

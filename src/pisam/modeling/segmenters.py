@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pisam.core.errors import PisamError
-from pisam.core.locality import stay_near
+from pisam.core.locality import alike, stay_near
 from pisam.core.types import Clicks, ObjectFeatures, Prompts, SamFeatures
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
@@ -63,6 +62,7 @@ class State:
         prompts: what was given in place of boxes alone.
         objects: Pi-SAM's object features, None for the others.
         of_image: what the decoder takes of the images whatever is clicked, worked out once; None for SAM.
+        heard: how many clicks of each sample SAM has taken part in the answer to; none where it is empty.
     """
 
     logits: Tensor
@@ -72,6 +72,7 @@ class State:
     prompts: Prompts | None = None
     objects: ObjectFeatures | None = None
     of_image: Tensor | None = None
+    heard: tuple[int, ...] = ()
 
     def rows(self) -> list[State]:
         """The states of the samples, one by one."""
@@ -88,6 +89,7 @@ class State:
             prompts=None if self.prompts is None else self.prompts.select([one.start]),
             objects=ObjectFeatures(**objects) if objects else None,
             of_image=None if self.of_image is None else self.of_image[one],
+            heard=self.heard[one],
         )
 
 
@@ -159,7 +161,8 @@ class PiSamSegmenter:
         name: in tables.
         reprompt: ask the decoder again with the clicks before the interactor repairs what is left, and let
             only what is near the clicks, or asked for by them, change; None = if it was trained for that.
-            The image is never encoded again.
+            The image is never encoded again. Where SAM, told several clicks at once, says something else
+            than the interactor alone (`alike`), the interactor alone counts.
     """
 
     def __init__(self, model: PiSam, name: str = "Pi-SAM", *, reprompt: bool | None = None) -> None:
@@ -185,17 +188,34 @@ class PiSamSegmenter:
         assert state.objects is not None
         if not clicks.valid.any():
             return state
-        objects, low_res, image = state.objects, state.low_res, state.encoded
-        if self.reprompt:
-            encoded = image.embedding, image.early
-            objects, low_res = self.model.ask_again(
-                encoded, state.box, clicks, objects, low_res, state.prompts
-            )
-        repaired = self.model.interact(objects, image.image, clicks, state.of_image)
-        if self.reprompt:
-            repaired = _near(state.logits, repaired, clicks)
-        clicked = clicks.valid.any(dim=1)[:, None, None, None]
-        return replace(state, logits=repaired.where(clicked, state.logits), low_res=low_res, objects=objects)
+        image, clicked = state.encoded, clicks.valid.any(dim=1)[:, None, None, None]
+        repaired = self.model.interact(state.objects, image.image, clicks, state.of_image)
+        if not self.reprompt:
+            return replace(state, logits=repaired.where(clicked, state.logits))
+        encoded = image.embedding, image.early
+        objects, low_res = self.model.ask_again(
+            encoded, state.box, clicks, state.objects, state.low_res, state.prompts
+        )
+        asked = self.model.interact(objects, image.image, clicks, state.of_image)
+        logits, counts = state.logits.clone(), torch.zeros_like(clicked[:, 0, 0, 0])
+        heard = list(state.heard or [0] * len(logits))
+        for row in clicked[:, 0, 0, 0].nonzero()[:, 0].tolist():
+            old, alone, new = (each[row, 0].float().cpu().numpy() for each in (state.logits, repaired, asked))
+            made = clicks.rows(row)
+            counts[row] = len(made) - heard[row] == 1 or alike(alone, new)
+            logits[row, 0] = torch.from_numpy(stay_near(old, new, made) if counts[row] else alone)
+            heard[row] = len(made) if counts[row] else heard[row]
+        chosen: dict[str, Any] = {
+            name: value if value is None else _chosen(counts, value, getattr(state.objects, name))
+            for name, value in vars(objects).items()
+        }
+        return replace(
+            state,
+            logits=logits,
+            low_res=_chosen(counts, low_res, state.low_res),
+            objects=ObjectFeatures(**chosen),
+            heard=tuple(heard),
+        )
 
 
 class SamSegmenter:
@@ -303,19 +323,6 @@ class HqSamSegmenter(SamSegmenter):
         return sam + hq if self.add_sam else hq
 
 
-def refuse_nonsense(logits: Tensor, model: str, image: str) -> None:
-    """Refuse logits that are not numbers.
-
-    Raises:
-        PisamError: names the model and the image.
-    """
-    if not logits.isfinite().all():
-        raise PisamError(
-            f"{model}: its logits for {image} are not finite; the checkpoint is damaged or the precision too "
-            "low"
-        )
-
-
 def share_encoders(models: Iterable[SamNetwork]) -> None:
     """Let models whose frozen SAM and frame are equal use one encoder, so one encoding serves them all."""
     first: dict[tuple[str, int, str], SamNetwork] = {}
@@ -332,16 +339,9 @@ def _encoded(model: SamNetwork, image: Tensor, encoded: EncodedImage | None) -> 
     return encoded
 
 
-def _near(before: Tensor, after: Tensor, clicks: Clicks) -> Tensor:
-    """`stay_near` of each sample that was clicked."""
-    logits = after.clone()
-    for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
-        old, new = (each[row, 0].float().cpu().numpy() for each in (before, after))
-        valid = clicks.valid[row]
-        made = torch.cat([clicks.points[row], clicks.labels[row][:, None]], dim=1)[valid].tolist()
-        near = stay_near(old, new, [(x, y, int(label)) for x, y, label in made])
-        logits[row, 0] = torch.from_numpy(near)
-    return logits
+def _chosen(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """`new` in the rows that are true in a bool (B,), `old` in the others."""
+    return new.where(rows.reshape(-1, *[1] * (new.dim() - 1)), old)
 
 
 def _to_frame(low_res: Tensor, image: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pisam.core.errors import PisamError
-from pisam.core.locality import Click, stay_near
+from pisam.core.locality import Click, alike, stay_near
 from pisam.core.types import UInt8Array
 from pisam.predictor.engine import FloatArray, Prompt, Size
 
@@ -35,12 +35,14 @@ class OnnxState:
         prompt: what was asked for.
         objects: the decoder's outputs: low_res, logits, and what the interactor starts from; one row each.
         logits: float32 (S, S).
+        heard: how many clicks SAM has taken part in the answer to.
     """
 
     encoded: Arrays
     prompt: Prompt
     objects: Arrays
     logits: FloatArray
+    heard: int = 0
 
 
 class OnnxEngine:
@@ -98,11 +100,19 @@ class OnnxEngine:
 
     def after(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
         """See `Engine`."""
-        before = state.logits
-        if self._reprompt:
-            points = (*state.prompt.points, *clicks)
-            asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])
-            state = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
+        alone = self._interact(state, clicks)
+        if not self._reprompt:
+            return alone
+        points = (*state.prompt.points, *clicks)
+        asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])
+        new = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
+        new = self._interact(new, clicks)
+        if len(clicks) - state.heard != 1 and not alike(alone.logits, new.logits):
+            return alone
+        return replace(new, logits=stay_near(state.logits, new.logits, clicks), heard=len(clicks))
+
+    def _interact(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
+        """The state with the interactor's answer to all clicks so far."""
         given = np.array(clicks, np.float32)[None]  # (1, M, 3)
         inputs = {
             "frame": state.encoded["frame"],
@@ -112,7 +122,7 @@ class OnnxEngine:
             "valid": np.ones(given.shape[:2], bool),
         }
         logits = self._run("interactor", inputs)["logits"][0, 0]
-        return replace(state, logits=stay_near(before, logits, clicks) if self._reprompt else logits)
+        return replace(state, logits=logits)
 
     def logits(self, state: OnnxState, size: Size) -> FloatArray:
         """See `Engine`."""

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pisam.core.types import Batch
+from pisam.evaluation.predictions import refuse_nonsense
 from pisam.metrics.levels import logits_to_levels
-from pisam.modeling.segmenters import Segmenter, State, first_answers, refuse_nonsense
+from pisam.modeling.segmenters import Segmenter, State, first_answers
 from pisam.predictor.session import Answer, SeenImage
 from pisam.predictor.torch_engine import TorchEngine
 
