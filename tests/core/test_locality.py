@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pisam.core.locality import Click, regions_asked_for, stay_near
+from pisam.core.locality import Click, alike, regions_asked_for, stay_near
 
 SIDE = 64
 LOGITS = arrays(np.float32, (16, 24), elements=st.floats(-4, 4, width=32))
@@ -52,3 +52,10 @@ def test_between_before_and_after_and_after_at_the_clicks(
         pixel = min(int(y), 15), min(int(x), 23)
         assert answer[pixel] == np.float32(after[pixel]) or abs(answer[pixel] - after[pixel]) < 1e-5
     assert np.array_equal(stay_near(before, before, clicks), before)
+
+
+def test_answers_are_alike_while_most_of_the_object_stays() -> None:
+    whole = np.where(disc(30, 30, 20), np.float32(3), np.float32(-3))
+    half = np.where(disc(30, 30, 20) & (np.arange(SIDE) < 30), np.float32(3), np.float32(-3))
+    assert alike(whole, whole) and not alike(whole, half) and not alike(half, whole)
+    assert alike(-np.abs(whole), -np.abs(whole)), "two empty masks"

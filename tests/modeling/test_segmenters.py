@@ -206,3 +206,19 @@ def test_encoders_of_unlike_sams_are_not_shared(model: PiSam) -> None:
         other.decoder.sam_decoder.iou_token.weight[0, 0] += 1
     share_encoders([model, other])
     assert other.encoder is not model.encoder
+
+
+@pytest.mark.parametrize("like", [True, False])
+def test_several_clicks_at_once_count_for_sam_only_where_it_keeps_the_object(
+    model: PiSam, like: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = small_batch(3, SIDE)
+    monkeypatch.setattr("pisam.modeling.segmenters.alike", lambda alone, again: like)
+    asking, alone = PiSamSegmenter(model, reprompt=True), PiSamSegmenter(model, reprompt=False)
+    first = asking.first(batch.image, batch.box)
+    after, without = asking.after(first, CLICKS), alone.after(first, CLICKS)
+    assert after.heard == (2 if like else 0, 0, 1)  # the third sample has one click: SAM always hears that
+    assert torch.equal(after.logits[0], without.logits[0]) != like
+    assert torch.equal(after.low_res[0], first.low_res[0]) != like
+    assert torch.equal(after.logits[1], first.logits[1])
+    assert not torch.equal(after.logits[2], without.logits[2])
