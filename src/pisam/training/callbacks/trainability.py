@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
@@ -47,9 +48,12 @@ class TrainabilityGuard(Callback):
         if not self._start:
             return
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-        # A loss scaler leaves out the steps whose gradients overflowed.
-        finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
-        self._steps += finite and any(bool(gradient.any()) for gradient in gradients)
+        if not gradients:
+            return
+        # A loss scaler leaves out the steps whose gradients overflowed. Both are asked in one wait.
+        finite = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
+        some = torch.stack([gradient.any() for gradient in gradients]).any()
+        self._steps += all(torch.stack([finite, some]).tolist())
         if self._steps < STEPS_UNTIL_CHANGED:
             return
         start, self._start = self._start, {}
