@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,7 +137,7 @@ def test_train_passes_configuration_and_stage(monkeypatch: pytest.MonkeyPatch) -
 
 def test_interact_passes_its_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Config] = []
-    monkeypatch.setattr("pisam.commands.interact.interact", calls.append)
+    monkeypatch.setattr("pisam.commands.interact.interact", lambda config, **_: calls.append(config))
     assert cli.main(["interact", "experiments/quickstart.yaml", "seed=4"]) == 0
     assert [config.seed for config in calls] == [4]
 
@@ -152,7 +153,7 @@ def test_home_is_expanded_in_keys_of_a_verbs_own(monkeypatch: pytest.MonkeyPatch
 def test_error_of_the_system_is_one_line_and_a_traceback_with_v(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(config: Config) -> None:
+    def fail(config: Config, **_: Any) -> None:
         raise OSError(28, "No space left on device", "masks/a.png")
 
     monkeypatch.setattr("pisam.commands.interact.interact", fail)
@@ -232,7 +233,7 @@ def test_error_of_a_later_rank_is_kept_and_labelled(
 
 
 def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(config: Config) -> None:
+    def interrupt(config: Config, **_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pisam.commands.interact.interact", interrupt)
