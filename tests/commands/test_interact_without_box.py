@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,24 +62,14 @@ def test_random_points_are_the_same_for_all_models(experiment: Path) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_share_the_images(experiment: Path, tmp_path: Path) -> None:
-    import json
-    import subprocess
-    import sys
-
-    command = [
-        sys.executable,
-        "-m",
-        "pisam.cli",
-        "benchmark",
-        str(experiment),
-        "clicks=3",
-        "trainer.devices=2",
-    ]
-    subprocess.run([*command, f"out={tmp_path}"], check=False, capture_output=True, timeout=900)
+    command = [sys.executable, "-m", "pisam.cli", "benchmark", str(experiment), "clicks=3"]
+    for devices in (1, 2):
+        given = (f"trainer.devices={devices}", f"out={tmp_path / str(devices)}")
+        subprocess.run([*command, *given], check=False, capture_output=True, timeout=900)
     for name in ("SAM", "Pi-SAM"):
-        alone = read_interaction(experiment.parent / f"run/interact/clicks-ritm-3/{name}.json")
-        shared = read_interaction(tmp_path / f"{name}.json")
+        alone, shared = (read_interaction(tmp_path / devices / f"{name}.json") for devices in "12")
         assert [(i.image, i.clicks, i.iou) for i in alone.images] == [
             (i.image, i.clicks, i.iou) for i in shared.images
         ]
-        assert json.loads((tmp_path / f"{name}.json").read_text())["status"] == "partial"
+        assert len(shared.images) == len(alone.images) > 1
+        assert json.loads((tmp_path / "2" / f"{name}.json").read_text())["status"] == "partial"
