@@ -222,3 +222,14 @@ def test_several_clicks_at_once_count_for_sam_only_where_it_keeps_the_object(
     assert torch.equal(after.low_res[0], first.low_res[0]) != like
     assert torch.equal(after.logits[1], first.logits[1])
     assert not torch.equal(after.logits[2], without.logits[2])
+
+
+def test_a_single_click_runs_the_interactor_once(model: PiSam, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, calls = small_batch(1, SIDE), []
+    interact = model.interact
+    monkeypatch.setattr(model, "interact", lambda *given: calls.append(1) or interact(*given))
+    segmenter = PiSamSegmenter(model, reprompt=True)
+    state = segmenter.after(segmenter.first(batch.image, batch.box), clicks_of([(20.5, 30.5, 1)]))
+    assert len(calls) == 1
+    segmenter.after(state, clicks_of([(20.5, 30.5, 1), (9.5, 9.5, 0)]))  # one more
+    assert len(calls) == 2

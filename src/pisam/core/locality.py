@@ -16,9 +16,7 @@ Pixel = tuple[int, int]  # row, column
 FloatArray = npt.NDArray[np.float32]
 
 REACH = 1 / 8  # of the longer side: standard deviation of the distance over which changes fade
-ALIKE = (
-    0.8  # IoU of two answers to several clicks at once, from which on the one that SAM takes part in counts
-)
+ALIKE = 0.8  # IoU from which on two answers to several clicks are alike
 
 
 def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> FloatArray:

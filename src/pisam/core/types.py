@@ -6,9 +6,9 @@ A coordinate is (x, y) in pixels of a stated frame, with pixel centres at +0.5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -181,6 +181,15 @@ class ObjectFeatures:
     enhanced: Tensor
     token: Tensor
     base: Tensor | None = None
+
+    def each(self, change: Callable[..., Tensor], *others: ObjectFeatures) -> ObjectFeatures:
+        """The results of `change` on each feature that is there, and on the same one of the others."""
+        sets = [vars(features) for features in (self, *others)]
+        changed: dict[str, Any] = {
+            name: None if value is None else change(*(features[name] for features in sets))
+            for name, value in sets[0].items()
+        }
+        return ObjectFeatures(**changed)
 
 
 @dataclass

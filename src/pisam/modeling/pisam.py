@@ -158,9 +158,8 @@ class PiSam(SamNetwork):
         again = with_clicks(prompts, clicks, low_res).select(rows.tolist())
         embedding, early = encoded
         new, logits = self.features(embedding[rows], early[rows], box[rows], again)
-        fields = {name: value for name, value in vars(objects).items() if value is not None}
-        renewed = {name: value.index_copy(0, rows, getattr(new, name)) for name, value in fields.items()}
-        return ObjectFeatures(**renewed), low_res.index_copy(0, rows, logits)
+        renewed = objects.each(lambda before, after: before.index_copy(0, rows, after), new)
+        return renewed, low_res.index_copy(0, rows, logits)
 
     def colours(self, image: Tensor) -> Tensor:
         """The head's feature of uint8 images (B, 3, S, S) themselves, whatever is clicked."""

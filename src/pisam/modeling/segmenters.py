@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -79,15 +80,13 @@ class State:
         return [self._row(slice(index, index + 1)) for index in range(len(self.box))]
 
     def _row(self, one: slice) -> State:
-        fields = {} if self.objects is None else vars(self.objects)
-        objects: dict[str, Any] = {k: None if v is None else v[one] for k, v in fields.items()}
         return State(
             logits=self.logits[one],
             low_res=self.low_res[one],
             encoded=self.encoded.row(one),
             box=self.box[one],
             prompts=None if self.prompts is None else self.prompts.select([one.start]),
-            objects=ObjectFeatures(**objects) if objects else None,
+            objects=None if self.objects is None else self.objects.each(lambda feature: feature[one]),
             of_image=None if self.of_image is None else self.of_image[one],
             heard=self.heard[one],
         )
@@ -159,10 +158,9 @@ class PiSamSegmenter:
     Args:
         model: in evaluation mode.
         name: in tables.
-        reprompt: ask the decoder again with the clicks before the interactor repairs what is left, and let
-            only what is near the clicks, or asked for by them, change; None = if it was trained for that.
-            The image is never encoded again. Where SAM, told several clicks at once, says something else
-            than the interactor alone (`alike`), the interactor alone counts.
+        reprompt: ask the decoder again with the clicks, not the encoder, before the interactor repairs what
+            is left, and let only what is near the clicks, or asked for by them, change (`stay_near`). Several
+            clicks at once are left to the interactor where the two are not `alike`. None = if trained for it.
     """
 
     def __init__(self, model: PiSam, name: str = "Pi-SAM", *, reprompt: bool | None = None) -> None:
@@ -188,34 +186,37 @@ class PiSamSegmenter:
         assert state.objects is not None
         if not clicks.valid.any():
             return state
-        image, clicked = state.encoded, clicks.valid.any(dim=1)[:, None, None, None]
-        repaired = self.model.interact(state.objects, image.image, clicks, state.of_image)
         if not self.reprompt:
-            return replace(state, logits=repaired.where(clicked, state.logits))
-        encoded = image.embedding, image.early
+            return replace(state, logits=self._interact(state, state.objects, clicks))
+        encoded = state.encoded.embedding, state.encoded.early
         objects, low_res = self.model.ask_again(
             encoded, state.box, clicks, state.objects, state.low_res, state.prompts
         )
-        asked = self.model.interact(objects, image.image, clicks, state.of_image)
-        logits, counts = state.logits.clone(), torch.zeros_like(clicked[:, 0, 0, 0])
-        heard = list(state.heard or [0] * len(logits))
-        for row in clicked[:, 0, 0, 0].nonzero()[:, 0].tolist():
-            old, alone, new = (each[row, 0].float().cpu().numpy() for each in (state.logits, repaired, asked))
-            made = clicks.rows(row)
-            counts[row] = len(made) - heard[row] == 1 or alike(alone, new)
-            logits[row, 0] = torch.from_numpy(stay_near(old, new, made) if counts[row] else alone)
-            heard[row] = len(made) if counts[row] else heard[row]
-        chosen: dict[str, Any] = {
-            name: value if value is None else _chosen(counts, value, getattr(state.objects, name))
-            for name, value in vars(objects).items()
-        }
+        asked = self._interact(state, objects, clicks)
+        heard = list(state.heard or [0] * len(asked))
+        made = [clicks.rows(row) for row in range(len(asked))]
+        several = [len(new) - known > 1 for new, known in zip(made, heard, strict=True)]
+        alone = self._interact(state, state.objects, clicks) if any(several) else state.logits
+        maps = [each[:, 0].float().cpu().numpy() for each in (state.logits, alone, asked)]
+        logits, believed = alone.clone(), torch.zeros_like(clicks.valid[:, 0])
+        for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
+            before, without, new = (each[row] for each in maps)
+            if not several[row] or alike(without, new):
+                logits[row, 0] = torch.from_numpy(stay_near(before, new, made[row]))
+                heard[row], believed[row] = len(made[row]), True
+        choose = partial(_chosen, believed)
         return replace(
             state,
             logits=logits,
-            low_res=_chosen(counts, low_res, state.low_res),
-            objects=ObjectFeatures(**chosen),
+            low_res=choose(low_res, state.low_res),
+            objects=objects.each(choose, state.objects),
             heard=tuple(heard),
         )
+
+    def _interact(self, state: State, objects: ObjectFeatures, clicks: Clicks) -> Tensor:
+        """The interactor's logits (B, 1, S, S); of a sample without a click as they were."""
+        repaired = self.model.interact(objects, state.encoded.image, clicks, state.of_image)
+        return _chosen(clicks.valid.any(dim=1), repaired, state.logits)
 
 
 class SamSegmenter:

@@ -100,15 +100,16 @@ class OnnxEngine:
 
     def after(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
         """See `Engine`."""
-        alone = self._interact(state, clicks)
         if not self._reprompt:
-            return alone
+            return self._interact(state, clicks)
         points = (*state.prompt.points, *clicks)
         asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])
         new = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
         new = self._interact(new, clicks)
-        if len(clicks) - state.heard != 1 and not alike(alone.logits, new.logits):
-            return alone
+        if len(clicks) - state.heard > 1:
+            alone = self._interact(state, clicks)
+            if not alike(alone.logits, new.logits):
+                return alone
         return replace(new, logits=stay_near(state.logits, new.logits, clicks), heard=len(clicks))
 
     def _interact(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
@@ -121,8 +122,7 @@ class OnnxEngine:
             "labels": given[..., 2].astype(np.int64),
             "valid": np.ones(given.shape[:2], bool),
         }
-        logits = self._run("interactor", inputs)["logits"][0, 0]
-        return replace(state, logits=logits)
+        return replace(state, logits=self._run("interactor", inputs)["logits"][0, 0])
 
     def logits(self, state: OnnxState, size: Size) -> FloatArray:
         """See `Engine`."""
