@@ -5,6 +5,8 @@ The rounds before the last need no more than the low-resolution logits, which co
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -31,30 +33,55 @@ def prompts_after_rounds(model: PiSam, batch: Batch, encoded: tuple[Tensor, Tens
         most: rounds, from 1 on.
     """
     prompts = batch.prompts or no_prompts(batch)
-    for row, seed in enumerate(batch.seeds):
+    clicking = {row: user for row, seed in enumerate(batch.seeds) if (user := _User.drawn(seed, most))}
+    for number in range(most):
+        clicking = {row: user for row, user in clicking.items() if number < user.rounds}
+        if not clicking:
+            break
+        rows = list(clicking)
+        embedding, early = (each[rows] for each in encoded)
+        features = model.encoder.prompt(embedding, early, batch.box[rows], prompts.select(rows))
+        _, _, logits = model.decoder.low_res(features)
+        answers = F.interpolate(logits, batch.mask.shape[-2:], mode="bilinear", align_corners=False) > 0
+        answers &= batch.counted()[rows]
+        new = {
+            row: simulate_clicks(
+                answer[None],
+                batch.mask[[row]],
+                seeds=[derive_seed(batch.seeds[row], "clicks", number)],
+                policy=user.policy(),
+                max_clicks=user.most,
+            )
+            for (row, user), answer in zip(clicking.items(), answers, strict=True)
+        }
+        clicking = {row: user for row, user in clicking.items() if new[row].valid.any()}
+        prompts = _asked_again(prompts, {row: (new[row], logits[rows.index(row)]) for row in clicking})
+    return prompts
+
+
+@dataclass
+class _User:
+    """One that clicks so many times, and in so many rounds."""
+
+    rng: np.random.Generator
+    rounds: int
+    most: int  # clicks in a round
+    at_once: bool
+
+    @classmethod
+    def drawn(cls, seed: int, most: int) -> _User | None:
+        """Of a sample; None for one that is content with the first answer."""
         rng = np.random.default_rng(derive_seed(seed, "rounds"))
         kind, rounds = rng.random(), int(rng.integers(1, most, endpoint=True))
         if kind < BOX_ALONE:
-            continue
-        at_once = kind < BOX_ALONE + AT_ONCE
-        count = int(rng.integers(1, MOST_AT_ONCE, endpoint=True)) if at_once else 1
-        for number in range(1 if at_once else rounds):
-            one = [row]
-            embedding, early = (each[one] for each in encoded)
-            features = model.encoder.prompt(embedding, early, batch.box[one], prompts.select(one))
-            _, _, logits = model.decoder.low_res(features)
-            answer = F.interpolate(logits, batch.mask.shape[-2:], mode="bilinear", align_corners=False) > 0
-            new = simulate_clicks(
-                answer & batch.counted()[one],
-                batch.mask[one],
-                seeds=[derive_seed(seed, "clicks", number)],
-                policy="paper" if at_once or rng.random() < 0.5 else "centre",
-                max_clicks=count,
-            )
-            if not new.valid.any():
-                break
-            prompts = _asked_again(prompts, row, new, logits)
-    return prompts
+            return None
+        if kind < BOX_ALONE + AT_ONCE:
+            return cls(rng, 1, int(rng.integers(1, MOST_AT_ONCE, endpoint=True)), at_once=True)
+        return cls(rng, rounds, 1, at_once=False)
+
+    def policy(self) -> str:
+        """Where the next clicks go."""
+        return "paper" if self.at_once or self.rng.random() < 0.5 else "centre"
 
 
 def no_prompts(batch: Batch) -> Prompts:
@@ -64,14 +91,18 @@ def no_prompts(batch: Batch) -> Prompts:
     return Prompts(["box"] * len(batch), Clicks.none(len(batch), batch.box.device), blank)
 
 
-def _asked_again(prompts: Prompts, row: int, new: Clicks, logits: Tensor) -> Prompts:
-    """The prompts with more clicks and a newer mask in one row."""
+def _asked_again(prompts: Prompts, answers: dict[int, tuple[Clicks, Tensor]]) -> Prompts:
+    """The prompts with more clicks and a newer mask in some of the rows."""
+    if not answers:
+        return prompts
+    before = prompts.points.valid.shape[1]
     kinds, mask = list(prompts.kinds), prompts.mask.clone()
-    clicks = prompts.points.padded(prompts.points.valid.shape[1] + new.valid.shape[1])
-    if kinds[row] != AGAIN:  # points in place of a box are none of the user's clicks
-        clicks.valid[row] = False
-    places = slice(prompts.points.valid.shape[1], None)
-    for theirs, ours in zip(vars(clicks).values(), vars(new).values(), strict=True):
-        theirs[row, places] = ours[0]
-    kinds[row], mask[row] = AGAIN, logits[0]
+    clicks = prompts.points.padded(before + max(new.valid.shape[1] for new, _ in answers.values()))
+    for row, (new, logits) in answers.items():
+        if kinds[row] != AGAIN:  # points in place of a box are none of the user's clicks
+            clicks.valid[row] = False
+        places = slice(before, before + new.valid.shape[1])
+        for theirs, ours in zip(vars(clicks).values(), vars(new).values(), strict=True):
+            theirs[row, places] = ours[0]
+        kinds[row], mask[row] = AGAIN, logits
     return Prompts(kinds, clicks, mask)
