@@ -1,9 +1,10 @@
 """Is a card right, and how fast is it? `make gpu` answers.
 
-    python -m gpu.check [--cpu] [--minutes 12] [--out DIR]
+    python -m gpu.check [--cpu] [--minutes 12] [--out DIR] [--blocks parity waits runs table]
 
 At most so many minutes on one card, without data or weights. Writes DIR/gpu.json and DIR/gpu.md; exit code 1
-where a check fails. `--cpu` tries the script itself, small.
+where a check fails. `--cpu` tries the script itself, small. Other processes on the card disturb the table
+alone: who is short of time runs the other blocks side by side, each with a DIR of its own.
 """
 
 from __future__ import annotations
@@ -93,12 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--minutes", type=float, default=12)
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
+    names = [block.__name__ for block, _ in BLOCKS]
+    parser.add_argument("--blocks", nargs="+", choices=names, default=names)
     options = parser.parse_args(arguments)
     if not options.cpu and not torch.cuda.is_available():
         print("error: no CUDA device is there; --cpu tries the script itself", file=sys.stderr)
         return 2
     report = Report("cpu" if options.cpu else "cuda", options.minutes)
     for block, needed in BLOCKS:
+        if block.__name__ not in options.blocks:
+            continue
         if report.seconds_left < (0 if report.small else needed):
             report.skip(block.__name__)
             continue

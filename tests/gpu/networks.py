@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from segment_anything.modeling.common import LayerNorm2d as SamLayerNorm2d
 from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor
 from torchvision.ops import deform_conv2d
@@ -14,15 +15,17 @@ from helpers.small_runs import small_batch
 from pisam.core.types import Batch, Clicks
 from pisam.modeling.backbones import build_sam_parts
 from pisam.modeling.deformable_conv import DeformableConv
+from pisam.modeling.layers import Conv1x1, LayerNorm2d
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.rel_pos_attention import RelPosAttention
 from pisam.training.losses import mask_loss
 
 
-def network(backbone: str, size: int) -> PiSam:
+def network(backbone: str, size: int, device: str = "cpu") -> PiSam:
     """An untrained network whose offsets and residual are not zero: else half of it does nothing yet."""
     torch.manual_seed(0)
-    model = PiSam(backbone=backbone, image_size=size, parts=build_sam_parts(backbone, size))
+    with torch.device(device):
+        model = PiSam(backbone=backbone, image_size=size, parts=build_sam_parts(backbone, size))
     torch.nn.init.normal_(model.interactor.residual.weight, std=0.05)
     for module in model.modules():
         if isinstance(module, DeformableConv):
@@ -65,8 +68,12 @@ def second_stage(model: PiSam, batch: Batch, clicks: Clicks) -> tuple[Tensor, Te
 
 
 def release(model: PiSam) -> None:
-    """The released recipe: torchvision's deformable convolution, SAM's attention with a map of biases."""
+    """The released recipe: torchvision's convolutions, SAM's norm, and its attention with a map of biases."""
     for module in model.modules():
+        if isinstance(module, LayerNorm2d):
+            module.forward = SamLayerNorm2d.forward.__get__(module)  # type: ignore[method-assign]
+        if isinstance(module, Conv1x1):
+            module.forward = torch.nn.Conv2d.forward.__get__(module)  # type: ignore[method-assign]
         if isinstance(module, RelPosAttention):
             module.use_rel_pos = True
             module.forward = Attention.forward.__get__(module)  # type: ignore[method-assign]

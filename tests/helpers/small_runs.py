@@ -104,9 +104,9 @@ def loader(*batches: Batch) -> DataLoader:
 
 def quiet_trainer(*callbacks: Callback, **options: Any) -> Trainer:
     """Lightning's trainer on one CPU that writes nothing."""
-    settings = {"logger": False, "enable_checkpointing": False, "max_steps": 1, "precision": "32-true"}
+    settings: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    settings |= {"max_steps": 1, "precision": "32-true"}
     return Trainer(
-        accelerator="cpu",
         devices=1,
         callbacks=list(callbacks),
         enable_progress_bar=False,
