@@ -1,9 +1,9 @@
 """Modulated deformable convolution (DCNv2) as sampling and a matrix product.
 
-It equals `torchvision.ops.deform_conv2d` to rounding. On a CPU the sampling is a product with a sparse matrix
-of four corners a row; elsewhere, and where a graph is traced or exported, it is `grid_sample`. The map of
-all taps, K times as large as the input, is made in bands of rows, and where it is large made again in the
-backward pass instead of kept.
+It equals `torchvision.ops.deform_conv2d` to rounding. CUDA has `deformable_kernels`. On a CPU the sampling is
+a product with a sparse matrix of four corners a row; elsewhere, and where a graph is traced or exported, it
+is `grid_sample`. There the map of all taps, K times as large as the input, is made in bands of rows, and
+where large made again in the backward pass instead of kept.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pisam.modeling import deformable_kernels
 from pisam.modeling.sparse_sampling import sample_bilinearly
 
 BAND_BYTES = 2**23  # of the sampled map on a CPU: what its caches hold
@@ -50,7 +51,10 @@ class DeformableConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H, W)."""
         batch, channels, height, width = x.shape
-        shifts, modulator = self._predict(x)
+        if deformable_kernels.fits(x, self.kernel.weight) and not torch.jit.is_tracing():
+            return deformable_kernels.deformable_conv(x, self._predict(x), self.kernel.weight)
+        shifts, modulator = self._predict(x).split([2 * len(self.taps), len(self.taps)], dim=1)
+        shifts, modulator = shifts.unflatten(1, (-1, 2)), 2 * torch.sigmoid(modulator)
         rows = torch.arange(height, device=x.device, dtype=torch.float32)[:, None]
         columns = torch.arange(width, device=x.device, dtype=torch.float32)
         at_y = shifts[:, :, 0] + self.taps[:, 0, None, None] + rows  # (B, K, H, W), in cells of the map
@@ -74,14 +78,12 @@ class DeformableConv(nn.Module):
                 bands.append(convolve(*arguments))
         return torch.cat(bands, dim=1).permute(0, 3, 1, 2)
 
-    def _predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Offsets (B, K, 2, H, W) and modulators (B, K, H, W) in one convolution; positions need float32."""
+    def _predict(self, x: Tensor) -> Tensor:
+        """(B, 3 K, H, W): offsets, then logits of half the modulators; positions need float32."""
         layers = self.offset, self.modulator
         weight = torch.cat([layer.weight for layer in layers])
         bias = torch.cat([layer.bias for layer in layers])  # type: ignore[misc]
-        both = F.conv2d(x, weight, bias, padding=self.offset.padding).float()
-        shifts, modulator = both.split([2 * len(self.taps), len(self.taps)], dim=1)
-        return shifts.unflatten(1, (-1, 2)), 2 * torch.sigmoid(modulator)
+        return F.conv2d(x, weight, bias, padding=self.offset.padding).float()
 
 
 def _sparse_band(source: Tensor, at_y: Tensor, at_x: Tensor, modulator: Tensor, weight: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pisam.modeling.layers import LayerNorm2d, conv3x3, upscale2x
+from pisam.modeling.layers import Conv1x1, LayerNorm2d, conv3x3, upscale2x
 
 
 class HRConvHead(nn.Module):
@@ -17,7 +17,7 @@ class HRConvHead(nn.Module):
 
     def __init__(self, dim: int = 32) -> None:
         super().__init__()
-        self.rgb_embedding = nn.Sequential(nn.Conv2d(3, dim // 4, kernel_size=1), conv3x3(dim // 4, dim // 4))
+        self.rgb_embedding = nn.Sequential(Conv1x1(3, dim // 4), conv3x3(dim // 4, dim // 4))
         self.upscaling = nn.Sequential(
             upscale2x(dim, dim // 2), LayerNorm2d(dim // 2), nn.GELU(), upscale2x(dim // 2, dim // 4)
         )

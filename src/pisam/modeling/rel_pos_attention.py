@@ -8,14 +8,16 @@ from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor, nn
 
 BAND_BYTES = 2**24  # of attention scores on a CPU: what its caches hold
+SMALL = 2**8  # pixels, as of a window, for which the map of biases is small and half as slow as more columns
 
 
 class RelPosAttention(nn.Module):
     """Attention with SAM's decomposed relative position, equal to segment-anything's to rounding.
 
     The bias of a query q and a key k is q . Rh[row of q, row of k] + q . Rw[column of q, column of k]. On a
-    CPU it is added to the scores of a band of queries; elsewhere it enters as further columns of queries and
-    keys, which any fused kernel takes: [q, q Rh, q Rw] . [k, one-hot row of k, one-hot column of k].
+    CPU it is added to the scores of a band of queries, elsewhere to those of a window. For whole maps it
+    enters as further columns of queries and keys, which any fused kernel takes:
+    [q, q Rh, q Rw] . [k, one-hot row of k, one-hot column of k].
 
     Args:
         attention: segment-anything's layer, whose parameters it takes over under their names.
@@ -39,7 +41,10 @@ class RelPosAttention(nn.Module):
         of_rows = grid @ _table(self.rel_pos_h).transpose(1, 2)  # (B, heads, H, W, H)
         by_column = grid.transpose(2, 3) @ _table(self.rel_pos_w).transpose(1, 2)
         of_columns = by_column.transpose(2, 3)  # (B, heads, H, W, W)
-        attend = self._in_bands if x.device.type == "cpu" else self._in_columns
+        if x.device.type == "cpu":
+            attend = self._in_bands
+        else:
+            attend = self._in_columns if height * width > SMALL else self._with_biases
         attended = attend(q, k, v, of_rows, of_columns)
         return self.proj(attended.transpose(1, 2).reshape(batch, height, width, -1))
 
@@ -56,6 +61,10 @@ class RelPosAttention(nn.Module):
             scores += of_column.unsqueeze(-2)
             bands.append(scores.flatten(4).flatten(2, 3).softmax(dim=-1).to(v.dtype) @ v)
         return torch.cat(bands, dim=2)
+
+    def _with_biases(self, q: Tensor, k: Tensor, v: Tensor, of_rows: Tensor, of_columns: Tensor) -> Tensor:
+        biases = (of_rows.unsqueeze(-1) + of_columns.unsqueeze(-2)).flatten(4).flatten(2, 3).to(q.dtype)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=biases, scale=self.scale)
 
     def _in_columns(self, q: Tensor, k: Tensor, v: Tensor, of_rows: Tensor, of_columns: Tensor) -> Tensor:
         batch, heads, height, width, _ = of_rows.shape

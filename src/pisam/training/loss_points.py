@@ -60,9 +60,11 @@ def sample_points(
     num_important = int(importance * num_points)
     num_drawn = num_candidates + num_points - num_important
 
-    # Drawn on the CPU: the generators of other devices give other numbers for the same seed.
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    drawn = torch.stack([torch.rand(num_drawn, 2, generator=generator) for generator in generators])
+    # Drawn on the CPU: the generators of other devices give other numbers for the same seed. Pinned, for else
+    # the copy waits for the card.
+    drawn = torch.empty(batch_size, num_drawn, 2, pin_memory=logits.is_cuda)
+    for own, seed in zip(drawn, seeds, strict=True):
+        torch.rand(num_drawn, 2, generator=torch.Generator().manual_seed(seed), out=own)
     drawn = drawn.to(logits.device, non_blocking=True) * (extent.float() / side).unsqueeze(1)
 
     candidates, fresh = drawn.split([num_candidates, num_drawn - num_candidates], dim=1)
