@@ -260,6 +260,16 @@ def test_ctrl_c_leaves_130_and_no_traceback_at_any_time(moment: str) -> None:
     assert (result.returncode, result.stderr) == (130, "")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_unicode_ends_no_command(encoding: str) -> None:
+    """As that of a progress bar, which is drawn with such characters."""
+    program = "from pisam import cli\ncli.main = lambda: print('blätter • done') or 0\ncli.entry()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONIOENCODING": encoding}
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    expected = "blätter • done\n".encode(encoding, errors="replace")
+    assert (result.returncode, result.stdout, result.stderr) == (0, expected, b"")
+
+
 def test_reader_that_leaves_early_is_no_traceback() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "pisam.cli", "sets"]

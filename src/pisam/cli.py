@@ -5,6 +5,7 @@ What a verb needs is imported after its arguments proved valid: a typo fails at 
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -22,6 +23,9 @@ USAGE = """usage: pisam VERB [EXPERIMENT] [key=value ...] [-v]
 def entry() -> NoReturn:
     """Run the command of this process; Ctrl-C ends it with 130 at any time."""
     signal.signal(signal.SIGINT, _leave)
+    for stream in (sys.stdout, sys.stderr):  # a terminal without Unicode must not end a run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     code = main()
     signal.signal(signal.SIGINT, _leave)  # while W&B and torch clean up, too
     sys.exit(code)

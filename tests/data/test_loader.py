@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from torch.utils.data import Dataset
 from helpers.small_runs import SOURCE, write_experiment, write_sets
 from pisam.core.errors import PisamError
 from pisam.data.dataset import PairDataset, Sample
-from pisam.data.loader import BatchLoader
+from pisam.data.loader import BatchLoader, allow_handles
 from pisam.data.sources.rows import resolve_sources
 
 
@@ -69,6 +70,29 @@ def test_batches_of_processes_are_those_of_this_one(data: PairDataset) -> None:
             torch.equal(*masks) for masks in zip(one.original_masks, other.original_masks, strict=True)
         )
         assert other.image.is_shared() and not one.image.is_shared()
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised_to"), [((1024, 4096), None), ((40, 4096), 192), ((40, -1), 192), ((-1, -1), None)]
+)
+def test_the_limit_of_open_files_is_raised_where_it_may_be(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], raised_to: int | None
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: asked.append(limits))
+    allow_handles(192)
+    assert asked == ([] if raised_to is None else [(raised_to, limits[1])])
+
+
+def test_too_few_open_files_are_one_line_before_the_first_batch(
+    data: PairDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the processes break off, or wait for ever, in the middle of a batch."""
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (20, 40))
+    with pytest.raises(PisamError, match=r"need 192 open files, and this process may have 40; raise `ulimit"):
+        BatchLoader(data, timeout=300, num_workers=2)
+    assert len(list(BatchLoader(data, timeout=300, num_workers=0))) == 3
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,9 @@ def test_a_segmenter_asks_again_or_lets_the_interactor_answer_alone(model: PiSam
 def test_weights_in_one_small_file(model: PiSam, tmp_path: Path) -> None:
     file, batch, clicks = tmp_path / "own.safetensors", small_batch(1), random_clicks(1, 3)
     save_model(model, file)
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert file.stat().st_mode & 0o777 == 0o666 & ~umask, "readable to others, as any file"
     loaded = load_model(file)
     assert loaded.identity() == model.identity()
     before, after = (each(batch.image, batch.box, clicks).high_res for each in (model, loaded))

@@ -14,6 +14,7 @@ from pisam.core.types import Batch
 from pisam.data.dataset import Sample, collate
 
 SHARED_MEMORY = "/dev/shm"
+OWN_HANDLES, HANDLES_A_WORKER = 128, 32  # each tensor of a batch on its way is an open file
 
 
 class BatchLoader(DataLoader[Batch]):
@@ -23,9 +24,14 @@ class BatchLoader(DataLoader[Batch]):
         data: the samples.
         timeout: seconds to wait for one batch of the processes; 0 for ever.
         options: further arguments of `DataLoader`.
+
+    Raises:
+        PisamError: this process may not open as many files as its workers send.
     """
 
     def __init__(self, data: Any, *, timeout: float, num_workers: int, **options: Any) -> None:
+        if num_workers:
+            allow_handles(OWN_HANDLES + HANDLES_A_WORKER * num_workers)
         super().__init__(
             data,
             collate_fn=collate_shared,
@@ -36,6 +42,26 @@ class BatchLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         return _OneLine(super().__iter__(), self.timeout)
+
+
+def allow_handles(needed: int) -> None:
+    """Raise the limit of open files of this process to `needed`, where it is lower.
+
+    Raises:
+        PisamError: the limit that only an administrator may raise is lower.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise PisamError(
+                f"data.workers: the loader's processes need {needed} open files, and this process may have "
+                f"{hard}; raise `ulimit -n` or lower data.workers (0 needs none)"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 class _OneLine:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing
@@ -45,7 +45,7 @@ def save_model(model: SamNetwork, path: str | Path, *, half: bool = True) -> Non
     # One entry, for those of a file have no order: the same model gives the same bytes.
     facts = {IDENTITY: json.dumps({**model.identity(), HASH: hash_tensors(state)})}
     with replacing(target) as temporary:
-        save_file(state, temporary, metadata=facts)
+        temporary.write_bytes(save(state, metadata=facts))  # save_file lets nobody else read it
 
 
 def read_shared(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
