@@ -18,6 +18,7 @@ pisam := $(python) -m pisam.cli
 as_root = $(if $(filter-out 0,$(shell id -u)),sudo --non-interactive) env DEBIAN_FRONTEND=noninteractive
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # each target fills the machine, and reads what the one before it wrote
 .PHONY: help stage1 stage2 evaluate audit prepare interact report sweep test lint types test-fast browser slurm test-slow test-slurm bench demo mutants docs format clean
 
 help: ## list the targets
@@ -31,7 +32,7 @@ stage1: $(environment) ## train the High-Resolution Mask Decoder
 stage2: $(environment) ## train the Precise Interactor on the trained stage 1
 	$(pisam) train $(EXPERIMENT) stage=2 $(ARGS)
 
-# Alone, stage2 uses an earlier stage 1; asked for together, it waits for this one, also under -j.
+# Alone, stage2 uses an earlier stage 1; asked for together, it waits for this one.
 ifneq ($(filter stage1,$(MAKECMDGOALS)),)
 stage2: | stage1
 endif

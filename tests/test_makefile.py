@@ -70,6 +70,15 @@ def test_stage2_does_not_run_after_a_failed_stage1(jobs: str, tmp_path: Path) ->
     assert log.read_text().splitlines() == ["-m pisam.cli train quickstart stage=1"]
 
 
+def test_targets_run_one_after_the_other_under_j(tmp_path: Path) -> None:
+    log, python = tmp_path / "log", tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho begin $3 >> {log}\nsleep 0.2\necho end $3 >> {log}\n")
+    python.chmod(0o755)
+    verbs = ["evaluate", "interact", "report"]
+    assert make("-j4", *verbs, f"PYTHON={python}").returncode == 0
+    assert log.read_text().splitlines() == [f"{when} {verb}" for verb in verbs for when in ("begin", "end")]
+
+
 def test_test_means_lint_types_and_fast_tests_with_coverage() -> None:
     plan = "\n".join(planned("test"))
     for part in ("ruff check", "ruff format --check", "mypy", "pytest --cov", "--cov-fail-under=90"):
