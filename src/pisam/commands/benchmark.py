@@ -205,7 +205,7 @@ def _print_gaps(record: Interaction) -> None:
 
 
 def _expected(source: Source, items: Sequence[Item]) -> int:
-    """How many images the set has: as published, where that is known."""
+    """Number of images of a set: as published, where that is known."""
     return published_pairs(source) or sum(name == source.name for name, _ in items)
 
 

@@ -118,7 +118,7 @@ def load_config(experiment: str | Path, overrides: Iterable[str] = ()) -> Config
 def load_with_origins(
     experiment: str | Path, overrides: Iterable[str] = ()
 ) -> tuple[Config, dict[str, Origin]]:
-    """As `load_config`, and what set each value that is not a default, under its dotted key."""
+    """Load as `load_config`, and tell what set each value that is not a default, under its dotted key."""
     file = _find_experiment(experiment)
     config = Config()
     origins: dict[str, Origin] = {}

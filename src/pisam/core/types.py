@@ -90,14 +90,14 @@ class Clicks:
         return [(x, y, label) for (x, y), label in zip(points, labels, strict=True)]
 
     def padded(self, number: int) -> Clicks:
-        """The same clicks with padding up to M = `number`."""
+        """Pad the clicks up to M = `number`."""
         import torch.nn.functional as F
 
         more = (0, number - self.valid.shape[1])
         return Clicks(F.pad(self.points, (0, 0, *more)), F.pad(self.labels, more), F.pad(self.valid, more))
 
     def to(self, device: torch.device | str) -> Clicks:
-        """The same clicks on `device`."""
+        """Move the clicks to `device`."""
         return Clicks(self.points.to(device), self.labels.to(device), self.valid.to(device))
 
 

@@ -159,6 +159,6 @@ def _read_scores(folder: Path) -> Scores:
 
 
 def _mean(rows: list[Row], score: str) -> float:
-    """Of the rows that have a number there; NaN where none has."""
+    """Mean over the rows that have a number there; NaN where none has."""
     mean = column_mean(rows, score)
     return math.nan if mean is None else mean

@@ -24,7 +24,7 @@ SCORING = {
     "hce_gamma": 5,
     "over_sets": "mean of the sets",
 }
-"""How numbers come from predictions, whatever made those; the rest of a protocol says how they were made."""
+"""Protocol of the way from predictions to numbers; the rest of a protocol tells how predictions were made."""
 
 FILES = ("per_image.csv", "summary.json", "table.md", "table.tex")
 

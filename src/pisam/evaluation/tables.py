@@ -54,7 +54,7 @@ def markdown_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def latex_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
-    """The same for `booktabs`; arguments as in `markdown_table`."""
+    """LaTeX table for `booktabs`; arguments as in `markdown_table`."""
     metrics = _metrics(summaries)
     arrows = ["$\\downarrow$" if metric in LOWER_IS_BETTER else "$\\uparrow$" for metric in metrics]
     columns = (f"{LABELS[metric]} {arrow}" for metric, arrow in zip(metrics, arrows, strict=True))

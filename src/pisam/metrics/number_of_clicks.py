@@ -40,7 +40,7 @@ def curves_of(rows: Sequence[Sequence[float]], clicks: int) -> Curves:
 
 
 def clicks_needed(ious: Any, target: float, *, first: int = 1) -> npt.NDArray[np.int64]:
-    """Of each image: the fewest clicks whose IoU is at least `target`; all of them where none is.
+    """Fewest clicks of each image whose IoU is at least `target`; all of them where none is.
 
     Args:
         ious: see above.
@@ -78,7 +78,7 @@ def iou_after(ious: Any, clicks: int, *, first: int = 1) -> float:
 
 
 def area_under_curve(ious: Any) -> npt.NDArray[np.float64]:
-    """Of each image: the area under IoU by clicks from 1 to K (trapezoids), divided by K - 1, in [0, 1]."""
+    """Area under IoU by clicks from 1 to K of each image (trapezoids), divided by K - 1, in [0, 1]."""
     curves = _checked(ious)
     if curves.shape[1] == 1:
         return curves[:, 0]

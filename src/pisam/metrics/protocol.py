@@ -37,7 +37,7 @@ def _installed(package: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that scores are computed with, and our own."""
+    """Versions of the packages that scores are computed with, and our own."""
     return {name: _installed(name) for name in ("numpy", "scipy", "scikit-image", "torch", "pisam")}
 
 

@@ -85,7 +85,7 @@ if triton is not None:
 
     @triton.jit
     def _places(predicted, pixel, inside, tap, pixels, width, TAPS: tl.constexpr, SIDE: tl.constexpr):
-        """Where a tap of some pixels samples, and the sigmoid of its modulator."""
+        """Places where a tap of some pixels samples, and the sigmoid of its modulator."""
         at = predicted + pixel
         y = tl.load(at + 2 * tap * pixels, mask=inside, other=0.0)
         x = tl.load(at + (2 * tap + 1) * pixels, mask=inside, other=0.0)

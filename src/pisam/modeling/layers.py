@@ -30,7 +30,7 @@ class LayerNorm2d(SamLayerNorm2d):
 
 
 class _NormOfChannels(torch.autograd.Function):
-    """The same by elementwise operators: CUDA's fused kernel takes a block a row, here of 8 numbers."""
+    """Layer norm by elementwise operators: CUDA's fused kernel takes a block a row, here of 8 numbers."""
 
     @staticmethod
     def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

@@ -93,7 +93,7 @@ class PiSam(SamNetwork):
     def decode(
         self, embedding: Tensor, early: Tensor, image: Tensor, box: Tensor, prompts: Prompts | None = None
     ) -> tuple[ObjectFeatures, Prediction]:
-        """As `straight_forward`, for images that `encode` has seen."""
+        """Answer as `straight_forward`, for images that `encode` has seen."""
         features = self.encoder.prompt(embedding, early, box, prompts)
         objects, prediction = self.decoder(features, self.normalise(image))
         return objects, prediction
@@ -124,7 +124,7 @@ class PiSam(SamNetwork):
     def features(
         self, embedding: Tensor, early: Tensor, box: Tensor, prompts: Prompts | None
     ) -> tuple[ObjectFeatures, Tensor]:
-        """As `decode`, but for the head, which an interactor's answer makes another mask of anyway."""
+        """Decode but for the head, which an interactor's answer makes another mask of anyway."""
         features = self.encoder.prompt(embedding, early, box, prompts)
         token, mask_feature, low_res = self.decoder.low_res(features)
         return self.decoder.embed(token, mask_feature, low_res), low_res

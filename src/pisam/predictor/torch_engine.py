@@ -36,7 +36,7 @@ class TorchEngine:
 
     @property
     def device(self) -> torch.device:
-        """Of the model."""
+        """Device of the model."""
         return self.segmenter.model.pixel_mean.device
 
     def encode(self, frame: UInt8Array) -> EncodedImage:

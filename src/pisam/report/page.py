@@ -98,7 +98,7 @@ class Card:
 
     @property
     def folder(self) -> str:
-        """Of its pictures. A name of a file may hold anything, a number is safe in every address."""
+        """Address of its pictures. A name of a file may hold anything, a number is safe in every address."""
         return picture_folder(self.number)
 
 

@@ -23,12 +23,12 @@ class ImpatientProtocol(H11Protocol):
     """HTTP in which a connection whose first headers do not arrive is closed; uvicorn waits forever."""
 
     def connection_made(self, transport: Any) -> None:
-        """Of asyncio's protocols."""
+        """Start the clock of a new connection."""
         super().connection_made(transport)
         self._patience = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Of asyncio's protocols."""
+        """Stop the clock of a connection that is gone."""
         self._patience.cancel()
         super().connection_lost(error)
 

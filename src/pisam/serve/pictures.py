@@ -38,7 +38,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a stranger may ask for.
+    """Limits of what a stranger may ask for.
 
     Attributes:
         upload: bytes of a picture.

@@ -1,4 +1,4 @@
-"""What a request must be before anyone looks at it: its sender, its length, its pace, its JSON."""
+"""Checks of a request before anyone looks at it: its sender, its length, its pace, its JSON."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class Store:
 
     @property
     def sessions(self) -> int:
-        """How many there are."""
+        """Number of sessions."""
         return len(self._sessions)
 
     def _make_room(self) -> None:
@@ -168,6 +168,6 @@ class Store:
 
 
 def iou(mask: BoolArray, truth: BoolArray) -> float:
-    """Of two masks (H, W); 1 where both are empty."""
+    """IoU of two masks (H, W); 1 where both are empty."""
     union = np.count_nonzero(mask | truth)
     return float(np.count_nonzero(mask & truth) / union) if union else 1.0

@@ -1,4 +1,4 @@
-"""What annotation tools say to a model: Label Studio's ML backend and X-AnyLabeling's remote server."""
+"""Protocols of annotation tools: Label Studio's ML backend and X-AnyLabeling's remote server."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Backend:
         return {"success": True, "data": {NAME: self.model()}}
 
     def model(self) -> dict[str, Any]:
-        """What X-AnyLabeling shows for the model."""
+        """Model list of X-AnyLabeling."""
         widgets = (
             "button_add_point",
             "button_remove_point",
@@ -192,7 +192,7 @@ class Backend:
 
 
 def health(sessions: int) -> dict[str, Any]:
-    """What both tools read at `/health`."""
+    """Answer at `/health`, for both tools."""
     return {
         "status": "UP",
         "model_class": NAME,
@@ -216,7 +216,7 @@ def _cut(box: Sequence[float], width: int, height: int, unit: float) -> tuple[fl
 
 
 def _control(config: Any) -> tuple[str, str, str, str]:
-    """Of a labelling configuration, what masks go to: tag, name, name of its picture, and the picture's key.
+    """Find what masks go to in a labelling configuration: tag, name, name of its picture, the picture's key.
 
     Raises:
         Refused: no such configuration.

@@ -104,11 +104,11 @@ def loss_at_clicks(logits: Tensor, clicks: Clicks, inside: Tensor) -> Tensor:
 
 
 def _bce(logits: Tensor, target: Tensor) -> Tensor:
-    """Of logits and target in [0, 1], (B, N) each: (B, N)."""
+    """Binary cross-entropy (B, N) of logits and target in [0, 1], (B, N) each."""
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
 def _dice(probability: Tensor, target: Tensor) -> Tensor:
-    """Of (B, N) each, in [0, 1]: (B,); the +1 keeps an empty target defined."""
+    """Dice loss (B,) of (B, N) each, in [0, 1]; the +1 keeps an empty target defined."""
     overlap = (probability * target).sum(dim=1)
     return 1 - (2 * overlap + 1) / (probability.sum(dim=1) + target.sum(dim=1) + 1)

@@ -134,7 +134,7 @@ def _from_palette(picture: Picture, path: Path, ignore: int | None) -> Coverage:
 
 
 def _from_alpha(rgba: UInt8Array, path: Path) -> UInt8Array:
-    """Of a cut-out its alpha; where what is visible is itself black and white, that, seen on black."""
+    """Alpha of a cut-out; where what is visible is itself black and white, that, seen on black."""
     colour, alpha = rgba[..., :3], to_coverage(rgba[..., 3], path, NOTHING_IGNORED).values
     visible = alpha > OBJECT_ABOVE
     largest = colour.max(axis=2)

@@ -32,5 +32,5 @@ def reduce_mask(mask: npt.NDArray[np.bool_], reduction: int) -> npt.NDArray[np.u
 
 
 def reduce_picture(image: Image.Image, threshold: int, reduction: int) -> npt.NDArray[np.uint8]:
-    """As `reduce_mask`, of the pixels of a grey picture above a threshold, some rows at a time."""
+    """Reduce, as `reduce_mask`, the pixels of a grey picture above a threshold, some rows at a time."""
     return np.concatenate([reduce_mask(np.asarray(band) > threshold, reduction) for _, band in bands(image)])

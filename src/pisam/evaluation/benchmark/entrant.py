@@ -1,4 +1,4 @@
-"""What a model has to do to enter the benchmark: encode an image once, answer clicks on it.
+"""Interface of a model in the benchmark: encode an image once, answer clicks on it.
 
 A class of two methods is enough; nothing has to be imported:
 
@@ -69,7 +69,7 @@ class Answer:
 
 
 class WrongAnswer(Exception):
-    """What a model did instead of answering; the image gets no score."""
+    """Failure of a model to answer; the image gets no score."""
 
 
 def name_of(entrant: Any) -> str:

@@ -174,7 +174,7 @@ def _table(group: Sequence[tuple[Path, Interaction]], digest: str, seed: int) ->
 
 
 def _draws(images: int, seed: int) -> Array:
-    """How often each image is drawn in each resample, as shares: (RESAMPLES, images)."""
+    """Share of each resample that is each image: (RESAMPLES, images)."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES) / images
 

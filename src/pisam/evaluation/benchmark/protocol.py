@@ -1,4 +1,4 @@
-"""How a model is asked: what its scores depend on beside the model and the images."""
+"""The protocol of a benchmark: everything that scores depend on beside the model and the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model did in a benchmark: the content of `interaction.json`, version 1."""
+"""Record of a model in a benchmark: the content of `interaction.json`, version 1."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ class Interaction:
 
     @property
     def name(self) -> str:
-        """Of the model."""
+        """Name of the model."""
         return str(self.model["name"])
 
     @property
     def missing(self) -> int:
-        """How many images of the sets have no scores."""
+        """Number of images of the sets without scores."""
         return sum(self.sets.values()) - len(self.images)
 
     @property

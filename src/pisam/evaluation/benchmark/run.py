@@ -60,7 +60,7 @@ class Scene:
 
 
 class Asked:
-    """What a model was told of an image and what it answered.
+    """Clicks on an image and the answers of a model.
 
     Args:
         entrant: the model; the scene is encoded here.
@@ -106,7 +106,7 @@ class Asked:
         return self.threads.score.submit(region_scores, mask, self.known_truth)
 
     def next_click(self, seen: BoolArray, clicked: BoolArray) -> Click | None:
-        """Where the protocol's user clicks who looks at `seen`; None where nothing is left to click."""
+        """Next click of the protocol's user on `seen`; None where nothing is left to click."""
         wrong = seen ^ self.truth
         errors = wrong.astype(np.uint8) + (wrong & self.truth)
         if self.protocol.user == "human":

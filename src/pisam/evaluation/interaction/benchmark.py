@@ -296,7 +296,7 @@ class _Trial:
         return region_scores(answer.mask(), self.true) | {"oracle": self.oracle(first.mask(), clicks)}
 
     def score_look(self, look: Future[Look], first: Answer, clicked: BoolArray, shown: bool) -> Scores:
-        """The same of an answer that another thread looks at; `iou` alone where it is not shown."""
+        """Score an answer in another thread; `iou` alone where it is not shown."""
         scores = region_scores(look.result().mask, self.true, boundary=shown)
         if shown:
             repaired = np.where(clicked, self.mask, first.mask())

@@ -18,12 +18,12 @@ NOISE = 0.2  # share of the clicks that is spoilt
 
 
 def exchanged(clicks: Sequence[Click]) -> list[Click]:
-    """The same places with the labels exchanged."""
+    """Exchange the labels; the places stay."""
     return [(x, y, 1 - label) for x, y, label in clicks]
 
 
 def anywhere(clicks: Sequence[Click], size: Sequence[int], seed: int) -> list[Click]:
-    """As many clicks with the same labels, each on any pixel of an image of `size` (H, W)."""
+    """Move each click to any pixel of an image of `size` (H, W); number and labels stay."""
     height, width = size
     rng = np.random.default_rng(derive_seed(seed, "random positions"))
     places = (rng.integers((width, height), size=(len(clicks), 2)) + 0.5).tolist()

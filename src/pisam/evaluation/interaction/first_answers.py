@@ -76,7 +76,7 @@ class FirstAnswers:
 
 
 def _bytes(states: Sequence[State]) -> int:
-    """Of all tensors, each counted once."""
+    """Bytes of all tensors, each counted once."""
     parts = [
         value
         for state in states

@@ -174,7 +174,7 @@ def _filled(batch: Batch) -> tuple[ObjectFeatures, Clicks]:
 
 
 def _corners(batch: Batch, clicks: Clicks, side: int) -> Tensor:
-    """Of a window around a random click of each sample; any place without one."""
+    """Corners of a window around a random click of each sample; anywhere without one."""
     corners = []
     places, given = clicks.points.cpu(), clicks.valid.cpu()
     for points, valid, extent, seed in zip(

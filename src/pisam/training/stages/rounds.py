@@ -61,7 +61,7 @@ def prompts_after_rounds(model: PiSam, batch: Batch, encoded: tuple[Tensor, Tens
 
 @dataclass
 class _User:
-    """One that clicks so many times, and in so many rounds."""
+    """Simulated user of a sample, who clicks in `rounds` rounds, up to `most` times in each."""
 
     rng: np.random.Generator
     rounds: int
@@ -70,7 +70,7 @@ class _User:
 
     @classmethod
     def drawn(cls, seed: int, most: int) -> _User | None:
-        """Of a sample; None for one that is content with the first answer."""
+        """Draw the user of a sample; None for one that is content with the first answer."""
         rng = np.random.default_rng(derive_seed(seed, "rounds"))
         kind, rounds = rng.random(), int(rng.integers(1, most, endpoint=True))
         if kind < BOX_ALONE:
@@ -80,7 +80,7 @@ class _User:
         return cls(rng, rounds, 1, at_once=False)
 
     def policy(self) -> str:
-        """Where the next clicks go."""
+        """Draw the policy of the next clicks."""
         return "paper" if self.at_once or self.rng.random() < 0.5 else "centre"
 
 

@@ -14,7 +14,7 @@ from pisam.predictor.session import SeenImage
 
 
 class Encodings:
-    """What each image encoder said of the last image, so that models with the same SAM encode it once."""
+    """Cache of each image encoder's answer to the last image, so that models with one SAM encode it once."""
 
     def __init__(self) -> None:
         self.image: UInt8Array | None = None
