@@ -172,7 +172,7 @@ def _benchmark_means(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _means(rows: Sequence[Row], leaving_out: Sequence[str] = ()) -> dict[str, Any]:
-    """Mean of every column of numbers; `oracle_share` is the share that the mean gain is of the mean oracle."""
+    """Mean of every column of numbers; `oracle_share` is the share of the mean gain in the mean oracle."""
     columns = [name for name, value in rows[0].items() if not isinstance(value, str)]
     means = {column: column_mean(rows, column) for column in columns if column not in leaving_out}
     gain, oracle = means["iou_gain"], means["oracle"]
