@@ -155,12 +155,14 @@ def test_job_whose_node_is_taken_away_goes_on_elsewhere(jobs: Jobs, undisturbed:
     wait_for(lambda: (job.run / "stage1" / "checkpoints" / "last.ckpt").is_file(), 60, "a checkpoint")
     node = cluster.facts(job.number)["NodeList"]
     cluster.take_away(node, f"SLURM_JOB_ID={job.number}")
-    job.slow.unlink()
-    assert (job.run / ".stage1.lock").is_file(), "nobody could remove it"
-    wait_for(lambda: cluster.turn(job.number) == 1, 90, "a job that is queued again")
-    assert cluster.end(job.number) == "COMPLETED", jobs.output(job)
-    assert cluster.facts(job.number)["NodeList"] not in (node, "")
-    cluster.start_node(node)
+    try:
+        job.slow.unlink()
+        assert (job.run / ".stage1.lock").is_file(), "nobody could remove it"
+        wait_for(lambda: cluster.turn(job.number) == 1, 90, "a job that is queued again")
+        assert cluster.end(job.number) == "COMPLETED", jobs.output(job)
+        assert cluster.facts(job.number)["NodeList"] not in (node, "")
+    finally:
+        cluster.start_node(node)  # the tests after this one want both
     assert "resuming stage 1" in jobs.output(job)
     assert_same(undisturbed.config, job.config, 1)
 
