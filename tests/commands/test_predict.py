@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -130,6 +131,51 @@ def test_boxes_of_files_and_rough_masks(exported: Path, pictures: Path, tmp_path
     out = tmp_path / "masks"
     assert pisam(*arguments, f"out={out}", f"masks={tmp_path / 'rough'}") == 0
     assert (out / "mask" / "sub" / "grey.png").read_bytes() == first
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    image = tmp_path / "large.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (150, 200, 3), dtype=np.uint8)).save(image)
+    return image
+
+
+def test_a_second_look_in_tiles_is_the_predictors(exported: Path, large: Path, tmp_path: Path) -> None:
+    out, box = tmp_path / "out", (20, 20, 70, 80)
+    assert pisam("predict", exported, f"images={large}", f"out={out}", "box=20,20,70,80", "tile=64") == 0
+    predictor = OnnxPredictor(exported)
+    predictor.set_image(read_image(large))
+    first = predictor.set_box(box)
+    mask = np.asarray(Image.open(out / "mask" / "large.png")) > 0
+    np.testing.assert_array_equal(mask, predictor.detailed(tile=64))
+    assert (mask != first).any()
+
+
+@pytest.mark.parametrize(("given", "tile"), [("object", None), ("64", 64)])
+def test_what_a_second_look_sees_is_written(
+    exported: Path, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, tile: int | None
+) -> None:
+    asked: list[int | None] = []
+
+    def opposite(engine: Any, pixels: Any, logits: Any, clicks: Any, tile: int | None) -> Any:
+        asked.append(tile)
+        return -logits
+
+    arguments = ["predict", exported, f"images={large}", "box=20,20,70,80"]
+    assert pisam(*arguments, f"out={tmp_path / 'first'}") == 0
+    monkeypatch.setattr("pisam.commands.predict.look_again", opposite)
+    assert pisam(*arguments, f"out={tmp_path / 'again'}", f"tile={given}") == 0
+    first, again = (np.asarray(Image.open(tmp_path / n / "mask" / "large.png")) for n in ("first", "again"))
+    assert asked == [tile] and np.array_equal(again, 255 - first)
+
+
+@pytest.mark.parametrize("tile", ["0", "63", "-64", "1e3", "whole", ""])
+def test_another_tile_is_refused(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tile: str
+) -> None:
+    out = tmp_path / "out"
+    assert pisam("predict", exported, f"images={pictures}", f"out={out}", f"box={BOX}", f"tile={tile}") == 2
+    assert "tile" in capsys.readouterr().err and not out.exists()
 
 
 def test_clicks_of_a_file_are_obeyed(exported: Path, pictures: Path, tmp_path: Path) -> None:

@@ -83,9 +83,9 @@ class Record:
         for line in self.path.read_bytes().splitlines(keepends=True):
             if line.endswith(b"\n"):  # else the end of a run that was killed
                 lines.append(json.loads(line))
-        theirs = lines[0].get("settings") if lines else None
-        if theirs != settings:
-            changed = [key for key, value in settings.items() if (theirs or {}).get(key) != value]
+        theirs = (lines[0].get("settings") if lines else None) or {}
+        changed = [key for key, value in settings.items() if theirs.get(key) != value]  # keys are added
+        if changed:
             raise PisamError(
                 f"{out}: begun with another {', '.join(changed)}; give another out=, or "
                 "overwrite=true to begin anew"

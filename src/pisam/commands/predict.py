@@ -1,7 +1,7 @@
 """Write masks of the objects in a picture or a folder of them; pictures that are done are skipped.
 
     pisam predict [MODEL] images=PATH out=DIR [boxes=FILE|masks=DIR|box=X0,Y0,X1,Y1] [clicks=FILE]
-            [format=LIST] [workers=N] [devices=N] [overwrite=true]
+            [tile=N|object] [format=LIST] [workers=N] [devices=N] [overwrite=true]
 
 MODEL: a checkpoint (.ckpt, .safetensors), a run's folder, or one that pisam export wrote (default: the
 trained model of the repository, else the quick start's run).
@@ -13,6 +13,7 @@ boxes=FILE: .csv with the columns image,x0,y0,x1,y1 in pixels, or COCO's .json
 masks=DIR: rough masks by the names of the pictures; their boxes count
 box=X0,Y0,X1,Y1: one box for all
 clicks=FILE: .csv with the columns image,x,y,label (1 = object), or what pisam interact wrote; after the box
+tile=N|object: look again at full resolution, in windows of N pixels or in one around the object; slower
 format=LIST: some of [mask,soft,rgba,coco,polygons] (default: mask)
 workers=N: threads that read, and as many that write (default: 2)
 devices=N: GPUs (default: 1)
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ from pisam.core.types import UInt8Array
 from pisam.data.reading.reader import read_image, read_mask
 from pisam.data.transforms import box_of, squash
 from pisam.predictor import formats
+from pisam.predictor.detail import SMALLEST_TILE, look_again
 from pisam.predictor.engine import Engine, Prompt
 from pisam.predictor.session import Answer, Session
 
@@ -63,13 +66,14 @@ def run(arguments: Arguments) -> None:
     wanted = options.get("format", "mask").strip("[]").replace(" ", "").split(",")
     if unknown := [each for each in wanted if each not in FORMATS]:
         raise PisamError(f"format: got {unknown[0]}, expected some of {', '.join(FORMATS)}")
+    tile = _tile(options.get("tile"))
     workers, devices = number(arguments, "workers", 2), number(arguments, "devices", 1)
     pictures, categories = _prompted(list_pictures(given_path(arguments, "images"), "images"), options)
     engines = load_engines(arguments, devices)
     settings = {
         "command": "predict",
         "model": engines[0].identity(),
-        **{key: options.get(key) for key in ("images", "boxes", "masks", "box", "clicks")},
+        **{key: options.get(key) for key in ("images", "boxes", "masks", "box", "clicks", "tile")},
         "format": wanted,
     }
     # of a picture with several objects, they are numbered
@@ -100,7 +104,9 @@ def run(arguments: Arguments) -> None:
         record.add(row)
 
     try:
-        work_through(rest, engines, _read, _answer, write, workers=workers, what="predict")
+        work_through(
+            rest, engines, _read, partial(_answer, tile=tile), write, workers=workers, what="predict"
+        )
     finally:
         if "coco" in wanted:
             write_json(
@@ -184,7 +190,10 @@ def refuse_other_size(mask: tuple[int, ...], image: tuple[int, ...], path: Path)
 
 
 def _answer(
-    engine: Engine, read: tuple[Picture, UInt8Array, list[tuple[float, float, float, float]]]
+    engine: Engine,
+    read: tuple[Picture, UInt8Array, list[tuple[float, float, float, float]]],
+    *,
+    tile: int | None,
 ) -> tuple[Picture, UInt8Array, list[dict[str, Any]]]:
     picture, pixels, boxes = read
     session = Session(engine)
@@ -198,12 +207,28 @@ def _answer(
     for start in range(0, len(prompts), AT_ONCE):
         for answer in session.ask(prompts[start : start + AT_ONCE]):
             clicked = answer.after(picture.clicks) if boxes else answer
-            answers.append({**_maps(clicked), "category": categories[len(answers)]})
+            answers.append({**_maps(clicked, pixels, tile), "category": categories[len(answers)]})
     return picture, pixels, answers
 
 
-def _maps(answer: Answer) -> dict[str, Any]:
-    logits = answer.logits()
+def _tile(given: str | None) -> int | None:
+    """The side of the windows of a second look: 0 for one around the object, None for no second look.
+
+    Raises:
+        PisamError: another value.
+    """
+    if given is None or given == "object":
+        return None if given is None else 0
+    if not given.isdecimal() or int(given) < SMALLEST_TILE:
+        raise PisamError(f"tile: got {given}, expected object or a whole number of pixels >= {SMALLEST_TILE}")
+    return int(given)
+
+
+def _maps(answer: Answer, pixels: UInt8Array, tile: int | None) -> dict[str, Any]:
+    logits = answer.network()
+    if tile is not None:
+        logits = look_again(answer.engine, pixels, logits, answer.clicks, tile or None)
+    logits = answer.obeying(logits)
     return {"mask": logits > 0, "soft": 1 / (1 + np.exp(-np.clip(logits, -80, 80)))}
 
 

@@ -15,6 +15,7 @@ from pisam.predictor.engine import Engine, FloatArray, Prompt
 from pisam.predictor.images import box_of
 from pisam.predictor.session import low_resolution
 
+SMALLEST_TILE = 64  # pixels
 MARGIN = 0.1  # around the object, as a share of its sides
 RAMP = 0.125  # of a window's side: over which it fades in
 STEP = 0.75  # of a tile's side, from one to the next

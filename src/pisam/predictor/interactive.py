@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pisam.clicks.guarantee import obey
 from pisam.core.locality import Click
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.transforms import squash
-from pisam.predictor.detail import look_again
+from pisam.predictor.detail import SMALLEST_TILE, look_again
 from pisam.predictor.engine import Engine, FloatArray, Prompt
 from pisam.predictor.images import Picture, as_mask, as_rgb, box_of
 from pisam.predictor.seen_file import read_seen, write_seen
@@ -22,7 +21,6 @@ from pisam.predictor.session import Answer, SeenImage, Session, given_logits, lo
 
 Box = Sequence[float] | npt.NDArray[np.number]
 Points = Sequence[tuple[float, float]] | npt.NDArray[np.number]
-SMALLEST_TILE = 64  # pixels
 
 
 class InteractivePredictor:
@@ -198,8 +196,7 @@ class InteractivePredictor:
         if tile is not None and (not isinstance(tile, Integral) or tile < SMALLEST_TILE):
             raise ValueError(f"detailed: tile: expected {SMALLEST_TILE} pixels or more, got {tile!r:.40}")
         logits = look_again(self.engine, self._pixels, answer.network(), answer.clicks, tile)
-        logits = obey(logits, image.frame, answer.clicks) if answer.guarantee else logits
-        mask: BoolArray = logits > 0
+        mask: BoolArray = answer.obeying(logits) > 0
         return mask
 
     def undo(self) -> BoolArray:

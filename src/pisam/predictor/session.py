@@ -86,7 +86,10 @@ class Answer:
 
     def logits(self) -> FloatArray:
         """float32 (H, W), positive = object."""
-        logits = self.network()
+        return self.obeying(self.network())
+
+    def obeying(self, logits: FloatArray) -> FloatArray:
+        """The logits (H, W) with the guarantee, where there is one, and without what is ignored."""
         if self.guarantee:
             logits = obey(logits, self.image.frame, self.clicks)
         return logits if self.ignored is None else np.where(self.ignored, np.float32(BACKGROUND), logits)
