@@ -359,7 +359,7 @@ def pretended_cuda() -> Iterator[Card]:
         patch.setattr(Tensor, "to", _to)
         patch.setattr(Tensor, "new_tensor", _new_tensor)
         patch.setattr(Tensor, "pin_memory", lambda self, *_: self)
-        patch.setattr(deformable_kernels, "available", lambda: False)  # Triton speaks to the driver
+        patch.setattr(deformable_kernels, "AVAILABLE", False)  # Triton speaks to the driver
         for check in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
             patch.setattr(torch.optim.Optimizer, check, lambda *_: None, raising=False)
         patch.setattr(torch.distributed, "all_gather", _all_gather)

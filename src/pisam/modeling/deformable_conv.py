@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pisam.modeling import deformable_kernels
 from pisam.modeling.sparse_sampling import sample_bilinearly
 
 BAND_BYTES = 2**23  # of the sampled map on a CPU: what its caches hold
@@ -51,8 +50,11 @@ class DeformableConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H, W)."""
         batch, channels, height, width = x.shape
-        if deformable_kernels.fits(x, self.kernel.weight) and not torch.jit.is_tracing():
-            return deformable_kernels.deformable_conv(x, self._predict(x), self.kernel.weight)
+        if x.is_cuda and not torch.jit.is_tracing():
+            from pisam.modeling import deformable_kernels
+
+            if deformable_kernels.fits(self.kernel.weight):
+                return deformable_kernels.deformable_conv(x, self._predict(x), self.kernel.weight)
         shifts, modulator = self._predict(x).split([2 * len(self.taps), len(self.taps)], dim=1)
         shifts, modulator = shifts.unflatten(1, (-1, 2)), 2 * torch.sigmoid(modulator)
         rows = torch.arange(height, device=x.device, dtype=torch.float32)[:, None]

@@ -3,11 +3,12 @@
 The map of all taps, which eager operators write and read again, never exists: each program samples the taps
 of a block of pixels and multiplies them with the kernel at once. The map is channels-last, so a corner is one
 line of memory, to read and to add a gradient to. `make gpu` measures it against torchvision's operator.
+
+Imported at the first convolution on a card: Triton takes seconds.
 """
 
 from __future__ import annotations
 
-import functools
 import shutil
 from typing import Any
 
@@ -24,15 +25,13 @@ BLOCK = 64  # pixels that a program handles at a time
 STEPS = 16  # blocks of one tap that a program of the backward pass sums the kernel's gradient over
 
 
-@functools.cache
-def available() -> bool:
-    """Whether Triton is there, and the C compiler that it starts kernels by."""
-    return triton is not None and any(shutil.which(name) for name in ("cc", "gcc", "clang"))
+# Triton starts kernels by a C compiler.
+AVAILABLE = triton is not None and any(shutil.which(name) for name in ("cc", "gcc", "clang"))
 
 
-def fits(source: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels take these channels: powers of two from 16 on."""
-    return source.is_cuda and available() and all(n >= 16 and n & (n - 1) == 0 for n in weight.shape[:2])
+def fits(weight: Tensor) -> bool:
+    """True where the kernels can run and take these channels: powers of two from 16 on."""
+    return AVAILABLE and all(n >= 16 and n & (n - 1) == 0 for n in weight.shape[:2])
 
 
 @torch.compiler.disable  # a compiler would have to be told how the kernels are differentiated
