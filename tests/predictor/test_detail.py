@@ -79,13 +79,14 @@ def test_thin_parts_are_found_by_a_second_look(predictor: InteractivePredictor, 
     np.testing.assert_array_equal(predictor.mask, first)  # the session stays as it is
 
 
-def test_an_answer_that_agrees_leaves_no_seam() -> None:
+def test_an_answer_that_agrees_leaves_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the second look says what the first said, nothing changes anywhere."""
 
     class Same(Thresholds):
         def logits(self, state: np.ndarray, size: tuple[int, int]) -> np.ndarray:
             return np.full(size, 3.0, np.float32)
 
+    monkeypatch.setattr("pisam.predictor.detail.alike", lambda one, other: True)
     pixels, mask = picture()
     logits = np.where(mask, np.float32(3), np.float32(-3))
     for tile in (None, 96, 128):
@@ -93,6 +94,17 @@ def test_an_answer_that_agrees_leaves_no_seam() -> None:
         np.testing.assert_allclose(merged[mask], 3, atol=1e-5)
         steps = np.abs(np.diff(merged - logits, axis=1))[~mask[:, 1:] & ~mask[:, :-1]]
         assert steps.max() < 1.5  # a seam would be a step of 6
+
+
+def test_a_window_that_sees_another_object_changes_nothing() -> None:
+    class Other(Thresholds):
+        def logits(self, state: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+            return np.full(size, -3.0, np.float32)
+
+    pixels, mask = picture()
+    logits = np.where(mask, np.float32(3), np.float32(-3))
+    for tile in (None, 96, 128):
+        np.testing.assert_array_equal(look_again(Other(), pixels, logits, [], tile), logits)
 
 
 @pytest.mark.parametrize("tile", [64, 100, 200, 5000])

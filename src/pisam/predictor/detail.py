@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pisam.core.locality import Click
+from pisam.core.locality import Click, alike
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.transforms import squash
 from pisam.predictor.engine import Engine, FloatArray, Prompt
@@ -48,7 +48,8 @@ def look_again(
     """Logits of an object, seen again in windows of the image and merged without seams.
 
     The model is given each window with the object's box, its first mask and the clicks inside. Its answers
-    count near the first outline and fade towards a window's edges, so what is far stays as it was.
+    count near the first outline and fade towards a window's edges, so what is far stays as it was; one that
+    is another object than the first counts nowhere.
 
     Args:
         engine: the model.
@@ -70,8 +71,11 @@ def look_again(
     near = np.clip(8 * soft * (1 - soft), 0, 1)
     added, total = np.zeros_like(logits), np.zeros_like(logits)
     for part in parts:
+        answer = _answer(engine, pixels, logits, clicks, part)
+        if not alike(logits[part.place], answer):  # the window does not show what the object is
+            continue
         weight = _ramp(part, mask.shape)
-        added[part.place] += weight * _answer(engine, pixels, logits, clicks, part)
+        added[part.place] += weight * answer
         total[part.place] += weight
     share = near * np.minimum(total, 1)
     merged: FloatArray = logits + share * (added / np.maximum(total, 1e-6) - logits)
