@@ -2,8 +2,8 @@
 
 It equals `torchvision.ops.deform_conv2d` to rounding. CUDA has `deformable_kernels`. On a CPU the sampling is
 a product with a sparse matrix of four corners a row; elsewhere, and where a graph is traced or exported, it
-is `grid_sample`. There the map of all taps, K times as large as the input, is made in bands of rows, and
-where large made again in the backward pass instead of kept.
+is `grid_sample`. There the map of all taps, K times as large as the input, is made in bands of rows; a large
+one is made again in the backward pass instead of kept.
 """
 
 from __future__ import annotations

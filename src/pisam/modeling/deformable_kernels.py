@@ -23,8 +23,6 @@ except ImportError:  # it comes with torch where that has CUDA
 
 BLOCK = 64  # pixels that a program handles at a time
 STEPS = 16  # blocks of one tap that a program of the backward pass sums the kernel's gradient over
-
-
 # Triton starts kernels by a C compiler.
 AVAILABLE = triton is not None and any(shutil.which(name) for name in ("cc", "gcc", "clang"))
 
@@ -63,7 +61,8 @@ class _Deformable(torch.autograd.Function):
         result = source.new_empty(batch, height, width, outputs)
         grid = (triton.cdiv(height * width, BLOCK), batch)
         sizes = (height, width, channels, outputs, taps, round(taps**0.5), BLOCK)
-        _forward_kernel[grid](source, predicted, weight, result, *sizes)
+        with torch.cuda.device_of(source):  # Triton starts kernels on the current card
+            _forward_kernel[grid](source, predicted, weight, result, *sizes)
         return result
 
     @staticmethod
@@ -76,7 +75,8 @@ class _Deformable(torch.autograd.Function):
         grid = (triton.cdiv(height * width, BLOCK * STEPS), taps, batch)
         tensors = (source, predicted, weight, gradient.contiguous(), of_source, of_predicted, of_weight)
         sizes = (height, width, channels, outputs, taps, round(taps**0.5), BLOCK, STEPS)
-        _backward_kernel[grid](*tensors, *sizes)
+        with torch.cuda.device_of(source):
+            _backward_kernel[grid](*tensors, *sizes)
         return of_source, of_predicted, of_weight
 
 
