@@ -84,7 +84,9 @@ class Record:
             if line.endswith(b"\n"):  # else the end of a run that was killed
                 lines.append(json.loads(line))
         theirs = (lines[0].get("settings") if lines else None) or {}
-        changed = [key for key, value in settings.items() if theirs.get(key) != value]  # keys are added
+        changed = [
+            key for key, value in settings.items() if theirs.get(key) != value
+        ]  # older records lack newer keys
         if changed:
             raise PisamError(
                 f"{out}: begun with another {', '.join(changed)}; give another out=, or "

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -46,6 +46,7 @@ from pisam.predictor.engine import Engine, Prompt
 from pisam.predictor.session import Answer, Session
 
 FORMATS = ("mask", "soft", "rgba", "coco", "polygons")
+Tile = int | Literal["object"] | None
 AT_ONCE = 8  # objects whose answers are held
 
 
@@ -193,7 +194,7 @@ def _answer(
     engine: Engine,
     read: tuple[Picture, UInt8Array, list[tuple[float, float, float, float]]],
     *,
-    tile: int | None,
+    tile: Tile,
 ) -> tuple[Picture, UInt8Array, list[dict[str, Any]]]:
     picture, pixels, boxes = read
     session = Session(engine)
@@ -211,23 +212,25 @@ def _answer(
     return picture, pixels, answers
 
 
-def _tile(given: str | None) -> int | None:
-    """The side of the windows of a second look: 0 for one around the object, None for no second look.
+def _tile(given: str | None) -> Tile:
+    """The side of the windows of a second look, or `object` for one around it; None for no second look.
 
     Raises:
         PisamError: another value.
     """
-    if given is None or given == "object":
-        return None if given is None else 0
+    if given is None:
+        return None
+    if given == "object":
+        return "object"
     if not given.isdecimal() or int(given) < SMALLEST_TILE:
         raise PisamError(f"tile: got {given}, expected object or a whole number of pixels >= {SMALLEST_TILE}")
     return int(given)
 
 
-def _maps(answer: Answer, pixels: UInt8Array, tile: int | None) -> dict[str, Any]:
+def _maps(answer: Answer, pixels: UInt8Array, tile: Tile) -> dict[str, Any]:
     logits = answer.network()
     if tile is not None:
-        logits = look_again(answer.engine, pixels, logits, answer.clicks, tile or None)
+        logits = look_again(answer.engine, pixels, logits, answer.clicks, None if tile == "object" else tile)
     logits = answer.obeying(logits)
     return {"mask": logits > 0, "soft": 1 / (1 + np.exp(-np.clip(logits, -80, 80)))}
 

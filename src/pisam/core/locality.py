@@ -16,7 +16,7 @@ Pixel = tuple[int, int]  # row, column
 FloatArray = npt.NDArray[np.float32]
 
 REACH = 1 / 8  # of the longer side: standard deviation of the distance over which changes fade
-ALIKE = 0.8  # IoU from which on two answers to several clicks are alike
+ALIKE = 0.8  # IoU from which on two answers are of the same object
 
 
 def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> FloatArray:
@@ -44,7 +44,8 @@ def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) ->
 def alike(one: FloatArray, other: FloatArray) -> bool:
     """True of two answers, float32 (H, W), whose masks overlap by `ALIKE` or more.
 
-    SAM was made to hear clicks one by one; told several at once it may let go of the object.
+    SAM was made to hear clicks one by one and to see whole objects; told several clicks at once, or shown a
+    part, it may let go of the object.
     """
     union = np.count_nonzero((one > 0) | (other > 0))
     return np.count_nonzero((one > 0) & (other > 0)) >= ALIKE * union

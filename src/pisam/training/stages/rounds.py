@@ -44,18 +44,21 @@ def prompts_after_rounds(model: PiSam, batch: Batch, encoded: tuple[Tensor, Tens
         _, _, logits = model.decoder.low_res(features)
         answers = F.interpolate(logits, batch.mask.shape[-2:], mode="bilinear", align_corners=False) > 0
         answers &= batch.counted()[rows]
-        new = {
-            row: simulate_clicks(
+        answered: dict[int, tuple[Clicks, Tensor]] = {}
+        for (row, user), answer, low_res in zip(clicking.items(), answers, logits, strict=True):
+            new = simulate_clicks(
                 answer[None],
                 batch.mask[[row]],
                 seeds=[derive_seed(batch.seeds[row], "clicks", number)],
                 policy=user.policy(),
                 max_clicks=user.most,
             )
-            for (row, user), answer in zip(clicking.items(), answers, strict=True)
-        }
-        clicking = {row: user for row, user in clicking.items() if new[row].valid.any()}
-        prompts = _asked_again(prompts, {row: (new[row], logits[rows.index(row)]) for row in clicking})
+            if new.valid.any():
+                answered[row] = new, low_res
+        if not answered:
+            break
+        clicking = {row: clicking[row] for row in answered}
+        prompts = _asked_again(prompts, answered)
     return prompts
 
 
@@ -93,8 +96,6 @@ def no_prompts(batch: Batch) -> Prompts:
 
 def _asked_again(prompts: Prompts, answers: dict[int, tuple[Clicks, Tensor]]) -> Prompts:
     """The prompts with more clicks and a newer mask in some of the rows."""
-    if not answers:
-        return prompts
     before = prompts.points.valid.shape[1]
     kinds, mask = list(prompts.kinds), prompts.mask.clone()
     clicks = prompts.points.padded(before + max(new.valid.shape[1] for new, _ in answers.values()))
