@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.ops import deform_conv2d
 
 from helpers.small_runs import small_batch
-from pisam.core.types import Batch, Clicks
+from pisam.core.types import Batch, Clicks, ObjectFeatures
 from pisam.modeling.backbones import build_sam_parts
 from pisam.modeling.deformable_conv import DeformableConv
 from pisam.modeling.layers import Conv1x1, LayerNorm2d
@@ -56,10 +56,13 @@ def first_stage(model: PiSam, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return loss, predicted.low_res, predicted.high_res
 
 
-def second_stage(model: PiSam, batch: Batch, clicks: Clicks) -> tuple[Tensor, Tensor]:
-    """Loss of stage 2, and the logits after clicks."""
-    with torch.no_grad():
-        objects, _ = model.straight_forward(batch.image, batch.box)
+def second_stage(
+    model: PiSam, batch: Batch, clicks: Clicks, objects: ObjectFeatures | None = None
+) -> tuple[Tensor, Tensor]:
+    """Loss of stage 2, and the logits after clicks; `objects` are computed where they are not given."""
+    if objects is None:
+        with torch.no_grad():
+            objects, _ = model.straight_forward(batch.image, batch.box)
     logits = model.interact(objects, batch.image, clicks)
     terms = mask_loss(
         logits, batch.mask, batch.extent, batch.seeds, "high_res", clicks=clicks, near_clicks=0.5
