@@ -18,7 +18,7 @@ ROWS = [
     ["data", "data.sources.instances"],
     ["predictor"],
     ["onnx", "serve"],
-    ["training.losses", "training.loss_points", "training.optim", "training.preflight", "training.stages"],
+    ["training.losses", "training.loss_points", "training.preflight", "training.stages"],
     ["training.logging", "training.resume"],
     ["training.callbacks"],
     ["training"],

@@ -15,7 +15,7 @@ from skimage.morphology import erosion
 from torch import Tensor
 
 from helpers.timing import fastest
-from pisam.clicks.error_map import error_maps
+from pisam.clicks.inspection import error_maps
 from pisam.clicks.simulate import simulate_clicks
 
 pytestmark = pytest.mark.bench

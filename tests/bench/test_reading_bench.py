@@ -28,8 +28,8 @@ from PIL import Image
 
 from pisam.data.audit.prepared import prepare_source
 from pisam.data.dataset import PairDataset, Sample
+from pisam.data.loader import begin_worker
 from pisam.data.sources.rows import resolve_sources
-from pisam.data.worker import begin_worker
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.bench
@@ -173,7 +173,7 @@ import json, sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_reading_bench import dataset
-from pisam.data.worker import begin_worker
+from pisam.data.loader import begin_worker
 begin_worker(0)
 
 def resident():

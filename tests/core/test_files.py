@@ -1,15 +1,25 @@
-"""Files are whole or not there; what cannot be written or is no local file is one line."""
+"""Files that are whole or not there, and checksums in checkpoints."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+import torch
 
 from pisam.core.errors import PisamError
-from pisam.core.files import local_path, refuse_unwritable, replacing, sweep_temporaries
+from pisam.core.files import (
+    local_path,
+    refuse_damaged,
+    refuse_unwritable,
+    replacing,
+    sealed,
+    sweep_temporaries,
+)
 
 
 def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -58,3 +68,28 @@ def test_urls_are_refused(url: str) -> None:
 @pytest.mark.parametrize("path", ["a/b.ckpt", "/a:b/c", "./http:/x", "C:/x", "lr=1/x"])
 def test_local_paths_are_left_alone(path: str) -> None:
     assert local_path(path, "key") == Path(path)
+
+
+def test_sealed_file_is_still_an_archive_that_torch_loads(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save({"x": torch.arange(1000)}, buffer)
+    path = tmp_path / "sealed.ckpt"
+    path.write_bytes(b"".join(sealed(buffer.getbuffer())))
+    refuse_damaged(path)
+    for mmap in (False, True):
+        assert torch.load(path, weights_only=True, mmap=mmap)["x"].equal(torch.arange(1000))
+    with ZipFile(path) as archive:
+        assert archive.testzip() is None
+
+
+def test_archive_without_a_seal_is_checked_by_its_own_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    with ZipFile(path, "w") as archive:
+        archive.writestr("data", b"abcdef")
+    refuse_damaged(path)
+    path.write_bytes(path.read_bytes().replace(b"abcdef", b"abcdeg"))
+    with pytest.raises(PisamError, match="damaged, the checksum of data does not fit"):
+        refuse_damaged(path)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(PisamError, match="truncated, or no checkpoint"):
+        refuse_damaged(path)

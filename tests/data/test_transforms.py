@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from helpers.frame_maps import map_back, to_frame, to_original
-from pisam.data.reading.reader import read_reduced
-from pisam.data.reading.reduction import reduce_mask
+from pisam.data.reading.reader import read_reduced, reduce_mask
 from pisam.data.transforms import (
     PAD_VALUE,
     Framed,

@@ -16,8 +16,7 @@ from helpers.fuzzing import refusal
 from helpers.odd_files import SHAPE, exif_of, grey
 from helpers.png import write_png
 from pisam.core.errors import PisamError
-from pisam.data.reading.reader import open_mask, read_coverage, read_image, read_mask, read_reduced
-from pisam.data.reading.reduction import ALL
+from pisam.data.reading.reader import ALL, open_mask, read_coverage, read_image, read_mask, read_reduced
 from pisam.data.reading.targets import read_ids, read_target
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.predictions import read_prediction

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from helpers.small_runs import small_model
 from pisam.core.types import Batch, Clicks
 from pisam.evaluation.interaction.controls import near_clicks
-from pisam.evaluation.interaction.first_answers import as_answer
+from pisam.evaluation.interaction.models import as_answer
 from pisam.modeling.segmenters import EncodedImage, Segmenter, State
 from pisam.predictor.session import Answer
 

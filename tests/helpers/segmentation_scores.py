@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pisam.metrics.functional import binarise, boundary_iou, iou
-from pisam.metrics.segmentation import PerSetMean
+from pisam.metrics.set_scores import PerSetMean
 
 
 class SegmentationScores(PerSetMean):

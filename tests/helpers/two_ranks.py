@@ -19,9 +19,8 @@ from pisam.config.load import load_config
 from pisam.config.schema import Config
 from pisam.core.types import Batch
 from pisam.training.callbacks.click_simulation import ClickSimulation
-from pisam.training.callbacks.interaction_iou import InteractionIoU
-from pisam.training.callbacks.segmentation_iou import SegmentationIoU
-from pisam.training.callbacks.trainability import TrainabilityGuard
+from pisam.training.callbacks.guards import TrainabilityGuard
+from pisam.training.callbacks.scores import InteractionIoU, SegmentationIoU
 from pisam.training.from_config import build_data, build_stage
 from pisam.training.stages.decoder_stage import DecoderStage
 from pisam.training.trainer import build_trainer

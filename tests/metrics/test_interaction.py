@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pisam.metrics.functional import boundary_iou
-from pisam.metrics.interaction import InteractionScores
+from pisam.metrics.set_scores import InteractionScores
 
 MASK = torch.zeros(10, 20, dtype=torch.bool)
 MASK[:, :10] = True

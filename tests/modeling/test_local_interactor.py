@@ -7,8 +7,7 @@ import torch
 
 from helpers.model_inputs import normal, random_clicks, random_objects, randomise
 from pisam.core.types import Clicks, ObjectFeatures
-from pisam.modeling.click_maps import click_maps
-from pisam.modeling.local_interactor import LocalInteractor
+from pisam.modeling.local_interactor import LocalInteractor, click_maps
 from pisam.modeling.pisam import PiSam, build_model
 
 

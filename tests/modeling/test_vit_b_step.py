@@ -19,7 +19,7 @@ from pisam.data.generated.shapes import draw_wheel
 from pisam.data.transforms import frame_for_validation
 from pisam.modeling.pisam import build_model
 from pisam.training.callbacks.click_simulation import ClickSimulation
-from pisam.training.callbacks.trainability import TrainabilityGuard
+from pisam.training.callbacks.guards import TrainabilityGuard
 from pisam.training.stages.decoder_stage import DecoderStage
 from pisam.training.stages.interactor_stage import InteractorStage
 from pisam.training.stages.stage import Stage

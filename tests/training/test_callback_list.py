@@ -14,7 +14,7 @@ from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.training.callback_list import build_callbacks
 from pisam.training.callbacks.click_simulation import ClickSimulation
-from pisam.training.callbacks.early_stop import EarlyStop
+from pisam.training.callbacks.ends import EarlyStop
 from pisam.training.callbacks.mask_panels import MaskPanels
 from pisam.training.callbacks.weight_average import WeightAverage
 from pisam.training.from_config import build_stage

@@ -21,7 +21,7 @@ from pisam.commands.train import train
 from pisam.modeling.pisam import load_model
 from pisam.predictor import PiSamPredictor
 from pisam.training import trainer as trainers
-from pisam.training.callbacks import first_error
+from pisam.training.callbacks import guards
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="`make gpu` asks the card itself")
 MOST_WAITS = 4
@@ -56,7 +56,7 @@ def test_both_stages_on_four_ranks(precision: str, tmp_path: Path, monkeypatch: 
         return Trainer(**{**options, "strategy": Ranks()})
 
     monkeypatch.setattr(trainers, "Trainer", build)
-    monkeypatch.setattr(first_error, "SECONDS_TO_CLOSE_LOGS", 10**6)  # a failure ends this test alone
+    monkeypatch.setattr(guards, "SECONDS_TO_CLOSE_LOGS", 10**6)  # a failure ends this test alone
     sets = write_sets(tmp_path / "sets", {"a": 2, "b": 6, "val": 4})
     keys = ["trainer.accelerator=gpu", f"trainer.precision={precision}", "trainer.dry_run=false"]
     # Two steps an epoch: the last one follows another, no validation.

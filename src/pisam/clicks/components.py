@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pisam.clicks.error_map import ErrorMap
+ErrorMap = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pisam.clicks.components import Components, component_mask, depth_map, find_components
-from pisam.clicks.error_map import ErrorMap
+from pisam.clicks.components import Components, ErrorMap, component_mask, depth_map, find_components
 from pisam.clicks.users import deepest_click, human_click
 
 Pixels = NDArray[np.int64]

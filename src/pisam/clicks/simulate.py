@@ -16,7 +16,7 @@ from pisam.clicks.checks import (
     check_policy,
     check_seeds,
 )
-from pisam.clicks.error_map import error_maps
+from pisam.clicks.inspection import error_maps
 from pisam.clicks.policies import POLICIES, disturb
 from pisam.core.types import Clicks
 

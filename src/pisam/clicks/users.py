@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pisam.clicks.components import depth_map
-from pisam.clicks.error_map import ErrorMap
+from pisam.clicks.components import ErrorMap, depth_map
 
 Pixel = tuple[int, int, int]
 Clicked = NDArray[np.bool_]

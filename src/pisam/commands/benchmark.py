@@ -48,9 +48,8 @@ from pisam.evaluation.benchmark.interaction_file import read_interaction
 from pisam.evaluation.benchmark.leaderboard import curves
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.record import Interaction
-from pisam.evaluation.ranks import gather, own_share
+from pisam.evaluation.parallel import gather, own_share, threads_beside
 from pisam.evaluation.rows import text_table
-from pisam.evaluation.threads import threads_beside
 from pisam.metrics.number_of_clicks import heading, seconds_per_click, summarise
 from pisam.training.trainer import launch_ranks
 

@@ -18,7 +18,7 @@ from pisam.commands.command import Arguments
 from pisam.commands.generate import generate_data
 from pisam.config.schema import Config, stage_config
 from pisam.core.errors import PisamError
-from pisam.training.callbacks.stored_features import StoredEncodings, StoredFeatures
+from pisam.training.callbacks.frozen_features import StoredEncodings, StoredFeatures
 from pisam.training.from_config import build_data, build_stage, check_stage
 from pisam.training.store import open_store
 from pisam.training.trainer import launch_ranks

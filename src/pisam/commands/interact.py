@@ -38,16 +38,13 @@ from pisam.evaluation.interaction.common_error import (
     click_common_error,
     select_images,
 )
-from pisam.evaluation.interaction.first_answers import FirstAnswers
 from pisam.evaluation.interaction.masks import save_mask
-from pisam.evaluation.interaction.models import BenchmarkModels
+from pisam.evaluation.interaction.models import BenchmarkModels, FirstAnswers
 from pisam.evaluation.interaction.own_errors import click_effect, equal_without_clicks, own_clicks
 from pisam.evaluation.interaction.tables import names_of
-from pisam.evaluation.models.compared import interacting_models, load_networks
-from pisam.evaluation.models.trained import checkpoint_facts, facts
-from pisam.evaluation.ranks import in_order, on_all_ranks, own_share
+from pisam.evaluation.models.trained import checkpoint_facts, facts, interacting_models, load_networks
+from pisam.evaluation.parallel import in_order, on_all_ranks, own_share, threads_beside
 from pisam.evaluation.rows import Row
-from pisam.evaluation.threads import threads_beside
 from pisam.training.from_config import build_data
 from pisam.training.preflight import alone_in
 from pisam.training.trainer import launch_ranks

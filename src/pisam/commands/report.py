@@ -21,10 +21,9 @@ from pisam.core.errors import PisamError, nearest
 from pisam.core.files import shown
 from pisam.report.evaluations import Evaluation, read_evaluations, refuse_mixed
 from pisam.report.examples import Files, example_files
-from pisam.report.folder import refuse_foreign_folder
 from pisam.report.page import page
 from pisam.report.results import Interaction, read_interaction
-from pisam.report.write import write_report
+from pisam.report.write import refuse_foreign_folder, write_report
 from pisam.training.from_config import build_data
 
 

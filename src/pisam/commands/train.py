@@ -33,20 +33,19 @@ from pisam.modeling.pisam import read_own_checkpoint
 from pisam.training.callback_list import build_callbacks
 from pisam.training.from_config import build_data, build_stage, check_stage, compile_network
 from pisam.training.loggers import build_loggers
-from pisam.training.logging.run_id import new_run_id
-from pisam.training.logging.wandb_logger import begin_logging, finish_logging
+from pisam.training.logging.wandb_logger import begin_logging, finish_logging, new_run_id
 from pisam.training.preflight import alone_in, checking, job, wait_for_rank_0
 from pisam.training.resume.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.training.resume.last_checkpoint import KEY, refuse_other_samples
 from pisam.training.resume.preemption import (
     EXIT_CODE,
     Preemption,
+    TimeLimit,
     leave_soon,
     leaving_when_told,
     raise_if_interrupted,
 )
 from pisam.training.resume.ranks import leave_together
-from pisam.training.resume.time_limit import TimeLimit
 from pisam.training.run_folder import stage_dir
 from pisam.training.store import open_store
 from pisam.training.trainer import build_trainer

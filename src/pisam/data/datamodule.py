@@ -15,13 +15,12 @@ from pisam.core.errors import PisamError
 from pisam.data.audit.audit import audit
 from pisam.data.audit.duplicates import Part
 from pisam.data.dataset import PairDataset
-from pisam.data.loader import BatchLoader
+from pisam.data.loader import BatchLoader, begin_worker
 from pisam.data.photometric import Photometric, Step
 from pisam.data.prompts import PromptMix
 from pisam.data.sampler import TrainingSampler, ValidationSampler
 from pisam.data.sources.pairs import Pair
 from pisam.data.sources.rows import Entry, resolve_sources
-from pisam.data.worker import begin_worker
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from pisam.core.types import BoolArray, UInt8Array, Window
 from pisam.data.reading.image_files import BAND
-from pisam.data.reading.reduction import ALL, reduce_mask
+from pisam.data.reading.reader import ALL, reduce_mask
 
 PAD_VALUE = 128
 REDRAWS = 10

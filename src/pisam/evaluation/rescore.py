@@ -11,8 +11,8 @@ import numpy as np
 
 from pisam.core.progress import progress
 from pisam.data.reading.reader import binarise, read_coverage
-from pisam.evaluation.bounded_map import bounded_map
 from pisam.evaluation.evaluate import ScoredImage
+from pisam.evaluation.parallel import bounded_map
 from pisam.evaluation.predictions import (
     are_binary,
     check_prediction_size,

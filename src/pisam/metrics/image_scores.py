@@ -8,16 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from pisam.metrics.absolute_error import mean_absolute_error
-from pisam.metrics.enhanced_alignment import e_measure
-from pisam.metrics.f_measure import f_measure
 from pisam.metrics.hce import human_correction_effort
 from pisam.metrics.joint_histogram import joint_histogram
-from pisam.metrics.known_mask import KnownMask
+from pisam.metrics.known_mask import KnownMask, region_scores
 from pisam.metrics.levels import OBJECT_ABOVE, levels_at_original, probabilities_to_levels
-from pisam.metrics.region import region_scores
-from pisam.metrics.structure import s_measure
-from pisam.metrics.thresholds import at_adaptive_threshold, at_every_level
+from pisam.metrics.sod import (
+    at_adaptive_threshold,
+    at_every_level,
+    e_measure,
+    f_measure,
+    mean_absolute_error,
+    s_measure,
+)
 from pisam.metrics.weighted_f import weighted_f
 
 METRICS = (

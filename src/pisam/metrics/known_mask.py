@@ -1,4 +1,4 @@
-"""A mask together with what scores take of it alone, worked out once for any number of predictions."""
+"""A mask with what scores take of it alone, worked out once, and IoU and boundary IoU on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from pisam.metrics.functional import DILATION_RATIO
-from pisam.metrics.packed import erode_box, pack
+from pisam.metrics.packed import count, erode_box, pack
 from pisam.metrics.thinning import skeleton
 
 
@@ -46,3 +46,31 @@ def band_of(words: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         shape: (H, W) of the mask.
     """
     return words & ~erode_box(words, max(1, round(DILATION_RATIO * math.hypot(*shape))))
+
+
+def region_scores(prediction: np.ndarray, mask: KnownMask, *, boundary: bool = True) -> dict[str, float]:
+    """`iou` and `biou`, in [0, 1]; both are 1 where prediction and mask are empty.
+
+    Args:
+        prediction: bool (H, W).
+        mask: of the same size.
+        boundary: give `biou` too, which takes most of the time.
+
+    Raises:
+        ValueError: not two bool masks of one size.
+    """
+    if prediction.dtype != bool or mask.pixels.dtype != bool or prediction.shape != mask.pixels.shape:
+        raise ValueError(
+            "expected two bool masks (H, W) of one size, got prediction "
+            f"{prediction.dtype} {prediction.shape} and mask {mask.pixels.dtype} {mask.pixels.shape}"
+        )
+    predicted = pack(prediction)
+    scores = {"iou": _iou(predicted, mask.packed)}
+    if boundary:
+        scores["biou"] = _iou(band_of(predicted, prediction.shape), mask.band)
+    return scores
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    union = count(one | other)
+    return count(one & other) / union if union else 1.0

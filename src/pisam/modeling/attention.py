@@ -1,10 +1,13 @@
-"""Single-head attention in which padded keys take no part."""
+"""SAM's two-way transformer over a batch of images, and attention in which padded keys take no part."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from segment_anything.modeling import MaskDecoder
 from torch import Tensor, nn
+
+from pisam.core.types import SamFeatures
 
 
 class Attention(nn.Module):
@@ -43,3 +46,35 @@ class Attention(nn.Module):
             self.q_proj(q), self.k_proj(k), self.v_proj(v), attn_mask=mask
         )
         return self.out_proj(attended)
+
+
+def run_sam_transformer(sam: MaskDecoder, learned: Tensor, features: SamFeatures) -> tuple[Tensor, Tensor]:
+    """Learned tokens and the prompt's through SAM's transformer, and the image feature upscaled.
+
+    SAM's `MaskDecoder.forward` repeats one image over many prompts; here each sample has its own image. The
+    transformer knows no padding: samples whose prompts have different numbers of tokens go through it in
+    groups, so a sample's result does not depend on its batch.
+
+    Args:
+        sam: SAM's mask decoder.
+        learned: float (T, 256), the decoder's own tokens.
+        features: of B samples.
+
+    Returns:
+        the learned tokens (B, T, 256) afterwards, and the image feature (B, 32, F, F).
+    """
+    groups = features.by_prompt_length()
+    if len(groups) == 1:
+        return _run(sam, learned, groups[0][1])
+    tokens, upscaled = zip(*(_run(sam, learned, group) for _, group in groups), strict=True)
+    place = torch.tensor([row for rows, _ in groups for row in rows]).argsort()
+    return torch.cat(tokens)[place], torch.cat(upscaled)[place]
+
+
+def _run(sam: MaskDecoder, learned: Tensor, features: SamFeatures) -> tuple[Tensor, Tensor]:
+    batch = features.image_embedding.shape[0]  # len() would be a constant of an exported graph
+    tokens = torch.cat([learned.expand(batch, -1, -1), features.sparse_prompt], dim=1)
+    source = features.image_embedding + features.dense_prompt
+    tokens_out, source_out = sam.transformer(source, features.position.expand_as(source), tokens)
+    upscaled = sam.output_upscaling(source_out.transpose(1, 2).view_as(source))
+    return tokens_out[:, : len(learned)], upscaled

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from pisam.core.errors import PisamError
 from pisam.core.types import Prediction, Prompts, SamFeatures
+from pisam.modeling.attention import run_sam_transformer
 from pisam.modeling.backbone_table import BACKBONES
 from pisam.modeling.backbones import SamParts, build_sam_parts
 from pisam.modeling.sam_network import SamNetwork
-from pisam.modeling.sam_transformer import run_sam_transformer
 from pisam.modeling.sam_weights import load_sam, load_sam_state
 from pisam.modeling.weights_file import read_checkpoint, unwrap
 

@@ -7,10 +7,10 @@ from segment_anything.modeling import MaskDecoder
 from torch import Tensor, nn
 
 from pisam.core.types import ObjectFeatures, Prediction, SamFeatures
+from pisam.modeling.attention import run_sam_transformer
 from pisam.modeling.hr_conv_head import HRConvHead
 from pisam.modeling.layers import MLP, LayerNorm2d, conv3x3, upscale2x
 from pisam.modeling.object_embedder import ObjectEmbedder
-from pisam.modeling.sam_transformer import run_sam_transformer
 
 
 class MaskFeature(nn.Module):

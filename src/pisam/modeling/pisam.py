@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pisam.core.checksum import refuse_damaged
 from pisam.core.errors import PisamError
-from pisam.core.files import local_path
+from pisam.core.files import local_path, refuse_damaged
 from pisam.core.types import Clicks, ObjectFeatures, Prediction, Prompts
 from pisam.modeling.backbones import SamParts
 from pisam.modeling.hr_mask_decoder import HighResolutionMaskDecoder

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pisam.onnx.predictor import OnnxPredictor
+    from pisam.onnx.engine import OnnxPredictor
 
 __all__ = ["OnnxPredictor"]
 
@@ -16,6 +16,6 @@ __all__ = ["OnnxPredictor"]
 def __getattr__(name: str) -> Any:
     if name != "OnnxPredictor":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pisam.onnx.predictor import OnnxPredictor
+    from pisam.onnx.engine import OnnxPredictor
 
     return OnnxPredictor

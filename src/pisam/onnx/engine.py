@@ -1,4 +1,4 @@
-"""A Pi-SAM exported by `pisam export`, run by ONNX Runtime: the engine of a session without torch."""
+"""A Pi-SAM exported by `pisam export`, run by ONNX Runtime without torch: engine and predictor."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pisam.core.errors import PisamError
 from pisam.core.locality import Click, alike, stay_near
 from pisam.core.types import UInt8Array
 from pisam.predictor.engine import FloatArray, Prompt, Size
+from pisam.predictor.interactive import InteractivePredictor
 
 FORMAT = 1
 META = "meta.json"
@@ -237,3 +238,30 @@ def _tokens(prompt: Prompt) -> list[Click]:
     x0, y0, x1, y1 = (float(edge) for edge in prompt.box)
     # The centres of the box's outermost pixels.
     return [*points, (x0 + 0.5, y0 + 0.5, UPPER_LEFT), (x1 - 0.5, y1 - 0.5, LOWER_RIGHT)]
+
+
+class OnnxPredictor(InteractivePredictor):
+    """`PiSamPredictor` without torch: the same verbs, the same masks.
+
+    Args:
+        folder: that `pisam export` wrote.
+        encoder: "", "int8" or "fp16": which encoder, where it was exported too.
+        threads: of ONNX Runtime; 0 = one per core.
+        providers: of ONNX Runtime; None = CUDA where it is installed, and the CPU.
+        guarantee: whether each clicked pixel has its label after `click`, whatever the network says.
+
+    Raises:
+        PisamError: no such folder, a file of it is missing or damaged, or ONNX Runtime is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        encoder: str = "",
+        *,
+        threads: int = 0,
+        providers: Sequence[str] | None = None,
+        guarantee: bool = True,
+    ) -> None:
+        engine = OnnxEngine(folder, encoder, threads=threads, providers=providers)
+        super().__init__(engine, guarantee=guarantee)

@@ -16,8 +16,15 @@ from pisam.data.transforms import squash
 from pisam.predictor.detail import SMALLEST_TILE, look_again
 from pisam.predictor.engine import Engine, FloatArray, Prompt
 from pisam.predictor.images import Picture, as_mask, as_rgb, box_of
-from pisam.predictor.seen_file import read_seen, write_seen
-from pisam.predictor.session import Answer, SeenImage, Session, given_logits, low_resolution
+from pisam.predictor.session import (
+    Answer,
+    SeenImage,
+    Session,
+    given_logits,
+    low_resolution,
+    read_seen,
+    write_seen,
+)
 
 Box = Sequence[float] | npt.NDArray[np.number]
 Points = Sequence[tuple[float, float]] | npt.NDArray[np.number]

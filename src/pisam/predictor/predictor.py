@@ -1,11 +1,110 @@
-"""Interactive use: an image, a prompt, then clicks, each answered with a mask of the image's own size."""
+"""Interactive use of a network in torch: the engine of a session, and the predictor on it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pisam.core.locality import Click
+from pisam.core.types import Clicks, Prompts, UInt8Array
+from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.pisam import PiSam
-from pisam.modeling.segmenters import PiSamSegmenter
+from pisam.modeling.segmenters import EncodedImage, PiSamSegmenter, Segmenter, State, encode
+from pisam.predictor.engine import FloatArray, Prompt, Size
 from pisam.predictor.interactive import InteractivePredictor
-from pisam.predictor.torch_engine import TorchEngine
+
+AT_ONCE = 8  # prompts decoded together: more takes memory and is no faster
+KEPT = ("embedding", "early")
+
+
+class TorchEngine:
+    """Answers with a segmenter, on the device that its model is on.
+
+    Args:
+        segmenter: its model in evaluation mode.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
+
+    @property
+    def side(self) -> int:
+        return self.segmenter.model.image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return self.segmenter.model.pixel_mean.device
+
+    def encode(self, frame: UInt8Array) -> EncodedImage:
+        return encode(self.segmenter.model, self._as_batch(frame))
+
+    def first(self, encoded: EncodedImage, prompts: Sequence[Prompt]) -> list[State]:
+        states: list[State] = []
+        for start in range(0, len(prompts), AT_ONCE):
+            part = prompts[start : start + AT_ONCE]
+            images = encoded.repeated(len(part))
+            boxes = np.stack([np.zeros(4, np.float32) if one.box is None else one.box for one in part])
+            given = None if all(_only_box(one) for one in part) else self._prompts(part, encoded)
+            box = torch.from_numpy(boxes.astype(np.float32)).to(self.device)
+            states += self.segmenter.first(images.image, box, images, given).rows()
+        return states
+
+    def after(self, state: State, clicks: Sequence[Click]) -> State:
+        return self.segmenter.after(state, as_clicks([clicks]).to(self.device))
+
+    def logits(self, state: State, size: Size) -> FloatArray:
+        logits: FloatArray = logits_to_original(state.logits, size)[0, 0].cpu().numpy()
+        return logits
+
+    def identity(self) -> str:
+        model = self.segmenter.model
+        return f"{model.backbone} {model.image_size} {model.frozen_hash()}"
+
+    def to_arrays(self, encoded: EncodedImage) -> dict[str, npt.NDArray[Any]]:
+        return {name: getattr(encoded, name).float().cpu().numpy() for name in KEPT}
+
+    def from_arrays(self, arrays: Mapping[str, npt.NDArray[Any]], frame: UInt8Array) -> EncodedImage:
+        embedding, early = (torch.from_numpy(arrays[name]).to(self.device) for name in KEPT)
+        if embedding.shape[-1] * 16 != self.side or embedding.shape[0] != 1 or early.ndim != 4:
+            raise ValueError(f"embedding {tuple(embedding.shape)} of another frame than {self.side}")
+        encoder = self.segmenter.model.encoder.image_encoder
+        return EncodedImage(self._as_batch(frame), embedding, early, encoder)
+
+    def _as_batch(self, frame: UInt8Array) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].to(self.device)
+
+    def _prompts(self, prompts: Sequence[Prompt], encoded: EncodedImage) -> Prompts:
+        side = encoded.embedding.shape[-1] * 4
+        none = np.zeros((side, side), np.float32)
+        masks = np.stack([none if one.mask is None else one.mask for one in prompts])[:, None]
+        points = as_clicks([one.points for one in prompts]).to(self.device)
+        return Prompts([_kind(one) for one in prompts], points, torch.from_numpy(masks).to(self.device))
+
+
+def as_clicks(samples: Sequence[Sequence[Click]]) -> Clicks:
+    """The clicks of each sample as a batch, padded."""
+    most = max(map(len, samples))
+    rows = np.zeros((len(samples), most, 4))  # x, y, label, valid
+    for row, clicks in zip(rows, samples, strict=True):
+        row[: len(clicks)] = [(*click, 1) for click in clicks] if clicks else 0
+    table = torch.from_numpy(rows)
+    return Clicks(table[..., :2].float(), table[..., 2].long(), table[..., 3] > 0)
+
+
+def _only_box(prompt: Prompt) -> bool:
+    return prompt.box is not None and not prompt.points and prompt.mask is None
+
+
+def _kind(prompt: Prompt) -> Any:
+    """A `PromptKind`."""
+    given = {"box": prompt.box is not None, "points": bool(prompt.points), "mask": prompt.mask is not None}
+    return "+".join(part for part, there in given.items() if there)
 
 
 class PiSamPredictor(InteractivePredictor):

@@ -1,9 +1,11 @@
-"""A session: an image, a prompt, clicks that can be undone and made again, and the answer to them."""
+"""A session: an image, kept as a file or not, a prompt, clicks that can be undone, and the answer."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pisam.clicks.guarantee import obey
+from pisam.core.files import replacing
 from pisam.core.locality import Click, regions_asked_for
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.prompts import MASK_LOGIT
@@ -181,3 +184,48 @@ def low_resolution(given: FloatArray, side: int) -> FloatArray:
     share = cv2.resize((given > 0).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
     logits: FloatArray = (2 * share.astype(np.float32) - 1) * np.float32(MASK_LOGIT)
     return logits
+
+
+FORMAT = 1
+PREFIX = "encoded_"  # of the engine's own arrays
+
+
+def write_seen(image: SeenImage, engine: Engine, path: Path) -> None:
+    """Write an image that `engine` encoded, whole or not at all.
+
+    Raises:
+        PisamError: the file cannot be written.
+    """
+    encoded: dict[str, Any] = {
+        f"{PREFIX}{name}": value for name, value in engine.to_arrays(image.encoded).items()
+    }
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            format=FORMAT,
+            engine=engine.identity(),
+            size=np.array(image.size),
+            frame=image.frame,
+            **encoded,
+        )
+
+
+def read_seen(path: Path, engine: Engine) -> SeenImage:
+    """Read what `write_seen` wrote with the same model; nothing in the file is executed.
+
+    Raises:
+        ValueError: no such file, or of another model.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        identity, frame, size = str(arrays["engine"]), arrays["frame"], arrays["size"]
+        if int(arrays["format"]) != FORMAT or identity != engine.identity():
+            raise ValueError(f"encoded by {identity:.80}, this model is {engine.identity():.80}")
+        whole = frame.dtype == np.uint8 and frame.shape == (engine.side, engine.side, 3)
+        if not whole or size.shape != (2,) or size.min() < 1:
+            raise ValueError(f"frame {frame.dtype} {frame.shape}, size {size.tolist()}")
+        encoded = {n.removeprefix(PREFIX): v for n, v in arrays.items() if n.startswith(PREFIX)}
+        return SeenImage(frame, engine.from_arrays(encoded, frame), (int(size[0]), int(size[1])))
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"image {path}: not an image that this predictor saved: {error}") from error

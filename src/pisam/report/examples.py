@@ -16,8 +16,7 @@ from pisam.data.sources.pairs import Pair
 from pisam.evaluation.interaction.common_error import ClickedImage
 from pisam.evaluation.interaction.masks import When, mask_path
 from pisam.evaluation.predictions import read_prediction
-from pisam.metrics.known_mask import KnownMask
-from pisam.metrics.region import region_scores
+from pisam.metrics.known_mask import KnownMask, region_scores
 from pisam.report.results import AGAIN, ROUNDING, Interaction
 
 TIMES: tuple[When, When] = ("before", "after")

@@ -18,8 +18,8 @@ from pisam.evaluation.benchmark.leaderboard import LeftOut, Ranked, Table
 from pisam.evaluation.benchmark.record import CONTROLS
 from pisam.evaluation.rows import Row, csv_cell, write_csv
 from pisam.metrics.number_of_clicks import TARGETS, heading
-from pisam.report.folder import replacing_folder
 from pisam.report.page import asset
+from pisam.report.write import replacing_folder
 
 FIRST = ("noc_90", "noc_95", "iou_5")  # decide the order of the rows, and stand first
 

@@ -10,31 +10,23 @@ from pisam.core.provenance import git_revision
 from pisam.metrics.protocol import Protocol
 from pisam.training.callbacks.checkpoint_artifacts import CheckpointArtifacts
 from pisam.training.callbacks.click_simulation import ClickSimulation
-from pisam.training.callbacks.early_stop import EarlyStop
+from pisam.training.callbacks.ends import EarlyStop, FinalValidation
 from pisam.training.callbacks.feature_store import FeatureStore
-from pisam.training.callbacks.final_validation import FinalValidation
-from pisam.training.callbacks.finite_loss import FiniteLoss
-from pisam.training.callbacks.first_error import FirstError
 from pisam.training.callbacks.first_steps import FirstSteps
-from pisam.training.callbacks.frozen_features import FrozenFeatures
-from pisam.training.callbacks.image_scores import ImageScores
-from pisam.training.callbacks.interaction_iou import InteractionIoU
+from pisam.training.callbacks.frozen_features import FrozenFeatures, StoredEncodings, StoredFeatures
+from pisam.training.callbacks.guards import FiniteLoss, FirstError, TrainabilityGuard
 from pisam.training.callbacks.mask_panels import MaskPanels
 from pisam.training.callbacks.memory_check import MemoryCheck
 from pisam.training.callbacks.run_summary import RunSummary
-from pisam.training.callbacks.segmentation_iou import SegmentationIoU
-from pisam.training.callbacks.stored_features import StoredEncodings, StoredFeatures
-from pisam.training.callbacks.trainability import TrainabilityGuard
-from pisam.training.callbacks.validation_scores import ValidationScores
+from pisam.training.callbacks.scores import ImageScores, InteractionIoU, SegmentationIoU, ValidationScores
 from pisam.training.callbacks.weight_average import WeightAverage
-from pisam.training.logging.dashboard import Dashboard
 from pisam.training.logging.throughput import Throughput
+from pisam.training.logging.wandb_logger import Dashboard
 from pisam.training.resume.best_checkpoint import BestCheckpoint
 from pisam.training.resume.checkpoint_io import LAST
 from pisam.training.resume.last_checkpoint import LastCheckpoint
-from pisam.training.resume.preemption import Preemption
-from pisam.training.resume.same_start import SameStart
-from pisam.training.resume.time_limit import TimeLimit
+from pisam.training.resume.preemption import Preemption, TimeLimit
+from pisam.training.resume.ranks import SameStart
 from pisam.training.run_folder import stage1_checkpoint, stage_dir
 from pisam.training.stages.stage import Stage
 

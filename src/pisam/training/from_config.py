@@ -14,8 +14,7 @@ from pisam.modeling.hq_sam import HqSam, build_hq_sam
 from pisam.modeling.pisam import PiSam, build_model, load_checkpoint, read_own_checkpoint
 from pisam.modeling.sam_network import SamNetwork
 from pisam.training.run_folder import decoder_checkpoint, stage1_checkpoint
-from pisam.training.stages.decoder_stage import DecoderStage
-from pisam.training.stages.hq_stage import HqStage
+from pisam.training.stages.decoder_stage import DecoderStage, HqStage
 from pisam.training.stages.interactor_stage import InteractorStage
 from pisam.training.stages.stage import Stage
 

@@ -11,8 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from pisam.config.schema import Config, to_plain
 from pisam.core.errors import PisamError
 from pisam.training.logging.jsonl_logger import JsonLinesLogger
-from pisam.training.logging.run_id import read_run_id
-from pisam.training.logging.wandb_logger import StageRun
+from pisam.training.logging.wandb_logger import StageRun, read_run_id
 from pisam.training.run_folder import stage_dir
 
 

@@ -15,7 +15,7 @@ from pisam.data.datamodule import PairDataModule
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_weights import hash_tensors
 from pisam.training.callbacks.feature_store import FeatureStore, Key
-from pisam.training.callbacks.stored_features import encoder_layout, object_layout
+from pisam.training.callbacks.frozen_features import encoder_layout, object_layout
 
 
 def open_store(config: Config, number: int, model: Any, data: PairDataModule) -> FeatureStore | None:

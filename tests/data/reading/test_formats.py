@@ -13,8 +13,15 @@ from PIL import Image
 from helpers.odd_files import EXIF_TRANSPOSES, SHAPE, exif_of, good_masks, grey, wrong_masks
 from helpers.png import write_png
 from pisam.core.errors import PisamError
-from pisam.data.reading.reader import open_mask, read_coverage, read_image, read_mask, read_reduced
-from pisam.data.reading.reduction import ALL, reduce_mask
+from pisam.data.reading.reader import (
+    ALL,
+    open_mask,
+    read_coverage,
+    read_image,
+    read_mask,
+    read_reduced,
+    reduce_mask,
+)
 from pisam.data.reading.targets import open_target, read_ids, read_labels, read_target
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.predictions import read_prediction

@@ -18,12 +18,12 @@ from pisam.evaluation.benchmark.adapters.engine import Encodings, EngineEntrant
 from pisam.evaluation.benchmark.entrants import entrants_of
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.run import Scene, click_scene
-from pisam.evaluation.threads import threads_beside
+from pisam.evaluation.parallel import threads_beside
 from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.hq_sam import build_hq_sam
 from pisam.modeling.pisam import load_model
 from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, Segmenter
-from pisam.predictor.torch_engine import TorchEngine
+from pisam.predictor.predictor import TorchEngine
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
 CLICKS = np.array([[20.5, 40.5, 1], [50.5, 10.5, 0], [30.5, 60.5, 1]])

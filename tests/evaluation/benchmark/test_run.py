@@ -13,7 +13,7 @@ from helpers.reference import ritm_click
 from pisam.evaluation.benchmark.entrant import Answer, WrongAnswer, as_logits
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.run import Scene, click_scene
-from pisam.evaluation.threads import threads_beside
+from pisam.evaluation.parallel import threads_beside
 
 SIDE = 48
 

@@ -21,12 +21,12 @@ from pisam.evaluation.interaction.benchmark import (
 )
 from pisam.evaluation.interaction.common_error import ClickedImage
 from pisam.evaluation.interaction.curves import Stopwatch
+from pisam.evaluation.parallel import threads_beside
 from pisam.evaluation.rows import Row
-from pisam.evaluation.threads import threads_beside
 from pisam.metrics.functional import iou
 from pisam.metrics.image_scores import all_scores
 from pisam.modeling.segmenters import State
-from pisam.predictor.torch_engine import TorchEngine, as_clicks
+from pisam.predictor.predictor import TorchEngine, as_clicks
 
 LACKING = rectangle(8, 8, 56, 30)
 SETTINGS = BenchmarkSettings(clicks=2, rounds=4, connectivity=8, seed=1)

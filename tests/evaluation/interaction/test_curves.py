@@ -10,7 +10,7 @@ from helpers.known_answers import MASK, SIDE, Paints, answer_of, batch_of, recta
 from helpers.reference import deepest_pixels
 from helpers.small_runs import small_batch, small_model
 from pisam.evaluation.interaction.curves import Stopwatch, iterative, readings, single_shot
-from pisam.evaluation.threads import threads_beside
+from pisam.evaluation.parallel import threads_beside
 from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter
 from pisam.predictor.session import Answer
 

@@ -13,8 +13,7 @@ from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
 from pisam.core.types import Batch, Clicks, ObjectFeatures, Prediction, Prompts
 from pisam.training.callbacks.click_simulation import ClickSimulation
 from pisam.training.callbacks.frozen_features import FrozenFeatures
-from pisam.training.stages.frozen_answer import FrozenAnswer
-from pisam.training.stages.interactor_stage import InteractorStage
+from pisam.training.stages.interactor_stage import FrozenAnswer, InteractorStage
 
 CLICKS = 6
 

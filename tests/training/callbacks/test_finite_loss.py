@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
 from pisam.core.errors import PisamError
 from pisam.core.types import Batch
-from pisam.training.callbacks.finite_loss import FiniteLoss
+from pisam.training.callbacks.guards import FiniteLoss
 from pisam.training.stages.decoder_stage import DecoderStage
 
 

@@ -15,8 +15,7 @@ from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
 from pisam.core.types import Batch
 from pisam.metrics.functional import boundary_iou
 from pisam.training.callbacks.click_simulation import ClickSimulation
-from pisam.training.callbacks.interaction_iou import InteractionIoU
-from pisam.training.callbacks.segmentation_iou import SegmentationIoU
+from pisam.training.callbacks.scores import InteractionIoU, SegmentationIoU
 from pisam.training.stages.decoder_stage import DecoderStage
 from pisam.training.stages.interactor_stage import InteractorStage
 from pisam.training.stages.stage import Stage

@@ -10,7 +10,7 @@ from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
 from pisam.core.errors import PisamError
 from pisam.core.types import Batch
 from pisam.training.callbacks.click_simulation import ClickSimulation
-from pisam.training.callbacks.trainability import TrainabilityGuard
+from pisam.training.callbacks.guards import TrainabilityGuard
 from pisam.training.stages.decoder_stage import DecoderStage
 from pisam.training.stages.interactor_stage import InteractorStage
 from pisam.training.stages.stage import Stage

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
 from helpers.small_runs import loader, logged, quiet_trainer, small_batch, small_model
-from pisam.training.callbacks.finite_loss import FiniteLoss
+from pisam.training.callbacks.guards import FiniteLoss
 from pisam.training.logging.jsonl_logger import JsonLinesLogger
 from pisam.training.logging.throughput import FetchTimer, Throughput
 from pisam.training.stages.decoder_stage import DecoderStage

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.small_runs import small_config
 from pisam.training.loggers import build_loggers
-from pisam.training.logging.run_id import new_run_id, read_run_id
+from pisam.training.logging.wandb_logger import new_run_id, read_run_id
 from pisam.training.run_folder import stage_dir
 
 

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from pisam.core.checksum import SEAL_LENGTH, sealed
 from pisam.core.errors import PisamError
-from pisam.core.files import sweep_temporaries
+from pisam.core.files import SEAL_LENGTH, sealed, sweep_temporaries
 from pisam.modeling.pisam import load_model, read_own_checkpoint
 from pisam.training.resume import checkpoint_io
 from pisam.training.resume.checkpoint_io import VerifiedCheckpointIO, newest_good, set_aside, write_checkpoint

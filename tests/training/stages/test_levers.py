@@ -11,12 +11,11 @@ from pisam.core.types import AGAIN, Batch, Clicks
 from pisam.modeling.pisam import PiSam, build_model
 from pisam.training.callbacks.click_simulation import ClickSimulation
 from pisam.training.callbacks.frozen_features import FrozenFeatures
-from pisam.training.callbacks.trainability import TrainabilityGuard
+from pisam.training.callbacks.guards import TrainabilityGuard
 from pisam.training.losses import loss_at_clicks
-from pisam.training.stages.decoder_stage import DecoderStage
-from pisam.training.stages.encodings import Encodings
+from pisam.training.stages.decoder_stage import DecoderStage, Encodings
 from pisam.training.stages.interactor_stage import InteractorStage
-from pisam.training.stages.proposals import with_proposals
+from pisam.training.stages.regions import with_proposals
 from pisam.training.stages.rounds import BOX_ALONE, prompts_after_rounds
 from pisam.training.stages.windows import cut, draw_windows
 

@@ -14,12 +14,11 @@ from pisam.core.errors import PisamError
 from pisam.core.types import Batch, Clicks
 from pisam.modeling.pisam import load_model
 from pisam.training.callbacks.click_simulation import ClickSimulation
-from pisam.training.callbacks.trainability import TrainabilityGuard
+from pisam.training.callbacks.guards import TrainabilityGuard
 from pisam.training.losses import mask_loss
-from pisam.training.optim import adam_with_cosine
 from pisam.training.stages.decoder_stage import DecoderStage
 from pisam.training.stages.interactor_stage import InteractorStage
-from pisam.training.stages.stage import Stage
+from pisam.training.stages.stage import Stage, adam_with_cosine
 
 SAM = ("encoder.", "decoder.sam_decoder.")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing
-from pisam.data.audit.fingerprints import content_hash
+from pisam.data.audit.duplicates import content_hash
 from pisam.data.sources.pairs import Pair
 from pisam.data.sources.rows import Source
 from pisam.data.threads import in_threads

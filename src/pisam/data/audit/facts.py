@@ -11,9 +11,9 @@ import numpy as np
 import PIL
 
 from pisam.core.errors import PisamError
-from pisam.data.audit import fingerprints
+from pisam.data.audit import duplicates
 from pisam.data.audit.cache import remembered
-from pisam.data.audit.fingerprints import content_hash, look_hash
+from pisam.data.audit.duplicates import content_hash, look_hash
 from pisam.data.reading import channels, image_files, reader, targets, values, wide
 from pisam.data.reading.reader import check_sizes, read_image
 from pisam.data.reading.targets import read_labels
@@ -88,7 +88,7 @@ def examine(pair: Pair) -> PairFacts:
 
 def _rules() -> str:
     """Changes whenever the same files might be read differently."""
-    modules = (channels, coco, fingerprints, image_files, reader, targets, values, wide)
+    modules = (channels, coco, duplicates, image_files, reader, targets, values, wide)
     files = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
     versions = f"{PIL.__version__} {np.__version__} {cv2.__version__}"
     code = b"".join(file.read_bytes() for file in files)

@@ -22,7 +22,7 @@ from pisam.core.errors import PisamError
 from pisam.core.files import replacing, sweep_temporaries
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.audit.cache import stamp_of
-from pisam.data.audit.fingerprints import content_hash
+from pisam.data.audit.duplicates import content_hash
 from pisam.data.reading.reader import check_sizes, read_image, read_mask
 from pisam.data.reading.targets import read_target
 from pisam.data.sources.pairs import Pair, list_pairs

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from pisam.core.errors import PisamError
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.reading.image_files import load_picture
-from pisam.data.reading.reader import Reduce, binarise, open_mask, read_coverage
-from pisam.data.reading.reduction import reduce_mask
+from pisam.data.reading.reader import Reduce, binarise, open_mask, read_coverage, reduce_mask
 from pisam.data.reading.values import Values, refuse_unstated_index, take_out
 from pisam.data.sources.pairs import Pair
 

@@ -24,7 +24,7 @@ from pisam.evaluation.benchmark.interaction_file import (
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.record import Failure, ImageRecord, Interaction
 from pisam.evaluation.benchmark.run import Scene, click_scene
-from pisam.evaluation.threads import Threads
+from pisam.evaluation.parallel import Threads
 from pisam.metrics.protocol import versions
 
 SAVE_SECONDS = 60.0

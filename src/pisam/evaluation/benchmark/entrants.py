@@ -15,7 +15,7 @@ from pisam.evaluation.benchmark.adapters.onnx_sam import OnnxSam
 from pisam.evaluation.benchmark.adapters.transformers_sam import TransformersSam
 from pisam.evaluation.benchmark.adapters.user_file import load_class
 from pisam.evaluation.benchmark.entrant import name_of
-from pisam.evaluation.models.compared import compared_models, interacting_models, model_facts
+from pisam.evaluation.models.trained import compared_models, interacting_models, model_facts
 from pisam.onnx.engine import META, OnnxEngine
 
 OWN = ("sam", "sam+mask", "hq", "hq+mask", "pi")
@@ -59,7 +59,7 @@ def own_entrants(
 ) -> dict[str, Any]:
     """SAM, HQ-SAM and Pi-SAM by the names in `OWN`; those with one SAM share its encoding of an image."""
     from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, share_encoders
-    from pisam.predictor.torch_engine import TorchEngine
+    from pisam.predictor.predictor import TorchEngine
 
     networks: dict[str, Any] = {}
     if "pi" in names:

@@ -29,9 +29,8 @@ from pisam.evaluation.interaction.controls import (
     near_clicks,
     spoilt,
 )
-from pisam.evaluation.threads import Threads
-from pisam.metrics.known_mask import KnownMask
-from pisam.metrics.region import region_scores
+from pisam.evaluation.parallel import Threads
+from pisam.metrics.known_mask import KnownMask, region_scores
 
 Scores = Future[dict[str, float]]
 

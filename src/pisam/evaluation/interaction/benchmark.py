@@ -33,14 +33,13 @@ from pisam.evaluation.interaction.curves import (
     readings,
     single_shot,
 )
-from pisam.evaluation.interaction.first_answers import levels_of
 from pisam.evaluation.interaction.masks import When
+from pisam.evaluation.interaction.models import levels_of
+from pisam.evaluation.parallel import Threads
 from pisam.evaluation.rows import Row
-from pisam.evaluation.threads import Threads
 from pisam.metrics.image_scores import all_scores
-from pisam.metrics.known_mask import KnownMask
+from pisam.metrics.known_mask import KnownMask, region_scores
 from pisam.metrics.number_of_clicks import clicks_needed, nof
-from pisam.metrics.region import region_scores
 from pisam.predictor.session import Answer
 
 SCORES = ("iou", "biou", "max_f", "mae", "hce")

@@ -10,8 +10,7 @@ from pisam.clicks.policies import disturb
 from pisam.core.locality import Click
 from pisam.core.seeding import derive_seed
 from pisam.core.types import BoolArray
-from pisam.metrics.known_mask import KnownMask
-from pisam.metrics.region import region_scores
+from pisam.metrics.known_mask import KnownMask, region_scores
 
 NEAR = 10.0  # pixels of the original image
 NOISE = 0.2  # share of the clicks that is spoilt

@@ -1,20 +1,31 @@
-"""Trained models of a run, and the facts that stand beside every number made with them."""
+"""The trained models of a comparison, known by their files, and the facts that stand beside their numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pisam.config.schema import Config
-from pisam.core.errors import PisamError
+from pisam.core.errors import PisamError, nearest
 from pisam.core.provenance import git_revision
+from pisam.evaluation.models.sam_baseline import RESIZE, SIDE, NativeSam
 from pisam.metrics.protocol import Protocol
 from pisam.modeling.hq_sam import HqSam, is_published_hq, load_published_hq
-from pisam.modeling.pisam import PiSam, load_checkpoint, read_own_checkpoint
+from pisam.modeling.pisam import PiSam, load_checkpoint, read_identity, read_own_checkpoint
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import hash_tensors
+from pisam.modeling.segmenters import (
+    HqSamSegmenter,
+    PiSamSegmenter,
+    SamSegmenter,
+    Segmenter,
+    share_encoders,
+)
+from pisam.modeling.shared_weights import SUFFIX
 from pisam.modeling.weights_file import read_checkpoint
 from pisam.training.from_config import build_hq_network, build_network
+from pisam.training.run_folder import best_checkpoint, stage1_checkpoint, stage_dir
 
 
 def trained_model(config: Config, checkpoint: Path) -> PiSam:
@@ -69,3 +80,140 @@ def facts(config: Config, model: SamNetwork) -> dict[str, Any]:
         "precision": config.trainer.precision,
         "protocol": protocol.as_dict(),
     }
+
+
+KINDS = ("sam", "hq", "pi", "sam1024")
+NAMES = {"sam": "SAM", "hq": "HQ-SAM", "pi": "Pi-SAM", "sam1024": "SAM, 1024 px"}
+
+
+def compared_models(
+    config: Config, kinds: Sequence[str] = (), checkpoints: Sequence[Path] = ()
+) -> dict[str, Segmenter | NativeSam]:
+    """The models of a comparison by kind, in evaluation mode; those of one frame share an image encoder.
+
+    Args:
+        config: its model section says which SAM, frame and own decoder; its run is where a checkpoint of that
+            decoder comes from when none is given.
+        kinds: out of `KINDS`; empty for what the checkpoints hold, or else the decoder of the configuration.
+            All but sam1024, SAM by its own protocol, see the configured frame.
+        checkpoints: files of ours, published HQ-SAM files, or folders of a run or stage.
+
+    Raises:
+        PisamError: an unknown kind, a kind without checkpoint or with two, a checkpoint of another backbone,
+            frame or SAM.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise PisamError(
+                f"models: got {kind!r}, expected some of {', '.join(KINDS)}{nearest(kind, KINDS)}"
+            )
+    if len(set(kinds)) != len(kinds):
+        raise PisamError(f"models: got {', '.join(kinds)}, expected each once")
+    models = load_networks(config, checkpoints)
+    own = config.model.decoder
+    wanted = tuple(kinds) or tuple(models) or (own,)
+    if unused := [kind for kind in models if kind not in wanted]:
+        raise PisamError(
+            f"models: {', '.join(wanted)} leaves out the given checkpoint of decoder {unused[0]}"
+        )
+    for kind in wanted:
+        if kind not in ("sam", "sam1024", *models):
+            if kind != own:
+                raise PisamError(
+                    f"models: {kind} has no checkpoint; give checkpoint=FILE, or several as [FILE,FILE] "
+                    f"(this experiment's own run is of decoder {own})"
+                )
+            models[kind] = _load(config, stage1_checkpoint(config))
+    frozen = next(iter(models.values()), None) or build_network(config).eval()  # SAM is in any
+    native = {"sam1024": build_network(config, SIDE).eval()} if "sam1024" in wanted else {}
+    share_encoders([frozen, *models.values(), *native.values()])
+    return {
+        kind: NativeSam(native[kind], NAMES[kind])
+        if kind in native
+        else _segmenter(kind, models.get(kind, frozen))
+        for kind in wanted
+    }
+
+
+def interacting_models(config: Config, checkpoints: Sequence[Path] = ()) -> dict[str, SamNetwork]:
+    """The networks that `pisam interact` compares, by kind: Pi-SAM, and HQ-SAM where one is given.
+
+    Args:
+        config: its run is where Pi-SAM comes from, as the best stage 2, when none is given.
+        checkpoints: as in `compared_models`; of a run of Pi-SAM its stage 2.
+
+    Raises:
+        PisamError: no Pi-SAM, one that learned no clicks, two models of a kind, or one of another backbone,
+            frame or SAM.
+    """
+    models = load_networks(config, checkpoints, stages=(2, 1))
+    if "pi" not in models:
+        folder = stage_dir(config, 2)
+        if not (best := best_checkpoint(folder)):
+            raise PisamError(
+                f"interact needs a trained stage 2, and there is no {folder}/checkpoints/best.ckpt: run "
+                "stage 2 first, or give checkpoint=FILE"
+            )
+        models["pi"] = trained_model(config, best)
+    pi = models["pi"]
+    if isinstance(pi, PiSam) and not pi.interactor.residual.weight.any():
+        raise PisamError(
+            "interact: the given Pi-SAM is one of stage 1, which learned no clicks; give a stage 2"
+        )
+    share_encoders(models.values())
+    return models
+
+
+def load_networks(
+    config: Config, checkpoints: Sequence[Path], stages: Sequence[int] = (1,)
+) -> dict[str, SamNetwork]:
+    """The networks of checkpoints by kind, in evaluation mode; arguments and errors as above."""
+    models: dict[str, SamNetwork] = {}
+    for source in checkpoints:
+        path = find_checkpoint(source, stages)
+        model = _load(config, path)
+        if model.kind in models:
+            raise PisamError(
+                f"checkpoint {path}: a second model of decoder {model.kind}; evaluate it by itself"
+            )
+        models[model.kind] = model
+    return models
+
+
+def find_checkpoint(source: Path, stages: Sequence[int] = (1,)) -> Path:
+    """The file itself, or the best checkpoint of a folder: of a stage, or of the first of `stages` of a run.
+
+    Raises:
+        PisamError: there is none.
+    """
+    if found := best_checkpoint(source, stages):
+        return found
+    raise PisamError(f"checkpoint {source}: no such file, and no run or stage with checkpoints/best.ckpt")
+
+
+def model_facts(config: Config, segmenter: Segmenter | NativeSam) -> dict[str, Any]:
+    """Facts that the numbers of a model depend on beside the data: see `trained.facts`."""
+    known = facts(config, segmenter.model)
+    if isinstance(segmenter, NativeSam):
+        known["protocol"]["resize"] = RESIZE
+    if isinstance(segmenter, HqSamSegmenter):
+        known["protocol"]["hq_mask"] = "HQ plus SAM" if segmenter.add_sam else "HQ alone"
+    elif isinstance(segmenter, (SamSegmenter, NativeSam)):
+        known["decoder"] = "sam"
+        known["protocol"]["checkpoint_hash"] = None  # frozen_hash says which SAM
+    return known
+
+
+def _load(config: Config, path: Path) -> SamNetwork:
+    contents = read_own_checkpoint(path) if path.suffix == SUFFIX else read_checkpoint(path)
+    if is_published_hq(contents) or read_identity(contents, path).get("decoder") == "hq":
+        return trained_hq_sam(config, path)
+    return trained_model(config, path)
+
+
+def _segmenter(kind: str, model: SamNetwork) -> Segmenter:
+    if kind == "pi" and isinstance(model, PiSam):
+        return PiSamSegmenter(model, NAMES[kind])
+    if kind == "hq" and isinstance(model, HqSam):
+        return HqSamSegmenter(model, NAMES[kind])
+    return SamSegmenter(model, NAMES[kind])

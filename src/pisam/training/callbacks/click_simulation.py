@@ -12,9 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from pisam.clicks.simulate import simulate_clicks
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, Clicks, Prediction
-from pisam.training.callbacks.frozen_features import Compute, FrozenFeatures
-from pisam.training.callbacks.stored_features import StoredFeatures
-from pisam.training.stages.frozen_answer import FrozenAnswer
+from pisam.training.callbacks.frozen_features import Compute, FrozenFeatures, StoredFeatures
+from pisam.training.stages.interactor_stage import FrozenAnswer
 from pisam.training.stages.regions import alter_targets
 
 

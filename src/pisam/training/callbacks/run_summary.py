@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pisam.core.files import write_json
-from pisam.training.callbacks.early_stop import stopped_early
+from pisam.training.callbacks.ends import stopped_early
 from pisam.training.logging.wandb_logger import tell_wandb
 
 

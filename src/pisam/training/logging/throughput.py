@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from pisam.training.stages.exchange import Exchanging, Number, log_numbers
+from pisam.training.stages.stage import Exchanging, Number, log_numbers
 
 FETCHES = "_next"  # how Lightning's names of waits for a batch end
 FETCH = "train_dataloader_next"  # how Lightning calls the wait for the next batch

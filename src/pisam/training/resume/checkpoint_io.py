@@ -13,9 +13,8 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from pisam.core.checksum import refuse_damaged, sealed
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing
+from pisam.core.files import refuse_damaged, replacing, sealed
 from pisam.modeling.pisam import read_own_checkpoint
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"

@@ -14,7 +14,7 @@ from pisam.core.errors import PisamError
 from pisam.data.datamodule import PairDataModule
 from pisam.training.logging.jsonl_logger import JsonLinesLogger
 from pisam.training.resume.checkpoint_io import VerifiedCheckpointIO
-from pisam.training.stages.exchange import Exchanging, Number
+from pisam.training.stages.stage import Exchanging, Number
 
 KEY = "pisam_position"
 

@@ -1,12 +1,14 @@
-"""Preemption: a job that gets a signal saves its state with all ranks and ends."""
+"""Preemption and `trainer.max_time`: an attempt that ends early saves its state with all ranks."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -18,7 +20,37 @@ from pisam.training.logging.throughput import FETCH, FetchTimer
 from pisam.training.logging.wandb_logger import tell_wandb
 from pisam.training.resume.last_checkpoint import save_last
 from pisam.training.resume.ranks import any_rank, from_every_rank, leave_together
-from pisam.training.stages.exchange import Exchanging, Number
+from pisam.training.stages.stage import Exchanging, Number
+
+
+class TimeLimit(Callback, Exchanging):
+    """Stops training after the step in which the time is up; Lightning's own asks all ranks in each batch.
+
+    Args:
+        limit: "DD:HH:MM:SS" of one attempt, from the start of training; None for no end.
+
+    Attributes:
+        reached: the time is up on some rank.
+    """
+
+    def __init__(self, limit: str | None) -> None:
+        days, hours, minutes, seconds = map(int, limit.split(":")) if limit else (0, 0, 0, 0)
+        self.seconds = ((days * 24 + hours) * 60 + minutes) * 60 + seconds if limit else math.inf
+        self.reached = False
+        self._end = math.inf
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end = time.monotonic() + self.seconds
+
+    def offer(self) -> dict[str, Number]:
+        return {"time is up": float(time.monotonic() >= self._end)}
+
+    def hear(self, numbers: Mapping[str, Sequence[float]]) -> None:
+        self.reached = any(numbers["time is up"])
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        trainer.should_stop |= self.reached
+
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Exchange, agreement and a common end of the processes of one training."""
+"""Ranks that begin with the same network and data, exchange what they found, and end together."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import sys
 from typing import Any, NoReturn
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from pisam.core.errors import PisamError
+from pisam.modeling.sam_weights import hash_tensors
 
 
 def any_rank(trainer: Trainer, answer: bool) -> bool:
@@ -39,3 +40,46 @@ def fail_together(trainer: Trainer, message: str) -> NoReturn:
     if trainer.is_global_zero:
         raise PisamError(message)
     leave_together(trainer, 2)
+
+
+class SameStart(Callback):
+    """Compares weights and sample counts over the ranks before DDP exchanges any, and again after a resume.
+
+    DDP sends rank 0's parameters to all others, which would hide another seed, another file of SAM's weights
+    or another checkpoint on one node; a data set that is not complete on one node would end in a hang.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        if trainer.world_size == 1:
+            return
+        counts = getattr(getattr(trainer, "datamodule", None), "counts", None)
+        self._compare(
+            trainer,
+            {
+                "initial weights": hash_tensors(pl_module.model.own_state()),
+                "weights of SAM": pl_module.model.frozen_hash(),
+                "number of samples": counts,
+            },
+        )
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.world_size == 1:
+            return
+        facts = {"weights": hash_tensors(pl_module.model.own_state()), "step": trainer.global_step}
+        self._compare(trainer, facts)
+
+    @staticmethod
+    def _compare(trainer: Trainer, facts: dict[str, Any]) -> None:
+        first, *others = from_every_rank(trainer, facts)
+        for rank, theirs in enumerate(others, start=1):
+            for name, value in first.items():
+                if theirs[name] != value:
+                    fail_together(
+                        trainer,
+                        f"the ranks do not start alike: {name} of rank 0 {_short(value)}, of rank {rank} "
+                        f"{_short(theirs[name])}; every node needs the same seed, files and configuration",
+                    )
+
+
+def _short(value: Any) -> Any:
+    return value[:12] if isinstance(value, str) else value

@@ -1,18 +1,49 @@
-"""Stage 1: train the High-Resolution Mask Decoder on frozen SAM."""
+"""Stage 1: train the High-Resolution Mask Decoder, or HQ-SAM's, on frozen SAM."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
 from pisam.core.types import Batch, Prediction
+from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
 from pisam.training.loss_points import NUM_POINTS
 from pisam.training.losses import mask_loss
-from pisam.training.stages.encodings import Encodings
-from pisam.training.stages.proposals import with_proposals
+from pisam.training.stages.regions import with_proposals
 from pisam.training.stages.rounds import prompts_after_rounds
 from pisam.training.stages.stage import Stage
 from pisam.training.stages.windows import STEP, cut, draw_windows
+
+Key = tuple[bool, str, str, int]
+
+
+class Encodings:
+    """Keeps image embedding and early feature per view in main memory; under autocast in half precision."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Key, tuple[Tensor, ...]] = {}
+
+    def __call__(
+        self, batch: Batch, training: bool, encode: Callable[[Tensor], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Image embeddings (B, 256, E, E) and early features (B, D, E, E); each view is encoded by itself.
+
+        Args:
+            batch: its `views` tell the augmented views of an image apart.
+            training: views of training and of validation are kept apart.
+            encode: uint8 images (B, 3, S, S) to both.
+        """
+        keys = [(training, *key) for key in zip(batch.sets, batch.ids, batch.views, strict=True)]
+        device = batch.image.device
+        kept_as = torch.float16 if torch.is_autocast_enabled(device.type) else torch.float32
+        for index, key in enumerate(keys):
+            if key not in self.kept:
+                self.kept[key] = tuple(value.to("cpu", kept_as) for value in encode(batch.image[[index]]))
+        embedding, early = zip(*(self.kept[key] for key in keys), strict=True)
+        return torch.cat(embedding).to(device).float(), torch.cat(early).to(device).float()
 
 
 class DecoderStage(Stage):
@@ -107,3 +138,34 @@ class DecoderStage(Stage):
         if self.encodings is None:
             return self.model.encode(batch.image)
         return self.encodings(batch, self.training, self.model.encode)
+
+
+class HqStage(Stage):
+    """Trains the HQ token and its features; the mask is scored at its own resolution, as the authors do.
+
+    Args:
+        model: the network.
+        lr: first learning rate.
+        low_res: weight of the loss of the logits.
+        bce: weight of the binary cross-entropy.
+        dice: weight of the Dice loss.
+    """
+
+    model: HqSam
+
+    def __init__(
+        self, model: HqSam, *, lr: float = 1e-3, low_res: float = 1.0, bce: float = 1.0, dice: float = 1.0
+    ) -> None:
+        super().__init__(model, part="decoder", lr=lr, bce=bce, dice=dice)
+        self.low_res = low_res
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        logits = self.model(batch.image, batch.box, batch.prompts).low_res
+        terms = mask_loss(
+            logits, batch.mask, batch.extent, batch.seeds, purpose="low_res", ignored=batch.ignored
+        )
+        return {"loss": self.low_res * self.combine(terms).mean()}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Logits (B, 1, S, S), scored by the callbacks."""
+        return self.model(batch.image, batch.box).high_res

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,24 @@ from pisam.core.types import AGAIN, Batch, Clicks, ObjectFeatures, Prediction, P
 from pisam.modeling.pisam import PiSam
 from pisam.training.loss_points import NUM_POINTS, SPREAD
 from pisam.training.losses import loss_at_clicks, mask_loss
-from pisam.training.stages.frozen_answer import FrozenAnswer
 from pisam.training.stages.rounds import prompts_after_rounds
 from pisam.training.stages.stage import Stage
 from pisam.training.stages.windows import STEP, cut, window_around
+
+
+@dataclass(frozen=True)
+class FrozenAnswer:
+    """The state that an interactor starts from.
+
+    Attributes:
+        objects: the object's features.
+        prediction: the mask before the interactor.
+        clicks: made so far.
+    """
+
+    objects: ObjectFeatures
+    prediction: Prediction
+    clicks: Clicks
 
 
 class InteractorStage(Stage):

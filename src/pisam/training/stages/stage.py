@@ -1,23 +1,83 @@
-"""The base of both stages: one trained part, its optimiser, and checkpoints without frozen SAM."""
+"""The base of all stages: one trained part, its optimiser, one exchange between ranks in each step."""
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
-from torch import Tensor
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
 
 from pisam.core.types import Batch
 from pisam.modeling.pisam import checkpoint_of, load_checkpoint
 from pisam.modeling.sam_network import Part, SamNetwork
 from pisam.training.losses import MaskLoss
-from pisam.training.optim import adam_with_cosine
-from pisam.training.stages.exchange import from_every_rank, listeners, log_numbers, stack
+
+Number = float | Tensor
+
+
+class Exchanging(ABC):
+    """A callback that takes part in the exchange, whatever its place in the list.
+
+    Between the last backward pass of an optimiser step and the step itself the stage collects what these
+    callbacks offer, on every rank under the same names, and hands them what all ranks offered.
+    """
+
+    @abstractmethod
+    def offer(self) -> dict[str, Number]:
+        """Numbers of this rank; tensors may lie on the device."""
+
+    @abstractmethod
+    def hear(self, numbers: Mapping[str, Sequence[float]]) -> None:
+        """All that was offered: under each name a number per rank."""
+
+
+def stack(numbers: Sequence[Number], device: torch.device) -> Tensor:
+    """float32 (N,) on the device; all that lies on the host goes there in one copy."""
+    at_host = torch.tensor([n for n in numbers if not isinstance(n, Tensor)])
+    copied = iter(at_host.to(device, non_blocking=True))
+    return torch.stack([n.float() if isinstance(n, Tensor) else next(copied) for n in numbers])
+
+
+def from_every_rank(row: Tensor, world_size: int) -> Tensor:
+    """(N,) of each rank -> (world size, N) on all of them, in one collective."""
+    if world_size == 1:
+        return row[None]
+    rows = [torch.empty_like(row) for _ in range(world_size)]
+    torch.distributed.all_gather(rows, row)
+    return torch.stack(rows)
+
+
+def log_numbers(module: LightningModule, numbers: Mapping[str, float], shown: str = "") -> None:
+    """Log numbers that the host knows: as tensors on the CPU, so that no logger waits for the device."""
+    for name, value in numbers.items():
+        module.log(name, torch.tensor(value, device="cpu"), prog_bar=name == shown, batch_size=1)
+
+
+def listeners(trainer: Trainer) -> list[Exchanging]:
+    """The callbacks that take part."""
+    return [callback for callback in trainer.callbacks if isinstance(callback, Exchanging)]  # type: ignore[attr-defined]
+
+
+def adam_with_cosine(parameters: Iterable[nn.Parameter], *, lr: float, steps: int) -> dict[str, Any]:
+    """Adam without weight decay, and a learning rate that falls to zero over `steps` as a cosine.
+
+    Args:
+        parameters: those with `requires_grad` are optimised.
+        lr: first learning rate.
+        steps: optimiser steps of the whole run.
+
+    Returns:
+        what Lightning's `configure_optimizers` expects.
+    """
+    optimizer = torch.optim.Adam([p for p in parameters if p.requires_grad], lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class Stage(LightningModule):

@@ -11,8 +11,8 @@ from helpers.small_runs import small_batch
 from pisam.config.load import load_config
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
-from pisam.evaluation.models.compared import compared_models, find_checkpoint, model_facts
 from pisam.evaluation.models.sam_baseline import NativeSam
+from pisam.evaluation.models.trained import compared_models, find_checkpoint, model_facts
 from pisam.modeling.hq_sam import build_hq_sam
 from pisam.modeling.pisam import build_model, checkpoint_of, load_model
 from pisam.modeling.sam_network import SamNetwork

@@ -16,15 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
 from pisam.training.callbacks.click_simulation import ClickSimulation
-from pisam.training.callbacks.finite_loss import FiniteLoss
+from pisam.training.callbacks.guards import FiniteLoss
 from pisam.training.logging.throughput import Throughput
 from pisam.training.resume.checkpoint_io import VerifiedCheckpointIO
 from pisam.training.resume.last_checkpoint import LastCheckpoint
-from pisam.training.resume.preemption import Preemption
-from pisam.training.resume.time_limit import TimeLimit
+from pisam.training.resume.preemption import Preemption, TimeLimit
 from pisam.training.stages.decoder_stage import DecoderStage
-from pisam.training.stages.exchange import stack
 from pisam.training.stages.interactor_stage import InteractorStage
+from pisam.training.stages.stage import stack
 
 MOST_WAITS = 4
 

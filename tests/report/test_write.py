@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pisam.core.errors import PisamError
-from pisam.report.folder import refuse_foreign_folder, replacing_folder
+from pisam.report.write import refuse_foreign_folder, replacing_folder
 
 
 def write(folder: Path, text: str) -> None:

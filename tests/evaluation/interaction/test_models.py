@@ -10,7 +10,7 @@ import torch
 from helpers.small_runs import small_batch, small_model
 from pisam.core.errors import PisamError
 from pisam.core.types import Batch
-from pisam.evaluation.interaction.first_answers import FirstAnswers
+from pisam.evaluation.interaction.models import FirstAnswers
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter, State, first_answers
 

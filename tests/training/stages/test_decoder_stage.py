@@ -7,9 +7,9 @@ import torch
 
 from helpers.small_runs import loader, quiet_trainer, small_batch
 from pisam.modeling.hq_sam import HQ_PARTS, HqSam, build_hq_sam
-from pisam.training.callbacks.trainability import TrainabilityGuard
+from pisam.training.callbacks.guards import TrainabilityGuard
 from pisam.training.losses import mask_loss
-from pisam.training.stages.hq_stage import HqStage
+from pisam.training.stages.decoder_stage import HqStage
 
 
 def model() -> HqSam:

@@ -1,0 +1,182 @@
+"""F-measure, E-measure, S-measure and mean absolute error of soft predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pisam.metrics.joint_histogram import LEVELS, JointHistogram
+
+_TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Thresholded:
+    """Counts of a prediction at one or more thresholds.
+
+    Attributes:
+        hits: int64 (T,), pixels at or above the threshold inside the mask.
+        false_alarms: int64 (T,), the same outside.
+        mask_pixels: pixels of the mask.
+        pixels: pixels of the image.
+    """
+
+    hits: np.ndarray
+    false_alarms: np.ndarray
+    mask_pixels: int
+    pixels: int
+
+
+def at_every_level(histogram: JointHistogram) -> Thresholded:
+    """The thresholds 0, 1, .. 255, compared with floor(255 * normalised value)."""
+    levels = (histogram.values * 255).astype(np.uint8)
+    return _thresholded(
+        histogram,
+        *(
+            np.bincount(levels, counts, LEVELS)[::-1].cumsum()[::-1].astype(np.int64)
+            for counts in (histogram.inside, histogram.outside)
+        ),
+    )
+
+
+def at_adaptive_threshold(histogram: JointHistogram) -> Thresholded:
+    """One threshold: twice the mean of the normalised prediction, at most 1."""
+    counts = histogram.inside + histogram.outside
+    threshold = 2 * float(counts @ histogram.values) / counts.sum()
+    if (np.abs(histogram.values - threshold)[counts > 0] < _TIE).any():
+        # A level lies on the threshold: let the rounding of a plain mean decide, as it does elsewhere.
+        threshold = 2 * float(histogram.normalised().mean())
+    chosen = histogram.values >= min(threshold, 1.0)
+    return _thresholded(
+        histogram, *(counts[chosen].sum(keepdims=True) for counts in (histogram.inside, histogram.outside))
+    )
+
+
+def _thresholded(histogram: JointHistogram, hits: np.ndarray, false_alarms: np.ndarray) -> Thresholded:
+    return Thresholded(hits, false_alarms, int(histogram.inside.sum()), histogram.prediction.size)
+
+
+def mean_absolute_error(histogram: JointHistogram) -> float:
+    """Mean over the pixels of |normalised prediction - mask|, in [0, 1]."""
+    error = histogram.inside @ (1 - histogram.values) + histogram.outside @ histogram.values
+    return float(error / histogram.prediction.size)
+
+
+BETA_SQUARED = 0.3
+
+
+def f_measure(counts: Thresholded) -> np.ndarray:
+    """F at each threshold.
+
+    Args:
+        counts: T thresholds.
+
+    Returns:
+        float64 (T,) in [0, 1]; 0 where nothing is hit, so also for an empty mask.
+    """
+    chosen = np.maximum(counts.hits + counts.false_alarms, 1)
+    precision, recall = counts.hits / chosen, counts.hits / max(counts.mask_pixels, 1)
+    return (
+        (1 + BETA_SQUARED) * precision * recall / np.where(counts.hits, BETA_SQUARED * precision + recall, 1)
+    )
+
+
+EPSILON = np.spacing(1)
+
+
+def e_measure(counts: Thresholded) -> np.ndarray:
+    """E at each threshold: how well the binarised prediction aligns with the mask once both have zero mean.
+
+    A pixel's alignment depends only on its two values, so four kinds of pixels make up the whole image.
+
+    Args:
+        counts: T thresholds.
+
+    Returns:
+        float64 (T,) in [0, 1], up to N / (N - 1) for N pixels, by which the published code divides.
+    """
+    chosen = counts.hits + counts.false_alarms
+    if counts.mask_pixels == 0:
+        aligned = (counts.pixels - chosen).astype(np.float64)
+    elif counts.mask_pixels == counts.pixels:
+        aligned = chosen.astype(np.float64)
+    else:
+        mean_prediction, mean_mask = chosen / counts.pixels, counts.mask_pixels / counts.pixels
+        missed = counts.mask_pixels - counts.hits
+        rejected = counts.pixels - chosen - missed
+        aligned = np.zeros(len(chosen))
+        for pixels, predicted, true in (
+            (counts.hits, 1, 1),
+            (counts.false_alarms, 1, 0),
+            (missed, 0, 1),
+            (rejected, 0, 0),
+        ):
+            one, other = predicted - mean_prediction, true - mean_mask
+            alignment = 2 * one * other / (one**2 + other**2 + EPSILON)
+            aligned += (alignment + 1) ** 2 / 4 * pixels
+    return aligned / (counts.pixels - 1 + EPSILON)
+
+
+ALPHA = 0.5
+
+
+def s_measure(histogram: JointHistogram) -> float:
+    """S-measure, in [0, 1].
+
+    An empty mask scores 1 - the mean prediction, a full one the mean prediction. A region without pixels,
+    which makes PySODMetrics answer NaN, has no weight here.
+    """
+    inside, outside, values = histogram.inside, histogram.outside, histogram.values
+    share = inside.sum() / histogram.prediction.size
+    mean = float((inside + outside) @ values / histogram.prediction.size)
+    if share == 0:
+        return 1 - mean
+    if share == 1:
+        return mean
+    objects = share * _object(inside, values) + (1 - share) * _object(outside, 1 - values)
+    return max(0.0, float(ALPHA * objects + (1 - ALPHA) * _regions(histogram)))
+
+
+def _object(counts: np.ndarray, values: np.ndarray) -> float:
+    pixels = counts.sum()
+    mean = counts @ values / pixels
+    deviation = np.sqrt(counts @ (values - mean) ** 2 / (pixels - 1)) if pixels > 1 else 0.0
+    return float(2 * mean / (mean**2 + 1 + deviation + EPSILON))
+
+
+def _regions(histogram: JointHistogram) -> float:
+    """Mean structural similarity of the four quadrants, weighted by their areas."""
+    row, column = histogram.split
+    total = 0.0
+    for counts_of_rows, rows in zip(histogram.counts, (slice(0, row), slice(row, None)), strict=True):
+        for counts, columns in zip(counts_of_rows, (slice(0, column), slice(column, None)), strict=True):
+            if pixels := counts.sum():
+                total += pixels * _similarity(counts, histogram, (rows, columns))
+    return float(total / histogram.prediction.size)
+
+
+def _similarity(counts: np.ndarray, histogram: JointHistogram, window: tuple[slice, slice]) -> float:
+    """Structural similarity of prediction and mask in a window, of the statistics of all its pixels."""
+    outside, inside = counts
+    every = outside + inside
+    pixels, values = every.sum(), histogram.values
+    mean, mask_mean = every @ values / pixels, inside.sum() / pixels
+    if mask_mean in (0, 1):
+        # Without any structure in the mask only a constant prediction is alike. Whether it counts as constant
+        # is a matter of rounding in the plain formula, whose verdict is wanted here too.
+        level = values[every > 0]
+        if len(level) > 1:
+            return 0.0
+        return float(level[0] in (0, 1) or histogram.normalised()[window].mean() == level[0])
+    variances = every @ (values - mean) ** 2 + pixels * mask_mean * (1 - mask_mean)
+    covariance = inside @ (values - mean)
+    freedom = pixels - 1 + EPSILON
+    return float(
+        4
+        * mean
+        * mask_mean
+        * covariance
+        / freedom
+        / ((mean**2 + mask_mean**2) * variances / freedom + EPSILON)
+    )

@@ -1,0 +1,142 @@
+"""Validation scores of both stages: before the clicks, after them, the gain, and a table of every image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from pisam.clicks.oracle import locally_repaired
+from pisam.core.types import Batch
+from pisam.metrics.functional import binarise
+from pisam.metrics.image_scores import score_logits
+from pisam.metrics.protocol import logits_to_original
+from pisam.metrics.set_scores import InteractionScores, PerSetMean, SetScores
+from pisam.training.logging.wandb_logger import X_AXIS, last_step, tell_wandb
+from pisam.training.resume.ranks import from_every_rank
+
+
+class ValidationScores(Callback):
+    """Logs `val/...`, overall and per data set; a subclass adds the images of each batch.
+
+    Args:
+        scores: the metric, over all validation sets, the same on every rank.
+
+    Attributes:
+        rows: of each image that this rank has validated: set, image, and its scores.
+    """
+
+    def __init__(self, scores: PerSetMean) -> None:
+        self.scores = scores
+        self.rows: list[dict[str, Any]] = []
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.scores.to(pl_module.device).reset()
+        self.rows.clear()
+
+    def add(self, batch: Batch, index: int, *values: Any, **more: Any) -> None:
+        """Add one image of a batch; the metric is updated with `values`, the name of its set, and `more`."""
+        self.scores.update(*values, batch.sets[index], **more)
+        name = {"set": batch.sets[index], "image": batch.ids[index]}
+        self.rows.append({**name, **self.scores.newest})
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log_dict({f"val/{name}": value for name, value in self.scores.compute().items()})
+
+
+SCORES = ("iou", "biou")
+
+
+class SegmentationIoU(ValidationScores):
+    """Logs `val/iou` and `val/biou` at original size, overall and per data set, as `pisam evaluate` scores.
+
+    Args:
+        set_names: all validation sets, the same on every rank.
+    """
+
+    def __init__(self, set_names: Sequence[str]) -> None:
+        super().__init__(SetScores(set_names, SCORES))
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,  # type: ignore[override]
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        for index, mask in enumerate(batch.original_masks):
+            self.add(batch, index, score_logits(outputs[index], mask, SCORES, batch.ignored_at(index)))
+
+
+class InteractionIoU(ValidationScores):
+    """Logs `val/iou_before`, `_after`, `_gain`, the same of `biou`, `improved`, `oracle` and `oracle_share`.
+
+    Each also per data set.
+
+    Args:
+        set_names: all validation sets, the same on every rank.
+    """
+
+    def __init__(self, set_names: Sequence[str]) -> None:
+        super().__init__(InteractionScores(set_names))
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,  # type: ignore[override]
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert batch.straight_forward is not None
+        for index, mask in enumerate(batch.original_masks):
+            both = batch.straight_forward.high_res[index], outputs[index]
+            ignored = batch.ignored_at(index)
+            before, after = (logits_to_original(logits[None], mask.shape, ignored) for logits in both)
+            self.add(batch, index, before, after, mask, repaired=_repaired(before, mask, batch, index))
+
+
+def _repaired(before: Tensor, mask: Tensor, batch: Batch, index: int) -> Tensor:
+    """bool (H, W): the clicked components of the error repaired, at original size."""
+    assert batch.clicks is not None
+    height, width = mask.shape
+    scale = batch.clicks.points.new_tensor([width, height]) / batch.mask.shape[-1]
+    clicks = replace(batch.clicks, points=batch.clicks.points * scale).rows(index)
+    repaired = locally_repaired(binarise(before).cpu().numpy(), mask.cpu().numpy(), clicks)
+    return torch.from_numpy(repaired).to(mask.device)
+
+
+BINS = 32
+
+
+class ImageScores(Callback):
+    """Logs after each validation the table `val/images` and a histogram of one score over all images.
+
+    Args:
+        scores: the callback that scores the images; it must come before this one.
+        spread: the score of the histogram, `val/SCORE_histogram`.
+    """
+
+    def __init__(self, scores: ValidationScores, *, spread: str) -> None:
+        self.scores = scores
+        self.spread = spread
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        order = self.scores.scores.set_names
+        rows = [row for rank in from_every_rank(trainer, self.scores.rows) for row in rank]
+        rows.sort(key=lambda row: (order.index(row["set"]), row["image"]))
+        tell_wandb(trainer, lambda run: self._log(run, rows, last_step(trainer)))
+
+    def _log(self, run: Any, rows: list[dict[str, Any]], step: int) -> None:
+        import wandb
+
+        table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+        histogram = wandb.Histogram([row[self.spread] for row in rows], num_bins=BINS)
+        run.log({"val/images": table, f"val/{self.spread}_histogram": histogram, X_AXIS: step})
