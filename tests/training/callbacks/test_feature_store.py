@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,17 +101,19 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir() if file.name != "lock"] == ["thesis.txt"]
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
     """No file may grow beyond 50 bytes: what a full disk says, of this process alone."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_full_disk_is_one_line_before_anything_is_computed(tmp_path: Path, small_files: None) -> None:
-    with pytest.raises(PisamError, match="not written"):
+def test_full_disk_is_one_line_before_anything_is_computed(tmp_path: Path) -> None:
+    with pytest.raises(PisamError, match="not written"), small_files():
         store(tmp_path)
 
 
