@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pisam.core.locality import Click, alike, regions_asked_for, stay_near
+from pisam.core.locality import Click, alike, join_answers, regions_asked_for, stay_near
 
 SIDE = 64
 LOGITS = arrays(np.float32, (16, 24), elements=st.floats(-4, 4, width=32))
@@ -59,3 +59,14 @@ def test_answers_are_alike_while_most_of_the_object_stays() -> None:
     half = np.where(disc(30, 30, 20) & (np.arange(SIDE) < 30), np.float32(3), np.float32(-3))
     assert alike(whole, whole) and not alike(whole, half) and not alike(half, whole)
     assert alike(-np.abs(whole), -np.abs(whole)), "two empty masks"
+
+
+def test_sams_answer_counts_half_and_not_at_all_where_several_clicks_made_it_let_go() -> None:
+    before = np.where(disc(30, 30, 20), np.float32(1), np.float32(-1))
+    fine, lost = before + 0.5, -np.abs(before)
+    for asked, several, both in ((fine, True, True), (lost, True, False), (lost, False, True)):
+        click = [(30.0, 30.0, 1)]
+        joined, in_it = join_answers(before, fine, asked, click, several=several)
+        near = stay_near(before, fine, click)
+        assert in_it == both
+        assert np.allclose(joined, (near + stay_near(before, asked, click)) / 2 if both else near)

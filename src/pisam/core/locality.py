@@ -19,6 +19,31 @@ REACH = 1 / 8  # of the longer side: standard deviation of the distance over whi
 ALIKE = 0.8  # IoU from which on two answers are of the same object
 
 
+def join_answers(
+    before: FloatArray, alone: FloatArray, asked: FloatArray, clicks: Sequence[Click], *, several: bool
+) -> tuple[FloatArray, bool]:
+    """The mean of what the interactor answers alone and after SAM was asked again, each near the clicks.
+
+    The one repairs finely and seldom harms, the other also mends what is grossly wrong. On photographs their
+    mean harms a third of the pixels that the second alone does, and gains more by clicks one by one.
+
+    Args:
+        before: float32 (H, W), positive = object.
+        alone: float32 (H, W), the interactor's answer to all clicks.
+        asked: float32 (H, W), that of SAM and then the interactor.
+        clicks: in pixels of the logits, at least one.
+        several: more than one is new; then SAM counts only where the two are `alike`.
+
+    Returns:
+        float32 (H, W), and whether SAM's answer is in it.
+    """
+    near = stay_near(before, alone, clicks)
+    if several and not alike(alone, asked):
+        return near, False
+    mean: FloatArray = (near + stay_near(before, asked, clicks)) / np.float32(2)
+    return mean, True
+
+
 def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> FloatArray:
     """Logits after clicks, but as before far from the clicks and from the regions that they ask for.
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pisam.core.locality import alike, stay_near
+from pisam.core.locality import join_answers
 from pisam.core.types import Clicks, ObjectFeatures, Prompts, SamFeatures
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
@@ -158,9 +158,8 @@ class PiSamSegmenter:
     Args:
         model: in evaluation mode.
         name: in tables.
-        reprompt: ask the decoder again with the clicks, not the encoder, before the interactor repairs what
-            is left, and let only what is near the clicks, or asked for by them, change (`stay_near`). Several
-            clicks at once are left to the interactor where the two are not `alike`. None = if trained for it.
+        reprompt: ask the decoder again with the clicks, not the encoder, let the interactor repair that and
+            the answer before alike, and join the two (`join_answers`). None = if trained for it.
     """
 
     def __init__(self, model: PiSam, name: str = "Pi-SAM", *, reprompt: bool | None = None) -> None:
@@ -186,24 +185,23 @@ class PiSamSegmenter:
         assert state.objects is not None
         if not clicks.valid.any():
             return state
+        alone = self._interact(state, state.objects, clicks)
         if not self.reprompt:
-            return replace(state, logits=self._interact(state, state.objects, clicks))
+            return replace(state, logits=alone)
         encoded = state.encoded.embedding, state.encoded.early
         objects, low_res = self.model.ask_again(
             encoded, state.box, clicks, state.objects, state.low_res, state.prompts
         )
         asked = self._interact(state, objects, clicks)
         heard = list(state.heard or [0] * len(asked))
-        made = [clicks.rows(row) for row in range(len(asked))]
-        several = [len(new) - known > 1 for new, known in zip(made, heard, strict=True)]
-        alone = self._interact(state, state.objects, clicks) if any(several) else state.logits
         maps = [each[:, 0].float().cpu().numpy() for each in (state.logits, alone, asked)]
         logits, believed = alone.clone(), torch.zeros_like(clicks.valid[:, 0])
         for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
-            before, without, new = (each[row] for each in maps)
-            if not several[row] or alike(without, new):
-                logits[row, 0] = torch.from_numpy(stay_near(before, new, made[row]))
-                heard[row], believed[row] = len(made[row]), True
+            made, (before, without, new) = clicks.rows(row), (each[row] for each in maps)
+            joined, both = join_answers(before, without, new, made, several=len(made) - heard[row] > 1)
+            logits[row, 0] = torch.from_numpy(joined)
+            if both:
+                heard[row], believed[row] = len(made), True
         choose = partial(_chosen, believed)
         return replace(
             state,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pisam.core.errors import PisamError
-from pisam.core.locality import Click, alike, stay_near
+from pisam.core.locality import Click, join_answers
 from pisam.core.types import UInt8Array
 from pisam.predictor.engine import FloatArray, Prompt, Size
 from pisam.predictor.interactive import InteractivePredictor
@@ -101,17 +101,17 @@ class OnnxEngine:
 
     def after(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
         """See `Engine`."""
+        alone = self._interact(state, clicks)
         if not self._reprompt:
-            return self._interact(state, clicks)
+            return alone
         points = (*state.prompt.points, *clicks)
         asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])
         new = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
         new = self._interact(new, clicks)
-        if len(clicks) - state.heard > 1:
-            alone = self._interact(state, clicks)
-            if not alike(alone.logits, new.logits):
-                return alone
-        return replace(new, logits=stay_near(state.logits, new.logits, clicks), heard=len(clicks))
+        logits, both = join_answers(
+            state.logits, alone.logits, new.logits, clicks, several=len(clicks) - state.heard > 1
+        )
+        return replace(new, logits=logits, heard=len(clicks)) if both else replace(alone, logits=logits)
 
     def _interact(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
         """The state with the interactor's answer to all clicks so far."""
