@@ -74,6 +74,36 @@ def write_json(value: Any, path: Path) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
+def parse_json(text: str, *, nan: bool = False) -> Any:
+    """The value of a JSON text that anybody may have written.
+
+    Args:
+        text: the whole of it.
+        nan: NaN and infinity are numbers too, as Python writes them.
+
+    Raises:
+        ValueError: not JSON of finite numbers, one key twice in an object, or nested too deep.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} among the numbers")
+
+    try:
+        return json.loads(text, parse_constant=None if nan else refuse, object_pairs_hook=_once)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; `json` alone keeps the last of two equal keys."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        double = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"an object has the key {double[:40]} twice")
+    return found
+
+
 def read_object(
     path: Path, what: str, fields: Mapping[str, type] | None = None, *, nan: bool = False
 ) -> dict[str, Any]:
@@ -89,14 +119,8 @@ def read_object(
         PisamError: not there, not JSON of finite numbers, nested too deep, no object, or a field is missing
             or of another kind; one line.
     """
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} among the numbers")
-
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=None if nan else refuse)
-    except RecursionError as error:
-        raise PisamError(f"{what}{path}: not readable as JSON: nested too deep") from error
+        content = parse_json(path.read_text(encoding="utf-8-sig"), nan=nan)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise PisamError(f"{what}{path}: not readable as JSON: {reason:.200}") from error
