@@ -20,18 +20,13 @@ from pisam.config.rules import (
     one_of,
     positive,
 )
+from pisam.modeling.backbone_table import BACKBONES, LARGEST_FRAME
 
 
 def _policies() -> Iterable[str]:
     from pisam.clicks.policies import POLICIES  # slow to load
 
     return POLICIES
-
-
-def _backbones() -> Iterable[str]:
-    from pisam.modeling.backbone_table import BACKBONES
-
-    return BACKBONES
 
 
 def _are_devices(value: Any) -> bool:
@@ -82,9 +77,9 @@ ANY_KIND = Rule(
 
 @dataclass
 class ModelConfig:
-    backbone: str = key("nano", "SAM's image encoder", named_in(_backbones, "nano"))
+    backbone: str = key("nano", "SAM's image encoder", one_of(*BACKBONES))
     weights: str | None = key(None, "SAM's file or a folder of them (default: $PISAM_WEIGHTS)", PATH, LOCAL)
-    image_size: int = key(1024, "side of the square network frame", at_least(64), MULTIPLE)
+    image_size: int = key(1024, "side of the square network frame", between(64, LARGEST_FRAME), MULTIPLE)
     from_sam: bool = key(False, "the decoder starts as SAM's and learns what to add to SAM's mask")
     local: bool = key(False, "the interactor sees how near its pixels are to the clicks, and stays there")
     decoder: str = key("pi", "pi = Pi-SAM; hq = HQ-SAM, the baseline, a stage 1 alone", one_of("pi", "hq"))
