@@ -150,7 +150,14 @@ BAD_ARGUMENTS = [
     ("stage2.prompts=3", "stage2.prompts: got 3, expected keys below it such as stage2.prompts.box"),
     ("stage2.prompts.point=1", "unknown key stage2.prompts.point; did you mean stage2.prompts.points?"),
     ("stage2.prompts.points=-1", "stage2.prompts.points: got -1.0, expected a number >= 0"),
-    ("stage2.prompts.max_points=0", "stage2.prompts.max_points: got 0, expected a number >= 1"),
+    *(
+        (f"{key}=1000000000", f"{key}: got 1000000000, expected a")
+        for key in (
+            *("data.batch_size", "data.workers", "data.prompts.max_points", "clicks.max_clicks"),
+            *("interact.clicks", "interact.rounds", "trainer.devices", "trainer.num_nodes"),
+        )
+    ),
+    ("stage2.prompts.max_points=0", "stage2.prompts.max_points: got 0, expected a number from 1 to 1000"),
     (
         "stage2.prompts={box: 0}",
         "stage2.prompts: got {'box': 0.0.*expected a positive number for at least one",
@@ -165,8 +172,8 @@ BAD_ARGUMENTS = [
     ("stage2.train=[[a]]", "stage2.train: got ['a'], expected the name of a known set, or a row"),
     ("data.jitter=[2,1]", "data.jitter: got [2.0, 1.0], expected [] or two increasing positive numbers"),
     ("data.jitter=[a,b]", "data.jitter: got ['a', 'b'], expected a list of numbers"),
-    ("data.workers=-1", "data.workers: got -1, expected a number >= 0"),
-    ("data.batch_size=0", "data.batch_size: got 0, expected a number >= 1"),
+    ("data.workers=-1", "data.workers: got -1, expected a number from 0 to 1000"),
+    ("data.batch_size=0", "data.batch_size: got 0, expected a number from 1 to 100000"),
     ("model.image_size=100", "model.image_size: got 100, expected a multiple of 64"),
     ("model.image_size=0", "model.image_size: got 0, expected a number from 64 to 8192"),
     ("model.image_size=64000000", "expected a number from 64 to 8192"),
@@ -174,7 +181,7 @@ BAD_ARGUMENTS = [
     ("clicks.policy=papr", "clicks.policy: got 'papr', expected one of.*; did you mean paper?"),
     ("clicks.connectivity=6", "clicks.connectivity: got 6, expected one of 4, 8"),
     ("clicks.margin=1.5", "clicks.margin: got 1.5, expected a number from 0 to 1"),
-    ("clicks.max_clicks=0", "clicks.max_clicks: got 0, expected a number >= 1"),
+    ("clicks.max_clicks=0", "clicks.max_clicks: got 0, expected a number from 1 to 1000"),
     ("clicks.min_area=0", "clicks.min_area: got 0, expected a number >= 1"),
     ("loss.bce=.inf", "loss.bce: got inf, expected a number >= 0"),
     ("loss.near_clicks=1.5", "loss.near_clicks: got 1.5, expected a number from 0 to 1"),
