@@ -151,6 +151,8 @@ def local_path(location: str | Path, what: str) -> Path:
     Raises:
         PisamError: it is a URL, from which nothing is ever loaded, or can be no path at all.
     """
+    if not isinstance(location, str | Path):
+        raise PisamError(f"{what}: expected a path, got {type(location).__name__}")
     # `Path` turns "https://" into "https:/"; a single letter would be a drive.
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(location)):
         raise PisamError(

@@ -233,7 +233,7 @@ def load_model(checkpoint: str | Path, weights: str | Path | None = None) -> PiS
     Raises:
         PisamError: not a checkpoint of ours, or made on other SAM weights.
     """
-    path = Path(checkpoint)
+    path = local_path(checkpoint, "checkpoint")
     if path.is_dir():
         from pisam.modeling.hub import from_pretrained
 
