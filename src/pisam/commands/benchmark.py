@@ -51,6 +51,7 @@ from pisam.evaluation.benchmark.record import Interaction
 from pisam.evaluation.parallel import gather, own_share, threads_beside
 from pisam.evaluation.rows import text_table
 from pisam.metrics.number_of_clicks import heading, seconds_per_click, summarise
+from pisam.training.preflight import alone_in
 from pisam.training.trainer import launch_ranks
 
 DEFAULT_MODELS = ("sam", "sam+mask", "pi")
@@ -88,17 +89,18 @@ def run(arguments: Arguments) -> int:
     if limit is not None and limit <= 0:
         raise PisamError(f"limit={own['limit']}: expected a positive number of seconds")
     workers = int(own.get("workers", "0"))
-    return benchmark(
-        names,
-        sources,
-        protocol,
-        out,
-        config,
-        checkpoints=checkpoints,
-        limit=limit,
-        workers=workers,
-        like=like,
-    )
+    with alone_in(out):
+        return benchmark(
+            names,
+            sources,
+            protocol,
+            out,
+            config,
+            checkpoints=checkpoints,
+            limit=limit,
+            workers=workers,
+            like=like,
+        )
 
 
 def sources_of(config: Config) -> list[Source]:
