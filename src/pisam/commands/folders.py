@@ -89,8 +89,12 @@ class Job:
     writes: Sequence[Path]
 
     def stamp(self) -> list[int]:
-        """Modification time in ns and bytes of the files that are read."""
-        return [number for file in self.reads for number in (file.stat().st_mtime_ns, file.stat().st_size)]
+        """Modification time in ns and bytes of the files that are read; none where one is not there."""
+        try:
+            stats = [file.stat() for file in self.reads]
+        except OSError:
+            return []
+        return [number for stat in stats for number in (stat.st_mtime_ns, stat.st_size)]
 
 
 class Record:

@@ -146,7 +146,8 @@ def write_report(
         bar.update()
         for name in BESIDE:
             (new / name).write_text(asset(name), encoding="utf-8")
-        (new / "index.html").write_text(page(interaction, evaluations, plots, figures), encoding="utf-8")
+        text = page(interaction, evaluations, plots, figures)
+        (new / "index.html").write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _save_figures(
