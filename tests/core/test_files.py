@@ -47,6 +47,9 @@ def test_what_the_disk_refuses_is_one_line(tmp_path: Path, number: int) -> None:
 def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
     refuse_unwritable(tmp_path / "a" / "b")
     assert not list((tmp_path / "a" / "b").iterdir())
+    (tmp_path / "probe").write_text("mine")
+    refuse_unwritable(tmp_path)
+    assert (tmp_path / "probe").read_text() == "mine"
     (tmp_path / "file").touch()
     with pytest.raises(PisamError, match="not written: "):
         refuse_unwritable(tmp_path / "file")

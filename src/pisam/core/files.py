@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -56,9 +57,9 @@ def writing(path: Path) -> Iterator[None]:
 
 def refuse_unwritable(folder: Path) -> None:
     """Raises PisamError where nothing can be written to a folder; makes it."""
-    with replacing(folder / "probe") as temporary:
-        temporary.touch()
-    (folder / "probe").unlink()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 def sweep_temporaries(folder: Path) -> None:
