@@ -16,6 +16,7 @@ from pisam.clicks.simulate import simulate_clicks
 from pisam.core.types import Batch, Clicks
 from pisam.modeling.pisam import PiSam
 from pisam.training.callbacks.feature_store import FeatureStore
+from pisam.training.callbacks.frozen_features import StoredFeatures, object_layout
 
 pytestmark = pytest.mark.bench
 

@@ -123,6 +123,12 @@ def test_names_of_any_bytes_are_written(tmp_path: Path) -> None:
     assert (tmp_path / "audit.csv").read_text().splitlines()[1] == 's,a\\udcff.png,,"broken, ""really"""'
 
 
+def test_a_name_that_begins_like_a_formula_stays_text(tmp_path: Path) -> None:
+    finding = Finding("error", "train", "=1+1", Path("=a.png"), None, "-x: broken")
+    write_findings(Audit([finding], []), tmp_path / "audit.csv")
+    assert (tmp_path / "audit.csv").read_text().splitlines()[1] == "'=1+1,'=a.png,,'-x: broken"
+
+
 def test_real_photographs_have_no_error(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from helpers.small_runs import command, write_experiment, write_sets
 from pisam import cli
+from pisam.core.lock import holding
 from pisam.data.reading.reader import read_image, read_mask
 from pisam.data.transforms import box_of
 from pisam.evaluation.models.sam_baseline import sam_logits
@@ -231,3 +232,14 @@ def test_an_error_on_the_second_rank_ends_both_as_partial(experiment: Path, tmp_
     _, error = process.communicate(timeout=280)
     assert process.returncode == 2 and str(image) in error
     assert summary_of(out)["status"] == "partial"
+
+
+def test_two_scorings_of_a_folder_in_one_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = write_sets(tmp_path / "sets", {"val": 1}) / "val" / "masks"
+    with holding(tmp_path / "out"):
+        assert (
+            cli.main(["evaluate", f"predictions={masks}", f"masks={masks}", f"out={tmp_path / 'out'}"]) == 2
+        )
+    assert "out: in use by process" in capsys.readouterr().err

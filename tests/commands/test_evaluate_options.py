@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pisam.commands.evaluate_options import evaluate_options, folder_options, is_folder_evaluation
+from pisam.commands.evaluate_options import as_list, evaluate_options, folder_options, is_folder_evaluation
 from pisam.core.errors import PisamError
 
 
@@ -24,8 +24,9 @@ def test_models_and_checkpoints_may_be_one_or_several() -> None:
     ("given", "message"),
     [
         ({"sets": "tets"}, "sets=tets: expected val or test; did you mean test?"),
-        ({"models": "[sam"}, r"models=\[sam: expected one value"),
-        ({"models": "[1]"}, r"models=\[1\]: expected names or paths"),
+        ({"models": "[sam"}, r"models: got \[sam, expected names or paths as \[one,another\]"),
+        ({"models": "[{sam: 1}]"}, r"models: got \[{sam: 1}\], expected names or paths"),
+        ({"models": "[" * 20_000}, "models: nested too deeply"),
     ],
 )
 def test_wrong_values_are_named(given: dict[str, str], message: str) -> None:
@@ -63,3 +64,7 @@ def test_a_folder_names_itself() -> None:
 def test_wrong_folder_arguments_are_named(given: dict[str, str], message: str) -> None:
     with pytest.raises(PisamError, match=message):
         folder_options(given)
+
+
+def test_items_of_a_list_are_text_as_it_was_typed() -> None:
+    assert as_list("checkpoint", "[20261126_1530, 0123,'a b']") == ["20261126_1530", "0123", "a b"]

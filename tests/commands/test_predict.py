@@ -18,6 +18,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from helpers.exported import pisam
+from pisam.core.lock import holding
 from pisam.data.reading.reader import read_image
 from pisam.onnx import OnnxPredictor
 
@@ -288,3 +289,191 @@ def test_ctrl_c_leaves_whole_files_and_a_run_to_go_on_with(exported: Path, tmp_p
         (folder / f"{index}.png").unlink()
     assert pisam(*arguments) == 0
     assert len(COCO(str(out / "coco.json")).anns) == 20
+
+
+def predicted(exported: Path, images: Path, out: Path, *more: object) -> int:
+    return pisam("predict", exported, f"images={images}", f"out={out}", *more)
+
+
+@pytest.mark.parametrize("line", ["xx", "null", "[]", '"a"', "[" * 100_000, '{"settings": null}', ""])
+def test_a_record_of_something_else_is_refused(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "done.jsonl").write_text(f"{line}\n")
+    assert predicted(exported, pictures, tmp_path / "out", f"box={BOX}") == 2
+    error = capsys.readouterr().err
+    assert "done.jsonl: not written by this command; give another out=" in error and error.count("\n") == 1
+
+
+def test_damaged_lines_of_a_record_are_answered_again(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of two threads that wrote when the disk was full."""
+    out, arguments = tmp_path / "out", [f"box={BOX}", "format=[mask,coco]"]
+    assert predicted(exported, pictures, out, *arguments) == 0
+    whole = (out / "coco.json").read_bytes()
+    head, first, second, third = (out / "done.jsonl").read_text().splitlines()
+    damaged = [head, first[:30] + second, "[1]", '{"image": 3}', third, first[:9]]
+    (out / "done.jsonl").write_text("\n".join(damaged))
+    assert predicted(exported, pictures, out, *arguments) == 0
+    assert "1 of 3 pictures are done already" in capsys.readouterr().out
+    assert (out / "coco.json").read_bytes() == whole
+
+
+def test_what_changed_since_is_answered_again_or_refused(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, boxes = tmp_path / "out", tmp_path / "boxes.csv"
+    boxes.write_text("image,x0,y0,x1,y1\ngrey,10,5,60,40\na.b#c,5,5,60,60\n")
+    assert predicted(exported, pictures, out, f"boxes={boxes}") == 0
+    grey, other = out / "mask" / "sub" / "grey.png", out / "mask" / "a.b#c.png"
+    before = grey.read_bytes()
+    Image.open(pictures / "sub" / "grey.png").rotate(180).save(pictures / "sub" / "grey.png")
+    other.unlink()
+    assert predicted(exported, pictures, out, f"boxes={boxes}") == 0
+    assert "2 pictures are answered again: they changed, or their answers are" in capsys.readouterr().out
+    assert grey.read_bytes() != before and other.exists()
+    boxes.write_text("image,x0,y0,x1,y1\ngrey,0,0,30,30\na.b#c,5,5,60,60\n")
+    assert predicted(exported, pictures, out, f"boxes={boxes}") == 2
+    assert "begun with another prompts" in capsys.readouterr().err
+
+
+def test_two_answers_never_share_a_file(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two objects of `a` are a_1 and a_2, and so is the one of a picture of that name."""
+    for name in ("a", "a_1"):
+        Image.fromarray(np.zeros((60, 90, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("image,x0,y0,x1,y1\na,5,5,40,40\na,20,20,60,50\na_1,5,5,50,50\n")
+    assert predicted(exported, tmp_path, tmp_path / "out", f"boxes={boxes}") == 2
+    assert "a_1.png: would hold an answer of a and one of a_1; rename one" in capsys.readouterr().err
+
+
+def test_files_of_another_kind_and_of_several_objects_are_not_overwritten(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("image,x0,y0,x1,y1\ngrey,5,5,40,40\ngrey,20,20,60,50\n")
+    for name in ("mask/sub/grey_2.png", "polygons/sub/grey_1.json", "coco.json"):
+        out = tmp_path / name.replace("/", "-")
+        (out / name).parent.mkdir(parents=True)
+        (out / name).write_text("mine")
+        assert predicted(exported, pictures, out, f"boxes={boxes}", "format=[mask,polygons,coco]") == 2
+        assert f"{out / name} exists already" in capsys.readouterr().err
+        assert (out / name).read_text() == "mine"
+
+
+def test_what_is_left_out_is_said(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("photo.heic", "._turned.jpg"):
+        (pictures / name).write_bytes(b"x")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("image,x0,y0,x1,y1\ngrey,5,5,40,40\nother,1,1,9,9\nfar/off.png,1,1,9,9\n")
+    assert predicted(exported, pictures, tmp_path / "out", f"boxes={boxes}") == 0
+    printed = capsys.readouterr().out
+    others = f"left out: 2 files of images {pictures}, which are no pictures: ._turned.jpg, photo.heic"
+    assert others in printed
+    assert f"left out: 2 rows of boxes {boxes}, which name no picture here: other, far/off.png" in printed
+
+
+def test_answers_below_the_pictures_are_no_pictures(exported: Path, pictures: Path) -> None:
+    for _ in range(2):
+        assert predicted(exported, pictures, pictures / "out", f"box={BOX}") == 0
+    assert len(list((pictures / "out").rglob("*.png"))) == 3
+
+
+def test_two_at_once_are_refused(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with holding(tmp_path / "out"):
+        assert predicted(exported, pictures, tmp_path / "out", f"box={BOX}") == 2
+    assert "out: in use by process" in capsys.readouterr().err
+
+
+HUGE = "1" + "0" * 400
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ('{"images": [], "annotations": [], "images": []}', "key images twice"),
+        ([("a", 1), ("b", 1)], "two images have one id"),
+        ([("a", None)], "two images have one id, or one has none"),
+        ([(5, 1)], "5 is no name"),
+        ({"category_id": "Infinity"}, "Infinity among the numbers"),
+        ({"category_id": "1.5"}, "category_id is 1.5"),
+        ({"bbox": f"[1, 1, 20, {HUGE}]"}, "OverflowError"),
+        ({"bbox": "[1, 1, 20, true]"}, "True is no number of pixels"),
+        ({"bbox": "[1, 1, 20]"}, "expected 4"),
+        ({"image_id": "7"}, "KeyError: 7"),
+    ],
+    ids=str,
+)
+def test_a_hostile_file_of_boxes_is_one_line(
+    exported: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: Any,
+    message: str,
+) -> None:
+    if not isinstance(content, str):
+        images = content if isinstance(content, list) else [("grey.png", 1)]
+        entry = {"image_id": "1", "bbox": "[1, 1, 20, 20]"} | (content if isinstance(content, dict) else {})
+        annotation = ", ".join(f'"{key}": {value}' for key, value in entry.items())
+        listed = json.dumps([{"id": id_, "file_name": name} for name, id_ in images])
+        content = f'{{"images": {listed}, "annotations": [{{{annotation}}}]}}'
+    (tmp_path / "boxes.json").write_text(content)
+    assert predicted(exported, pictures, tmp_path / "out", f"boxes={tmp_path / 'boxes.json'}") == 2
+    error = capsys.readouterr().err
+    assert "boxes.json: " in error and message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.csv", f"image,x,y,label\n{'a' * 200_000},1,2,1\n", "field larger than field limit"),
+        ("c.csv", "image,x,x,y,label\ngrey,1,2,3,1\n", "a column is there twice"),
+        ("c.csv", "image,x,y,label\ngrey,1,2,1,5\n", "line 2 has more cells than there are columns"),
+        ("c.csv", "image,x,y,label\ngrey,1,nan,1\n", "'nan' is no number of pixels"),
+        ("c.csv", "image,x,y\ngrey,1,2\n", "KeyError: 'label'"),
+        ("c.json", '[{"x": 1, "y": 2, "label": 0.7}]', "label is 0.7"),
+        ("c.json", '[{"x": 1, "y": 2, "label": true}]', "label is True"),
+        ("c.json", '[{"x": true, "y": 2, "label": 1}]', "True is no number"),
+        ("c.json", '[{"x": 1, "y": 2, "label": Infinity}]', "Infinity among the numbers"),
+        ("c.json", "[5]", "TypeError"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_a_hostile_file_of_clicks_is_one_line(
+    exported: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: str,
+    message: str,
+) -> None:
+    if name == "c.json":
+        content = f'{{"images": [{{"image": "grey", "clicks": {content}}}]}}'
+    (tmp_path / name).write_text(content)
+    assert predicted(exported, pictures, tmp_path / "out", f"clicks={tmp_path / name}") == 2
+    error = capsys.readouterr().err
+    assert f"{name}: " in error and message in error and error.count("\n") == 1
+
+
+def test_ids_of_boxes_are_compared_as_what_they_mean(exported: Path, pictures: Path, tmp_path: Path) -> None:
+    boxes = {
+        "images": [{"id": 7, "file_name": "grey.png"}],
+        "annotations": [{"image_id": "7", "bbox": [1, 1, 20, 20], "category_id": 5.0}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes), encoding="utf-8-sig")
+    out = tmp_path / "out"
+    assert predicted(exported, pictures, out, f"boxes={tmp_path / 'boxes.json'}", "format=coco") == 0
+    answer = json.loads((out / "coco.json").read_text())
+    assert answer["annotations"][0]["category_id"] == 5
+    assert answer["categories"] == [{"id": 5, "name": "5"}]

@@ -101,3 +101,26 @@ def test_bad_questions_are_one_line(
     assert pisam(*arguments(folders, exported, f"truth={folders / 'truth'}")) == 2
     assert "masks" in (error := capsys.readouterr().err) and "none for 1 pictures (two)" in error
     assert not (folders / "out").exists()
+
+
+def test_a_name_that_begins_like_a_formula_stays_text(folders: Path, exported: Path) -> None:
+    for part in ("images", "masks", "truth"):
+        (folders / part / "two.png").rename(folders / part / "=1+1.png")
+    assert pisam(*arguments(folders, exported, f"truth={folders / 'truth'}", "rounds=1")) == 0
+    assert "\n'=1+1,1," in (folders / "out" / "per_image.csv").read_text()
+
+
+def test_a_changed_mask_is_repaired_again(
+    folders: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(folders, exported, f"truth={folders / 'truth'}", "rounds=1")
+    assert pisam(*given) == 0
+    (folders / "masks" / "two.png").write_bytes((folders / "truth" / "two.png").read_bytes())
+    assert pisam(*given) == 0
+    assert "1 of 2 pictures are done already" in capsys.readouterr().out
+    with (folders / "out" / "per_image.csv").open() as file:
+        assert [float(row["iou_before"]) == 1 for row in csv.DictReader(file)] == [False, True]
+    (folders / "clicks.csv").write_text("image,x,y,label\none,80.5,5.5,0\n")
+    with (folders / "out" / "done.jsonl").open("a") as file:
+        file.write('{"image": "two", "of": [1], "rows": [{"clicks": "x"}]}\n')
+    assert pisam(*given) == 0

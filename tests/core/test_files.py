@@ -14,6 +14,8 @@ import torch
 from pisam.core.errors import PisamError
 from pisam.core.files import (
     local_path,
+    parse_json,
+    read_object,
     refuse_damaged,
     refuse_unwritable,
     replacing,
@@ -45,6 +47,9 @@ def test_what_the_disk_refuses_is_one_line(tmp_path: Path, number: int) -> None:
 def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
     refuse_unwritable(tmp_path / "a" / "b")
     assert not list((tmp_path / "a" / "b").iterdir())
+    (tmp_path / "probe").write_text("mine")
+    refuse_unwritable(tmp_path)
+    assert (tmp_path / "probe").read_text() == "mine"
     (tmp_path / "file").touch()
     with pytest.raises(PisamError, match="not written: "):
         refuse_unwritable(tmp_path / "file")
@@ -93,3 +98,29 @@ def test_archive_without_a_seal_is_checked_by_its_own_checksums(tmp_path: Path) 
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(PisamError, match="truncated, or no checkpoint"):
         refuse_damaged(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ("[NaN]", "NaN among the numbers"),
+        ('{"a": {"b": 1, "b": 2}}', "an object has the key b twice"),
+        ("", "Expecting value"),
+        ("1" * 5000, "digits"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_json_of_anybodys_is_a_value_or_one_error(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_json(text)
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(PisamError, match=rf"x.json: not readable as JSON: .*{message}") as error:
+        read_object(tmp_path / "x.json", "")
+    assert "\n" not in str(error.value)
+
+
+def test_a_mark_of_the_order_of_bytes_is_passed_over(tmp_path: Path) -> None:
+    """As Windows' editor writes it."""
+    (tmp_path / "x.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_object(tmp_path / "x.json", "", {"a": int}) == {"a": 1}

@@ -53,3 +53,7 @@ def test_neighbouring_parts_give_unrelated_seeds() -> None:
     for bit in range(32):
         share = sum(seed >> bit & 1 for seed in seeds) / 4000
         assert share == pytest.approx(0.5, abs=0.04)
+
+
+def test_names_of_any_bytes_have_a_seed() -> None:
+    assert derive_seed("a\udcff") != derive_seed("a\udcfe")

@@ -95,3 +95,9 @@ def test_table_is_aligned() -> None:
         text_table([["set", "IoU"], ["a", 0.12345], ["long", None]])
         == " set    IoU\n   a  0.123\nlong      -"
     )
+
+
+def test_names_of_any_bytes_are_written_and_read(tmp_path: Path) -> None:
+    write_csv([{"set": "s", "image": "a\udcff", "iou": 1.0}], tmp_path / "rows.csv")
+    assert b"\ns,a\xff,1.0\n" in (tmp_path / "rows.csv").read_bytes()
+    assert read_csv(tmp_path / "rows.csv") == [{"set": "s", "image": "a\udcff", "iou": 1.0}]

@@ -153,6 +153,14 @@ def broken_identity(contents: dict) -> None:
     del contents["pisam"]["backbone"]
 
 
+def numbered_weights(contents: dict) -> None:
+    contents["state_dict"] = {5: torch.zeros(1)}
+
+
+def unclear_departure(contents: dict) -> None:
+    contents["pisam"]["local"] = torch.zeros(2)
+
+
 def no_weights(contents: dict) -> None:
     contents["state_dict"] = None
 
@@ -168,6 +176,8 @@ def no_weights(contents: dict) -> None:
         (no_identity, "not written by pisam"),
         (broken_identity, "not written by pisam"),
         (no_weights, "not written by pisam"),
+        (numbered_weights, "not written by pisam"),
+        (unclear_departure, "not written by pisam"),
     ],
 )
 def test_a_checkpoint_that_does_not_belong_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -158,6 +159,38 @@ def test_missing_files_are_named(exported: Path, tmp_path: Path, file: str, mess
     folder = shutil.copytree(exported, tmp_path / "copy")
     (folder / file).unlink()
     with pytest.raises(PisamError, match=f"{file}: {message}"):
+        OnnxEngine(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"files": []}, "files: expected a dict"),
+        ({"image_size": "x"}, "image_size: expected a int"),
+        ({"image_size": 10**9}, "image_size is 1000000000, its encoder takes"),
+        ({"reprompt": None}, "reprompt: expected a bool"),
+        ({"format": 99}, "expected format 1"),
+        (None, "nested too deep"),
+    ],
+    ids=str,
+)
+def test_facts_of_another_kind_are_refused(
+    exported: Path, tmp_path: Path, change: dict | None, message: str
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text("[" * 100_000 if change is None else json.dumps(meta | change))
+    with pytest.raises(PisamError, match=f"meta.json: .*{message}"):
+        OnnxEngine(folder)
+
+
+def test_a_file_that_is_no_graph_is_named(exported: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    (folder / "decoder.onnx").write_bytes(b"no graph")
+    meta = json.loads((folder / "meta.json").read_text())
+    meta["files"]["decoder.onnx"] = hashlib.sha256(b"no graph").hexdigest()
+    (folder / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(PisamError, match=r"decoder\.onnx: ONNX Runtime does not take it \("):
         OnnxEngine(folder)
 
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pisam.clicks.guarantee import share_obeyed
+from pisam.core.errors import PisamError
 from pisam.core.types import Clicks
 from pisam.data.transforms import frame_for_validation
 from pisam.metrics.protocol import logits_to_original
-from pisam.modeling.pisam import PiSam, build_model
+from pisam.modeling.pisam import PiSam, build_model, load_model
 from pisam.predictor import PiSamPredictor
 
 HEIGHT, WIDTH, SIZE = 90, 160, 64
@@ -369,3 +370,52 @@ def test_an_image_is_kept_and_loaded(predictor: PiSamPredictor, model: PiSam, tm
     np.testing.assert_array_equal(other.logits, expected[1])  # the image before is still there
     with pytest.raises(ValueError, match="expected an image first"):
         PiSamPredictor(model).save(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": np.array([10**9, 10**9])}, r"size \[1000000000, 1000000000\]"),
+        ({"size": np.array([90.5, 160.0])}, r"size \[90.5, 160.0\]"),
+        ({"more": np.zeros(10**7, np.uint8)}, "larger than what this model says of an image"),
+        ({"format": np.array([1, 2])}, "not an image that this predictor saved"),
+    ],
+    ids=str,
+)
+def test_a_kept_image_is_checked(
+    predictor: PiSamPredictor, tmp_path: Path, change: dict[str, np.ndarray], message: str
+) -> None:
+    predictor.save(tmp_path / "image.npz")
+    kept = dict(np.load(tmp_path / "image.npz"))
+    np.savez_compressed(tmp_path / "other.npz", **{**kept, **change})
+    with pytest.raises(ValueError, match=message):
+        predictor.load(tmp_path / "other.npz")
+    whole = (tmp_path / "other.npz").read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:200] + b"\0" * 200 + whole[400:], b""):
+        (tmp_path / "other.npz").write_bytes(damaged)
+        with pytest.raises(ValueError, match="not an image that this predictor saved"):
+            predictor.load(tmp_path / "other.npz")
+
+
+def test_kept_numbers_that_are_not_finite_are_refused(predictor: PiSamPredictor, tmp_path: Path) -> None:
+    predictor.save(tmp_path / "image.npz")
+    kept = dict(np.load(tmp_path / "image.npz"))
+    kept["encoded_early"][0, 0, 0, 0] = np.nan
+    np.savez(tmp_path / "image.npz", **kept)
+    with pytest.raises(ValueError, match="numbers that are not finite"):
+        predictor.load(tmp_path / "image.npz")
+
+
+def test_wrong_arguments_are_one_line(predictor: PiSamPredictor) -> None:
+    for no_model in (None, "best.ckpt"):
+        with pytest.raises(ValueError, match="model: expected what load_model gives, got"):
+            PiSamPredictor(no_model)  # type: ignore[arg-type]
+    for location in (None, 5, b"x"):
+        with pytest.raises(PisamError, match="checkpoint: expected a path, got"):
+            load_model(location)  # type: ignore[arg-type]
+    pixel = np.zeros((1, 1, 3), np.uint8)
+    for image in (np.broadcast_to(pixel, (10**6, 10**6, 3)), Image.new("RGB", (0, 5))):
+        with pytest.raises(ValueError, match="image: expected uint8"):
+            predictor.set_image(image)
+    with pytest.raises(ValueError, match="box: expected 0 <= x0 < x1"):
+        predictor.set_box((10**400, 1, 2, 3))

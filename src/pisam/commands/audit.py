@@ -20,7 +20,7 @@ from pisam.core.files import replacing
 from pisam.data.audit.audit import Audit, Finding, Level, SourceReport, audit
 from pisam.data.audit.duplicates import Part
 from pisam.data.sources.rows import Source, longest_parts, resolve_sources
-from pisam.evaluation.rows import text_table
+from pisam.evaluation.rows import csv_cell, text_table
 
 COLUMNS = ("source", "image", "mask", "problem")
 SHOWN = 20
@@ -60,7 +60,8 @@ def write_findings(result: Audit, file: Path) -> None:
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerow(COLUMNS)
         for finding in result.of("error") + result.of("suspect") + result.of("note"):
-            writer.writerow([finding.source, finding.image or "", finding.mask or "", _text(finding)])
+            cells = (finding.source, str(finding.image or ""), str(finding.mask or ""), _text(finding))
+            writer.writerow(map(csv_cell, cells))
 
 
 def _sources(config: Config) -> tuple[list[tuple[Part, Source]], list[Finding]]:

@@ -28,18 +28,18 @@ group: Measure
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from pisam.commands.command import Arguments
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
 from pisam.core.progress import progress
+from pisam.core.set_names import refuse_reserved
 from pisam.data.sources.pairs import list_pairs
 from pisam.data.sources.rows import Source, published_pairs, resolve_sources
 from pisam.evaluation.benchmark.enter import Item, enter, hashes_of, open_entry, refuse_changed
@@ -51,6 +51,7 @@ from pisam.evaluation.benchmark.record import Interaction
 from pisam.evaluation.parallel import gather, own_share, threads_beside
 from pisam.evaluation.rows import text_table
 from pisam.metrics.number_of_clicks import heading, seconds_per_click, summarise
+from pisam.training.preflight import alone_in
 from pisam.training.trainer import launch_ranks
 
 DEFAULT_MODELS = ("sam", "sam+mask", "pi")
@@ -73,7 +74,9 @@ def run(arguments: Arguments) -> int:
                     f"benchmark: {key}=... is missing beside {'masks' if key == 'images' else 'images'}=DIR"
                 )
         images = Path(own["images"])
-        sources = [Source(own.get("set") or images.resolve().name, images, Path(own["masks"]))]
+        name = own.get("set") or images.resolve().name
+        refuse_reserved(name, "benchmark: set")
+        sources = [Source(name, images, Path(own["masks"]))]
     else:
         config = arguments.config()
         sources = sources_of(config)
@@ -83,18 +86,21 @@ def run(arguments: Arguments) -> int:
         else Path(config.run_dir if config else ".") / "benchmark" / protocol.id
     )
     limit = _number("limit", own["limit"]) if "limit" in own else None
+    if limit is not None and limit <= 0:
+        raise PisamError(f"limit={own['limit']}: expected a positive number of seconds")
     workers = int(own.get("workers", "0"))
-    return benchmark(
-        names,
-        sources,
-        protocol,
-        out,
-        config,
-        checkpoints=checkpoints,
-        limit=limit,
-        workers=workers,
-        like=like,
-    )
+    with alone_in(out):
+        return benchmark(
+            names,
+            sources,
+            protocol,
+            out,
+            config,
+            checkpoints=checkpoints,
+            limit=limit,
+            workers=workers,
+            like=like,
+        )
 
 
 def sources_of(config: Config) -> list[Source]:
@@ -215,7 +221,6 @@ def _list(text: str) -> list[str]:
 
 
 def _number(key: str, text: str) -> float:
-    try:
-        return float(yaml.safe_load(text))
-    except (TypeError, ValueError, yaml.YAMLError) as error:
-        raise PisamError(f"{key}={text}: expected a number") from error
+    if not re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?", text):
+        raise PisamError(f"{key}={text:.40}: expected a number")
+    return float(text)

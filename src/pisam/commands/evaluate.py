@@ -75,7 +75,10 @@ def run(arguments: Arguments) -> None:
             return evaluate(config, options)
     if arguments.experiment:
         raise PisamError(f"evaluate predictions=DIR: needs no experiment, got {arguments.experiment}")
-    rescore(folder_options(own | dict(argument.split("=", 1) for argument in arguments.overrides)))
+    chosen = folder_options(own | dict(argument.split("=", 1) for argument in arguments.overrides))
+    with alone_in(chosen.out):
+        rescore(chosen)
+    return None
 
 
 def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:

@@ -6,12 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from pisam.core.errors import PisamError, nearest
 from pisam.core.set_names import refuse_reserved
+from pisam.core.yaml_text import parse_texts
 
 MODEL_KEYS = ("models", "checkpoint", "sets", "predictions", "out")
 FOLDER_KEYS = ("predictions", "masks", "out", "name", "set", "workers", "ignore")
@@ -121,10 +119,4 @@ def as_list(key: str, value: str) -> list[str]:
     """A text, or several as [one, another]."""
     if not value.startswith("["):
         return [value]
-    try:
-        items: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise PisamError(f"{key}={value}: expected one value, or several as [one,another]") from error
-    if not all(isinstance(item, str) for item in items):
-        raise PisamError(f"{key}={value}: expected names or paths, quote what YAML reads otherwise")
-    return [os.path.expanduser(item) if item.startswith("~/") else item for item in items]
+    return [os.path.expanduser(item) if item.startswith("~/") else item for item in parse_texts(value, key)]

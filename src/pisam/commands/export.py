@@ -17,6 +17,7 @@ from __future__ import annotations
 from pisam.commands.command import Arguments
 from pisam.commands.models import find_model, given_path, is_exported, load_torch
 from pisam.core.errors import PisamError
+from pisam.core.lock import holding
 from pisam.data.reading.reader import read_image
 from pisam.data.sources.pairs import SUFFIXES
 
@@ -50,7 +51,8 @@ def run(arguments: Arguments) -> None:
 
     out = given_path(arguments, "out")
     model = load_torch(path, "cpu")
-    meta = export(model, PiSamPredictor(model).engine, out, pictures, encoders=encoders)
+    with holding(out):
+        meta = export(model, PiSamPredictor(model).engine, out, pictures, encoders=encoders)
     print("encoder  answer   pictures  max |difference| of logits  lowest IoU")
     for encoder in ["fp32", *encoders]:
         for answer in ("box", "clicks"):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing, writing
+from pisam.core.files import parse_json, replacing, writing
 from pisam.core.progress import progress
 from pisam.data.sources.pairs import SUFFIXES
 from pisam.predictor.engine import Engine
@@ -22,17 +24,24 @@ Result = TypeVar("Result")
 RECORD = "done.jsonl"
 
 
-def list_pictures(path: Path, what: str) -> dict[str, Path]:
+def list_pictures(path: Path, what: str, *, but: Path | None = None) -> dict[str, Path]:
     """Picture files by their name without suffix, relative to the folder `path`; or the one file `path`.
+
+    What else lies there is counted.
+
+    Args:
+        path: of a picture or a folder.
+        what: begins what is said of it.
+        but: a folder below it that is passed over, the one that is written to.
 
     Raises:
         PisamError: none, or two that differ in the suffix alone and so would have one answer.
     """
-    files = (
-        [path]
-        if path.is_file()
-        else sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES)
-    )
+    files, others = [path], []
+    if not path.is_file():
+        below = [file for file in sorted(path.rglob("*")) if not file.is_dir() and not _is_in(file, but)]
+        files = [file for file in below if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
+        others = [file.name for file in below if file not in files]
     root = path.parent if path.is_file() else path
     pictures: dict[str, Path] = {}
     for file in files:
@@ -46,7 +55,46 @@ def list_pictures(path: Path, what: str) -> dict[str, Path]:
         raise PisamError(
             f"{what} {path}: no picture there; expected a file or a folder of {', '.join(SUFFIXES)}"
         )
+    say_left_out(f"files of {what} {path}, which are no pictures", others)
     return pictures
+
+
+def _is_in(file: Path, folder: Path | None) -> bool:
+    return folder is not None and file.absolute().is_relative_to(folder.absolute())
+
+
+def say_left_out(what: str, names: Sequence[str]) -> None:
+    """Print how many there are and some of them, if any."""
+    if names:
+        print(f"left out: {len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
+
+
+def content_of(path: str | None) -> str | None:
+    """The SHA-256 of a file's bytes, for `Record`."""
+    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A picture to be answered.
+
+    Attributes:
+        stem: its name, among those of the run.
+        reads: its files; an answer counts as done only while they are as they were.
+        writes: the files of the answer; likewise only while they are there.
+    """
+
+    stem: str
+    reads: Sequence[Path]
+    writes: Sequence[Path]
+
+    def stamp(self) -> list[int]:
+        """Modification time in ns and bytes of the files that are read; none where one is not there."""
+        try:
+            stats = [file.stat() for file in self.reads]
+        except OSError:
+            return []
+        return [number for stat in stats for number in (stat.st_mtime_ns, stat.st_size)]
 
 
 class Record:
@@ -55,53 +103,92 @@ class Record:
     Args:
         out: the output folder, made if it is absent.
         settings: what the answers depend on; a record with others is not gone on with.
-        targets: the files to write, of all pictures.
+        jobs: all pictures.
+        is_row: whether a row of the file can be used; others count as none.
+        also: files of all answers together.
         overwrite: begin anew, and replace what is there.
 
     Raises:
         PisamError: the folder cannot be written, holds answers made with other settings, or files that no
-            record tells of.
+            record tells of; or two answers would be one file.
     """
 
     def __init__(
-        self, out: Path, settings: dict[str, Any], targets: Iterable[Path], *, overwrite: bool = False
+        self,
+        out: Path,
+        settings: dict[str, Any],
+        jobs: Sequence[Job],
+        is_row: Callable[[dict[str, Any]], bool],
+        *,
+        also: Sequence[Path] = (),
+        overwrite: bool = False,
     ) -> None:
         self.path = out / RECORD
         self.rows: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
+        self._stamps = {job.stem: job.stamp() for job in jobs}
+        _refuse_shared_files(jobs)
         settings = json.loads(json.dumps(settings))
+        lines = [{"settings": settings}]
         if overwrite or not self.path.exists():
-            there = next((target for target in targets if target.exists()), None)
+            written = [*also, *(file for job in jobs for file in job.writes)]
+            there = next((file for file in written if file.exists()), None)
             if there is not None and not overwrite:
                 raise PisamError(
                     f"{there} exists already; give another out=, or overwrite=true to replace it"
                 )
-            with replacing(self.path) as temporary:
-                temporary.write_text(json.dumps({"settings": settings}) + "\n", encoding="utf-8")
-            return
-        lines = []
-        for line in self.path.read_bytes().splitlines(keepends=True):
-            if line.endswith(b"\n"):  # else the end of a run that was killed
-                lines.append(json.loads(line))
-        theirs = (lines[0].get("settings") if lines else None) or {}
-        changed = [
-            key for key, value in settings.items() if theirs.get(key) != value
-        ]  # older records lack newer keys
-        if changed:
-            raise PisamError(
-                f"{out}: begun with another {', '.join(changed)}; give another out=, or "
-                "overwrite=true to begin anew"
-            )
-        self.rows = {row["image"]: row for row in lines[1:]}
+        else:
+            kept = self._read(settings)
+            gone = {job.stem for job in jobs if not all(file.exists() for file in job.writes)}
+            changed = {stem for stem, row in kept.items() if row["of"] != self._stamps.get(stem, row["of"])}
+            if again := (gone | changed) & kept.keys():
+                print(f"{len(again)} pictures are answered again: they changed, or their answers are gone")
+            self.rows = {stem: row for stem, row in kept.items() if stem not in again and is_row(row)}
+            lines += self.rows.values()
         with replacing(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
+    def _read(self, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The rows of an earlier run with the same settings; a line that was not written whole is none."""
+        head, *lines = [_json_object(line) for line in self.path.read_bytes().splitlines()] or [{}]
+        theirs = head.get("settings")
+        if not isinstance(theirs, dict):
+            raise PisamError(
+                f"{self.path}: not written by this command; give another out=, or overwrite=true"
+            )
+        if changed := [key for key, value in settings.items() if theirs.get(key) != value]:
+            raise PisamError(
+                f"{self.path.parent}: begun with another {', '.join(changed)}; give another out=, or "
+                "overwrite=true to begin anew"
+            )
+        return {line["image"]: line for line in lines if isinstance(line.get("image"), str) and "of" in line}
+
     def add(self, row: dict[str, Any]) -> None:
         """Note that the picture row["image"] is done."""
+        row = {**row, "of": self._stamps[row["image"]]}
         with self._lock, writing(self.path):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             self.rows[row["image"]] = row
+
+
+def _json_object(line: bytes) -> dict[str, Any]:
+    """The object of a line; an empty one where it has none, as after a full disk."""
+    try:
+        value = parse_json(line.decode("utf-8"))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _refuse_shared_files(jobs: Sequence[Job]) -> None:
+    owners: dict[Path, str] = {}
+    for job in jobs:
+        for file in job.writes:
+            if (other := owners.setdefault(file, job.stem)) != job.stem:
+                raise PisamError(
+                    f"{file}: would hold an answer of {other} and one of {job.stem}; rename one of them"
+                )
 
 
 def write_bytes(path: Path, contents: bytes) -> None:

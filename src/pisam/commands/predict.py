@@ -31,12 +31,21 @@ from typing import Any, Literal
 import numpy as np
 
 from pisam.commands.command import Arguments
-from pisam.commands.folders import Record, list_pictures, work_through, write_bytes
+from pisam.commands.folders import (
+    Job,
+    Record,
+    content_of,
+    list_pictures,
+    say_left_out,
+    work_through,
+    write_bytes,
+)
 from pisam.commands.models import given_path, load_engines, number
 from pisam.commands.prompt_files import Box, parse_box, read_boxes, read_click_file
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, write_json
 from pisam.core.locality import Click
+from pisam.core.lock import holding
 from pisam.core.types import UInt8Array
 from pisam.data.reading.reader import read_image, read_mask
 from pisam.data.transforms import box_of, squash
@@ -60,6 +69,17 @@ class Picture:
     clicks: list[Click]
     rough: Path | None = None
 
+    @property
+    def names(self) -> list[str]:
+        """One per object; several are numbered."""
+        count = len(self.boxes)
+        return [f"{self.stem}_{index}" for index in range(1, count + 1)] if count > 1 else [self.stem]
+
+    @property
+    def reads(self) -> list[Path]:
+        """Its files."""
+        return [self.path, *filter(None, [self.rough])]
+
 
 def run(arguments: Arguments) -> None:
     """Answer each picture, and write what is asked for."""
@@ -69,25 +89,48 @@ def run(arguments: Arguments) -> None:
         raise PisamError(f"format: got {unknown[0]}, expected some of {', '.join(FORMATS)}")
     tile = _tile(options.get("tile"))
     workers, devices = number(arguments, "workers", 2), number(arguments, "devices", 1)
-    pictures, categories = _prompted(list_pictures(given_path(arguments, "images"), "images"), options)
+    images = list_pictures(given_path(arguments, "images"), "images", but=out)
+    pictures, categories = _prompted(images, options)
     engines = load_engines(arguments, devices)
     settings = {
         "command": "predict",
         "model": engines[0].identity(),
         **{key: options.get(key) for key in ("images", "boxes", "masks", "box", "clicks", "tile")},
         "format": wanted,
+        "prompts": [content_of(options.get(key)) for key in ("boxes", "clicks")],
     }
-    # of a picture with several objects, they are numbered
-    targets = [out / kind / f"{picture.stem}.png" for picture in pictures for kind in wanted]
-    record = Record(out, settings, targets, overwrite=options.get("overwrite") == "true")
+    jobs = [Job(p.stem, p.reads, [out / file for file in _files(p, wanted)]) for p in pictures]
+    with holding(out):
+        record = Record(
+            out,
+            settings,
+            jobs,
+            partial(_is_row, coco="coco" in wanted),
+            also=[out / "coco.json"] if "coco" in wanted else [],
+            overwrite=options.get("overwrite") == "true",
+        )
+        _answer_all(pictures, engines, record, out, wanted, categories, tile=tile, workers=workers)
+    print(out)
+
+
+def _answer_all(
+    pictures: list[Picture],
+    engines: list[Engine],
+    record: Record,
+    out: Path,
+    wanted: list[str],
+    categories: dict[int, str],
+    *,
+    tile: Tile,
+    workers: int,
+) -> None:
     rest = [picture for picture in pictures if picture.stem not in record.rows]
     if done := len(pictures) - len(rest):
         print(f"{done} of {len(pictures)} pictures are done already")
 
     def write(answered: tuple[Picture, UInt8Array, list[dict[str, Any]]]) -> None:
         picture, pixels, objects = answered
-        for index, each in enumerate(objects, 1):
-            name = f"{picture.stem}_{index}" if len(objects) > 1 else picture.stem
+        for name, each in zip(picture.names, objects, strict=True):
             for kind in wanted:
                 _write(kind, out, name, pixels, each)
         height, width = pixels.shape[:2]
@@ -114,7 +157,19 @@ def run(arguments: Arguments) -> None:
                 _coco([record.rows[p.stem] for p in pictures if p.stem in record.rows], categories),
                 out / "coco.json",
             )
-    print(out)
+
+
+def _files(picture: Picture, wanted: Sequence[str]) -> list[str]:
+    """The files of a picture's answer, relative to the output folder."""
+    kinds = [kind for kind in wanted if kind != "coco"]
+    suffixes = {kind: ".json" if kind == "polygons" else ".png" for kind in kinds}
+    return [f"{kind}/{name}{suffixes[kind]}" for name in picture.names for kind in kinds]
+
+
+def _is_row(row: dict[str, Any], *, coco: bool) -> bool:
+    facts = {"file_name": str, "width": int, "height": int} | ({"annotations": list} if coco else {})
+    right = all(type(row.get(key)) is kind for key, kind in facts.items())
+    return right and all(isinstance(each, dict) for each in row.get("annotations", []))
 
 
 def _prompted(files: dict[str, Path], options: dict[str, str]) -> tuple[list[Picture], dict[int, str]]:
@@ -139,6 +194,7 @@ def _prompted(files: dict[str, Path], options: dict[str, str]) -> tuple[list[Pic
         boxes, categories = read_boxes(local_path(options["boxes"], "boxes"), files)
     elif "masks" in options:
         rough = list_pictures(local_path(options["masks"], "masks"), "masks")
+        say_left_out("masks, of which no picture is here", sorted(rough.keys() - files.keys()))
     asked = set(boxes) | set(rough) if given else set(clicks)
     if without := [stem for stem in files if stem not in asked]:
         print(f"{len(without)} pictures have no prompt and are passed over: {', '.join(without[:3])}, ...")

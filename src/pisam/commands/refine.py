@@ -20,8 +20,6 @@ overwrite=true|false: begin anew and replace what is there
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,14 +30,24 @@ import numpy as np
 from pisam.clicks.components import component_mask, find_components
 from pisam.clicks.policies import centre_click
 from pisam.commands.command import Arguments
-from pisam.commands.folders import Record, list_pictures, work_through, write_bytes
+from pisam.commands.folders import (
+    Job,
+    Record,
+    content_of,
+    list_pictures,
+    say_left_out,
+    work_through,
+    write_bytes,
+)
 from pisam.commands.models import given_path, load_engines, number
 from pisam.commands.predict import refuse_other_size
 from pisam.commands.prompt_files import read_click_file
 from pisam.core.errors import PisamError
 from pisam.core.locality import Click
+from pisam.core.lock import holding
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.reading.reader import read_coverage, read_image, read_mask
+from pisam.evaluation.rows import write_csv
 from pisam.predictor import formats
 from pisam.predictor.engine import Engine
 from pisam.predictor.interactive import InteractivePredictor
@@ -58,6 +66,11 @@ class Given:
     mask: Path
     truth: Path | None
     clicks: list[Click]
+
+    @property
+    def reads(self) -> list[Path]:
+        """Its files."""
+        return [self.image, self.mask, *filter(None, [self.truth])]
 
 
 @dataclass
@@ -80,8 +93,24 @@ def run(arguments: Arguments) -> None:
     engines = load_engines(arguments, devices)
     settings = {"command": "refine", "model": engines[0].identity(), "rounds": rounds}
     settings |= {key: options.get(key) for key in ("images", "masks", "clicks", "truth")}
-    targets = [out / "mask" / f"{pair.stem}.png" for pair in pairs]
-    record = Record(out, settings, targets, overwrite=options.get("overwrite") == "true")
+    settings["prompts"] = content_of(options.get("clicks"))
+    jobs = [Job(pair.stem, pair.reads, [out / "mask" / f"{pair.stem}.png"]) for pair in pairs]
+    with holding(out):
+        record = Record(
+            out,
+            settings,
+            jobs,
+            _is_row,
+            also=[out / TABLE] if "truth" in options else [],
+            overwrite=options.get("overwrite") == "true",
+        )
+        _repair_all(pairs, engines, record, out, rounds=rounds, workers=workers)
+    print(out)
+
+
+def _repair_all(
+    pairs: list[Given], engines: list[Engine], record: Record, out: Path, *, rounds: int, workers: int
+) -> None:
     rest = [pair for pair in pairs if pair.stem not in record.rows]
     if done := len(pairs) - len(rest):
         print(f"{done} of {len(pairs)} pictures are done already")
@@ -97,11 +126,20 @@ def run(arguments: Arguments) -> None:
         work_through(rest, engines, _read, answer, write, workers=workers, what="refine")
     finally:
         rows = [row for pair in pairs if pair.stem in record.rows for row in record.rows[pair.stem]["rows"]]
-        if "truth" in options and rows:
-            write_bytes(out / TABLE, _table(rows))
-    if "truth" in options:
+        if rows:
+            write_csv(rows, out / TABLE)
+    if rows:
         print(summary(rows))
-    print(out)
+
+
+def _is_row(row: dict[str, Any]) -> bool:
+    rows = row.get("rows")
+    return isinstance(rows, list) and all(
+        isinstance(each, dict)
+        and each.keys() == {*COLUMNS}
+        and all(type(each[column]) in (int, float) for column in COLUMNS[1:])
+        for each in rows
+    )
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:
@@ -126,7 +164,7 @@ def _pairs(arguments: Arguments) -> list[Given]:
     """
     options = arguments.own
     folders = {
-        key: list_pictures(given_path(arguments, key), key)
+        key: list_pictures(given_path(arguments, key), key, but=given_path(arguments, "out"))
         for key in ("images", "masks", "truth")
         if key in options
     }
@@ -139,6 +177,8 @@ def _pairs(arguments: Arguments) -> list[Given]:
                 f"{key} {options[key]}: none for {len(without)} pictures ({', '.join(without[:3])}); "
                 "expected the names of the pictures; add them, or take the pictures out"
             )
+        strangers = sorted(folders[key].keys() - folders["images"].keys())
+        say_left_out(f"files of {key}, of which no picture is here", strangers)
     return [
         Given(stem, image, folders["masks"][stem], folders.get("truth", {}).get(stem), clicks.get(stem, []))
         for stem, image in folders["images"].items()
@@ -207,11 +247,3 @@ def _mend(oracle: BoolArray, errors: UInt8Array, pixel: tuple[int, int], truth: 
 def _iou(one: BoolArray, other: BoolArray) -> float:
     union = np.count_nonzero(one | other)
     return float(np.count_nonzero(one & other) / union) if union else 1.0
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()

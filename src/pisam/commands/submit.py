@@ -22,11 +22,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pisam.commands.command import Arguments
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
+from pisam.core.yaml_text import parse_yaml
 
 SECONDS_OF_WARNING = 120
 MOST_REQUEUES = 100  # submitit gives up after three by itself
@@ -37,7 +36,7 @@ def run(arguments: Arguments) -> None:
     own = arguments.own
     if not (minutes := int(own.get("minutes", "240"))):
         raise PisamError("minutes: got 0, expected a positive whole number")
-    slurm = {key.removeprefix("slurm."): yaml.safe_load(value) for key, value in own.items() if "." in key}
+    slurm = {key.removeprefix("slurm."): parse_yaml(value, key) for key, value in own.items() if "." in key}
     training = [*filter(None, [arguments.experiment]), f"stage={own['stage']}", *arguments.overrides]
     config = arguments.config()
     job = submit(config, training, cluster=own.get("cluster", "slurm"), minutes=minutes, slurm=slurm)

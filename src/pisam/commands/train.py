@@ -28,6 +28,7 @@ from pisam.core.errors import PisamError
 from pisam.core.files import read_object, refuse_unwritable, sweep_temporaries
 from pisam.core.lock import Lock
 from pisam.core.provenance import git_revision
+from pisam.core.set_names import refuse_no_folder
 from pisam.evaluation.rows import text_table
 from pisam.modeling.pisam import read_own_checkpoint
 from pisam.training.callback_list import build_callbacks
@@ -68,6 +69,8 @@ def run(arguments: Arguments) -> None:
             raise PisamError(
                 "sweep=NAME is for trials that W&B's agents start; see pisam sweep FILE local=true"
             )
+        refuse_no_folder(name, "train: sweep")
+        refuse_no_folder(trial, "WANDB_RUN_ID")
         folder = [f"run_dir={Path('runs') / 'sweeps' / name / trial}"]
     config, number = arguments.config(*folder), int(arguments.own["stage"])
     reads = [*training_sources(config, number), *config.data.val]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from yaml import MappingNode, Node, ScalarNode
@@ -19,11 +19,9 @@ from pisam.config.rules import key_name, wrong_values
 from pisam.config.schema import Config, PromptsConfig, to_plain
 from pisam.core.errors import PisamError, nearest
 from pisam.core.files import replacing, shipped
+from pisam.core.yaml_text import LARGEST_FILE, STRING, nodes, plain, short
 
-LARGEST_FILE = 2**16  # bytes; an experiment is a page
-MOST_VALUES = 10_000  # aliases make more of a small file
 ROW_TEXTS = {"name": False, "images": True, "masks": True, "annotations": True, "names": True}  # True: a path
-STRING = "tag:yaml.org,2002:str"
 
 
 def _number(value: Any) -> float:
@@ -57,32 +55,6 @@ KINDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 # Sections that may be left out as a whole.
 OPTIONAL_SECTIONS = {"PromptsConfig | None": PromptsConfig}
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain YAML whose numbers are decimal: 1e-4 is one, while 0123 is not 83 and 12:30 not 750."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
-        first: [(tag, pattern) for tag, pattern in rules if tag.rsplit(":")[-1] in ("null", "bool", "merge")]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9][0-9_]*$"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"""[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)?$|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$
-        |[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$""",
-        re.VERBOSE,
-    ),
-    list("-+0123456789."),
-)
-_Loader.add_constructor(
-    "tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node).replace("_", ""))
-)
 
 
 @dataclass(frozen=True)
@@ -129,7 +101,7 @@ def load_with_origins(
     for key, value, expected in wrong_values(config):
         set_by = [origin for known, origin in origins.items() if known == key or known.startswith(f"{key}.")]
         source = set_by[-1].source if set_by else str(file)
-        raise PisamError(f"{_short(source)}: {key}: got {_short(repr(value))}, expected {expected}")
+        raise PisamError(f"{short(source)}: {key}: got {short(repr(value))}, expected {expected}")
     return config, origins
 
 
@@ -148,7 +120,7 @@ def _find_experiment(experiment: str | Path) -> Path:
             if file.is_file():
                 return file
     except (OSError, ValueError) as error:  # a name that is too long, a NUL
-        raise PisamError(f"experiment {_short(str(experiment))}: {error}") from error
+        raise PisamError(f"experiment {short(str(experiment))}: {error}") from error
     names = sorted({file.stem for folder in (own, shipped("experiments")) for file in folder.glob("*.yaml")})
     if is_path or not names:
         raise PisamError(f"experiment {experiment}: found no file {path}; give the path of a YAML file")
@@ -167,7 +139,7 @@ def _file_node(file: Path) -> Node | None:
     except (yaml.YAMLError, OSError, ValueError) as error:
         raise PisamError(f"{file}: not readable as YAML: {str(error).splitlines()[0]}") from error
     if node is not None and not isinstance(node, MappingNode):
-        found = type(_plain(node)).__name__
+        found = type(plain(node)).__name__
         raise PisamError(f"{file}: expected lines of `key: value`, got a {found}")
     return node
 
@@ -175,7 +147,7 @@ def _file_node(file: Path) -> Node | None:
 def _argument_node(argument: str) -> Node:
     key, equals, value = argument.partition("=")
     if not (equals and key):
-        raise PisamError(f"{_short(argument)}: expected key=value, for example stage1.lr=3e-4")
+        raise PisamError(f"{short(argument)}: expected key=value, for example stage1.lr=3e-4")
     node: Node | None
     if _is_text(key) and not re.fullmatch(r"""|~|null|Null|NULL|'.*'|".*\"""", value):
         node = ScalarNode(STRING, value)
@@ -184,7 +156,7 @@ def _argument_node(argument: str) -> Node:
         try:
             node = _parse(value, argument)
         except (yaml.YAMLError, ValueError) as error:
-            raise PisamError(f"{_short(argument)}: the value is not valid YAML; quote it") from error
+            raise PisamError(f"{short(argument)}: the value is not valid YAML; quote it") from error
     node = node or ScalarNode("tag:yaml.org,2002:null", "")
     for part in reversed(key.split(".")):
         node = MappingNode("tag:yaml.org,2002:map", [(ScalarNode(STRING, part), node)])
@@ -193,24 +165,9 @@ def _argument_node(argument: str) -> Node:
 
 def _parse(text: str, source: str) -> Node | None:
     """The YAML nodes of a text; no file may read this machine's environment, or fill its memory."""
-    try:
-        node: Node | None = _Loader(text).get_single_node()
-        _refuse_references([] if node is None else _scalars(node, [MOST_VALUES], source), source)
-    except RecursionError as error:
-        raise PisamError(f"{_short(source)}: nested too deeply") from error
+    node, scalars = nodes(text, source)
+    _refuse_references(scalars, source)
     return node
-
-
-def _scalars(node: Node, left: list[int], source: str) -> Iterator[ScalarNode]:
-    left[0] -= 1
-    if left[0] < 0:
-        raise PisamError(f"{source}: more than {MOST_VALUES} values; that is no experiment")
-    if isinstance(node, ScalarNode):
-        yield node
-    else:
-        for child in node.value:
-            for part in child if isinstance(child, tuple) else (child,):
-                yield from _scalars(part, left, source)
 
 
 def _refuse_references(scalars: Iterable[ScalarNode], source: str) -> None:
@@ -219,14 +176,6 @@ def _refuse_references(scalars: Iterable[ScalarNode], source: str) -> None:
             raise PisamError(
                 f"{source}: {node.value}: references and placeholders are refused; write the value"
             )
-
-
-def _plain(node: Node) -> Any:
-    """The value of a node; a number that Python cannot read stays text."""
-    try:
-        return _Loader("").construct_object(node, deep=True)
-    except (ValueError, OverflowError, TypeError, yaml.YAMLError):
-        return str(node.value)
 
 
 def _is_text(key: str) -> bool:
@@ -252,27 +201,23 @@ def _fill(
 ) -> Iterator[tuple[str, Origin]]:
     """Set what `node` sets in `section`, each key known and of the right type; yields what set it."""
     known = {key_name(f.name): f for f in fields(section)}
-    seen = set()
     for name_node, value_node in node.value:
         name = str(name_node.value)
         key, line = f"{prefix}{name}", name_node.start_mark and name_node.start_mark.line + 1
         if name not in known:
             siblings = [prefix + sibling for sibling in known]
-            raise PisamError(f"{_short(source)}: unknown key {_short(key)}{_nearest_key(key, siblings)}")
-        if name in seen:
-            raise PisamError(f"{source}: not valid YAML in line {line}: {key} is there twice")
-        seen.add(name)
+            raise PisamError(f"{short(source)}: unknown key {short(key)}{_nearest_key(key, siblings)}")
         field = known[name]
         below = _section(section, field)
-        if below is None or (str(field.type) in OPTIONAL_SECTIONS and _plain(value_node) is None):
-            setattr(section, field.name, _typed(field, value_node, f"{_short(source)}: {key}"))
+        if below is None or (str(field.type) in OPTIONAL_SECTIONS and plain(value_node) is None):
+            setattr(section, field.name, _typed(field, value_node, f"{short(source)}: {key}"))
             yield key, Origin(source, line if is_file else None)
         elif isinstance(value_node, MappingNode):
             setattr(section, field.name, below)
             yield from _fill(below, value_node, source, f"{key}.", is_file=is_file)
         else:
             example = next(_all_keys(below, key))
-            value = _short(repr(_plain(value_node)))
+            value = short(repr(plain(value_node)))
             raise PisamError(f"{source}: {key}: got {value}, expected keys below it such as {example}")
 
 
@@ -283,7 +228,7 @@ def _typed(field: Field, node: Node, where: str) -> Any:
         return os.path.expanduser(node.value) if is_path else node.value
     if kind == "list[Any]":
         _keep_texts_of_rows(node)
-    value = _plain(node)
+    value = plain(node)
     if value is None and optional:
         return None
     expected, convert = KINDS.get(kind, ("", lambda value: value))
@@ -292,7 +237,7 @@ def _typed(field: Field, node: Node, where: str) -> Any:
     except (TypeError, OverflowError) as error:
         if optional:
             expected = f"{expected.replace(' or ', ', ')} or null"
-        raise PisamError(f"{where}: got {_short(repr(value))}, expected {expected}") from error
+        raise PisamError(f"{where}: got {short(repr(value))}, expected {expected}") from error
 
 
 def _keep_texts_of_rows(node: Node) -> None:
@@ -322,11 +267,6 @@ def _nearest_key(wrong: str, siblings: list[str]) -> str:
     if len(same_name) == 1:
         return f"; did you mean {same_name[0]}?"
     return nearest(wrong, siblings) or nearest(wrong, every)
-
-
-def _short(text: str) -> str:
-    """A text as a message shows it: the middle of a long one is left out."""
-    return text if len(text) <= 120 else f"{text[:60]} ... {text[-20:]}"
 
 
 def _fill_in(config: Config, file: Path) -> dict[str, Origin]:

@@ -20,6 +20,9 @@ from pisam.config.rules import (
     one_of,
     positive,
 )
+from pisam.modeling.backbone_table import BACKBONES, LARGEST_FRAME
+
+MOST = 1000  # of what is kept for each sample or started for each run: more fills any memory
 
 
 def _policies() -> Iterable[str]:
@@ -28,16 +31,10 @@ def _policies() -> Iterable[str]:
     return POLICIES
 
 
-def _backbones() -> Iterable[str]:
-    from pisam.modeling.backbone_table import BACKBONES
-
-    return BACKBONES
-
-
 def _are_devices(value: Any) -> bool:
     if isinstance(value, list):
-        return bool(value) and all(type(index) is int and index >= 0 for index in value)
-    return value == "auto" or (type(value) is int and (value > 0 or value == -1))
+        return bool(value) and all(type(index) is int and 0 <= index < MOST for index in value)
+    return value == "auto" or (type(value) is int and (0 < value <= MOST or value == -1))
 
 
 def _is_logger(name: Any) -> bool:
@@ -82,9 +79,9 @@ ANY_KIND = Rule(
 
 @dataclass
 class ModelConfig:
-    backbone: str = key("nano", "SAM's image encoder", named_in(_backbones, "nano"))
+    backbone: str = key("nano", "SAM's image encoder", one_of(*BACKBONES))
     weights: str | None = key(None, "SAM's file or a folder of them (default: $PISAM_WEIGHTS)", PATH, LOCAL)
-    image_size: int = key(1024, "side of the square network frame", at_least(64), MULTIPLE)
+    image_size: int = key(1024, "side of the square network frame", between(64, LARGEST_FRAME), MULTIPLE)
     from_sam: bool = key(False, "the decoder starts as SAM's and learns what to add to SAM's mask")
     local: bool = key(False, "the interactor sees how near its pixels are to the clicks, and stays there")
     decoder: str = key("pi", "pi = Pi-SAM; hq = HQ-SAM, the baseline, a stage 1 alone", one_of("pi", "hq"))
@@ -96,7 +93,7 @@ class PromptsConfig:
     jittered_box: float = key(0.0, "the same of a box with moved edges", at_least(0))
     points: float = key(0.0, "the same of points", at_least(0))
     noisy_mask: float = key(0.0, "the same of a spoilt mask", at_least(0))
-    max_points: int = key(10, "largest number of points", at_least(1))
+    max_points: int = key(10, "largest number of points", between(1, MOST))
     box_noise: float = key(0.1, "deviation of a jittered edge, as a share of the side", at_least(0))
 
 
@@ -106,8 +103,8 @@ class DataConfig:
     train: list[Any] = key([], "known sets or rows {name, images, masks, weight, limit}", ROWS)
     val: list[Any] = key([], "sets to validate on", ROWS)
     test: list[Any] = key([], "sets for `pisam evaluate sets=test`", ROWS)
-    batch_size: int = key(4, "images of each rank in a step", at_least(1))
-    workers: int = key(4, "processes that read images, of each rank", at_least(0))
+    batch_size: int = key(4, "images of each rank in a step", between(1, 100 * MOST))
+    workers: int = key(4, "processes that read images, of each rank", between(0, MOST))
     flip: bool = key(True, "mirror half of the training images")
     jitter: list[float] = key([0.8, 1.6], "range of the large-scale jitter; [] = none", JITTER)
     photometric: list[Any] = key([], "albumentations' pixel-level transforms", STEPS, STEP_ARGUMENTS)
@@ -177,7 +174,7 @@ class LossConfig:
 @dataclass
 class ClicksConfig:
     policy: str = key("paper", "how clicks are drawn from errors in training", named_in(_policies, "paper"))
-    max_clicks: int = key(10, "clicks of a sample at most", at_least(1))
+    max_clicks: int = key(10, "clicks of a sample at most", between(1, MOST))
     min_area: int = key(8, "pixels of the smallest error that is clicked", at_least(1))
     margin: float = key(0.25, "share of an error's depth that clicks keep from its edge", between(0, 1))
     connectivity: int = key(8, "neighbours that join a component", one_of(4, 8))
@@ -192,15 +189,15 @@ class InteractConfig:
         one_of("box", "clicks", "points"),
     )
     images: int = key(200, "those with the largest common error of all models", at_least(1))
-    clicks: int = key(10, "clicks on that error, given at once", at_least(1))
-    rounds: int = key(20, "rounds of one click on a model's own error: the longest curve", at_least(1))
+    clicks: int = key(10, "clicks on that error, given at once", between(1, MOST))
+    rounds: int = key(20, "rounds of one click on a model's own error: the longest curve", between(1, MOST))
 
 
 @dataclass
 class TrainerConfig:
     accelerator: str = key("auto", "what computes", one_of("auto", "cpu", "gpu", "cuda", "mps"))
     devices: Any = key("auto", "how many of them, or which", DEVICES)
-    num_nodes: int = key(1, "machines", at_least(1))
+    num_nodes: int = key(1, "machines", between(1, MOST))
     strategy: str = key("auto", "Lightning's strategy", STRATEGIES)
     precision: str = key("32-true", "of the numbers", one_of("32-true", "bf16-mixed", "16-mixed"))
     compile: bool = key(False, "torch.compile: minutes once, then faster steps on a GPU")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -56,9 +57,9 @@ def writing(path: Path) -> Iterator[None]:
 
 def refuse_unwritable(folder: Path) -> None:
     """Raises PisamError where nothing can be written to a folder; makes it."""
-    with replacing(folder / "probe") as temporary:
-        temporary.touch()
-    (folder / "probe").unlink()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 def sweep_temporaries(folder: Path) -> None:
@@ -72,6 +73,36 @@ def write_json(value: Any, path: Path) -> None:
     """Plain values as indented JSON."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def parse_json(text: str, *, nan: bool = False) -> Any:
+    """The value of a JSON text that anybody may have written.
+
+    Args:
+        text: the whole of it.
+        nan: NaN and infinity are numbers too, as Python writes them.
+
+    Raises:
+        ValueError: not JSON of finite numbers, one key twice in an object, or nested too deep.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} among the numbers")
+
+    try:
+        return json.loads(text, parse_constant=None if nan else refuse, object_pairs_hook=_once)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; `json` alone keeps the last of two equal keys."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        double = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"an object has the key {double[:40]} twice")
+    return found
 
 
 def read_object(
@@ -89,14 +120,8 @@ def read_object(
         PisamError: not there, not JSON of finite numbers, nested too deep, no object, or a field is missing
             or of another kind; one line.
     """
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} among the numbers")
-
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=None if nan else refuse)
-    except RecursionError as error:
-        raise PisamError(f"{what}{path}: not readable as JSON: nested too deep") from error
+        content = parse_json(path.read_text(encoding="utf-8-sig"), nan=nan)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise PisamError(f"{what}{path}: not readable as JSON: {reason:.200}") from error
@@ -127,6 +152,8 @@ def local_path(location: str | Path, what: str) -> Path:
     Raises:
         PisamError: it is a URL, from which nothing is ever loaded, or can be no path at all.
     """
+    if not isinstance(location, str | Path):
+        raise PisamError(f"{what}: expected a path, got {type(location).__name__}")
     # `Path` turns "https://" into "https:/"; a single letter would be a drive.
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(location)):
         raise PisamError(

@@ -11,4 +11,5 @@ def derive_seed(*parts: int | str) -> int:
     Python's own `hash` is salted per process, so a digest is used.
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+    data = text.encode("utf-8", "surrogateescape")  # names of files may be of any bytes
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1

@@ -1,4 +1,4 @@
-"""Names of data sets: folders and files of results are called after them, and two names are taken."""
+"""Names of data sets and sweeps: folders and files of results are called after them, and two are taken."""
 
 from __future__ import annotations
 
@@ -13,17 +13,30 @@ MOST_BYTES = 200  # of a name: file systems allow 255, and suffixes follow
 
 
 def refuse_reserved(name: str, where: str) -> None:
-    """Refuse a set's name that scores use otherwise, or that leads elsewhere as the name of a folder.
+    """Refuse a set's name that scores use otherwise, or that can be no folder's.
 
     Args:
         name: of a data set.
         where: what gave it, for the error.
 
     Raises:
-        PisamError: it is one of the above, `..`, has a slash, ...
+        PisamError: it is one of the above, or as `refuse_no_folder`.
     """
     if name in (POOLED, ALL_IMAGES):
         raise PisamError(f"{where}: {name} means the images of all sets together; choose another name")
+    refuse_no_folder(name, where)
+
+
+def refuse_no_folder(name: str, where: str) -> None:
+    """Refuse a name that leads elsewhere as the name of a folder.
+
+    Args:
+        name: of what gets a folder of its own.
+        where: what gave it, for the error.
+
+    Raises:
+        PisamError: `..`, a slash in it, empty, too long, ...
+    """
     harmful = next((part for part in ("/", "\\", "\0", "\n", "\r") if part in name), None)
     if harmful is not None:
         raise PisamError(f"{where}: name is {name!r}, expected a text without {harmful!r}; choose another")

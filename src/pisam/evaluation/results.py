@@ -89,7 +89,7 @@ def write_tables(folder: Path, summaries: Mapping[str, Mapping[str, Any]]) -> No
     """`table.md` and `table.tex` of all models beside the published figures."""
     for name, text in (("table.md", markdown_table(summaries)), ("table.tex", latex_table(summaries))):
         with replacing(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def summarise(images: Sequence[ScoredImage]) -> dict[str, Any]:

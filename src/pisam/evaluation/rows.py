@@ -13,6 +13,7 @@ from pisam.core.files import replacing
 
 Row = dict[str, str | int | float]
 DIGITS = 6
+ANY_BYTES = "surrogateescape"  # names of files may be of any
 TEXTS = ("set", "image", "model", "protocol")  # columns that hold no numbers
 RENAMED = {
     "clicked_flipped": "obeyed",
@@ -48,7 +49,10 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     """
     if not rows:
         raise ValueError(f"{path}: expected at least one row, got none")
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors=ANY_BYTES, newline="") as file,
+    ):
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in rows)
@@ -64,7 +68,7 @@ def read_csv(path: Path, needed: Sequence[str] = ("set", "image")) -> list[Row]:
             under the others; names the file.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8", errors=ANY_BYTES, newline="") as file:
             head, *lines = csv.reader(file, strict=True)
         columns = ["click_seed" if name == "seed" else RENAMED.get(name, name) for name in head]
         if not {*needed} <= {*columns} or len({*columns}) < len(columns) or not lines:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LARGEST_FRAME = 8192  # pixels a side: the encodings of a larger one fill any memory
+
 
 @dataclass(frozen=True)
 class Backbone:

@@ -14,7 +14,7 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
-from pisam.modeling.backbone_table import BACKBONES, Backbone
+from pisam.modeling.backbone_table import BACKBONES, LARGEST_FRAME, Backbone
 from pisam.modeling.rel_pos_attention import use_fused_attention
 
 PATCH = 16  # S / E, the same for every backbone
@@ -62,10 +62,12 @@ def build_sam_parts(backbone: str, image_size: int) -> SamParts:
     """An untrained, unfrozen SAM for frames of image_size x image_size; `nano` is the same one each time.
 
     Raises:
-        ValueError: unknown backbone, or a size that is no positive multiple of 64.
+        ValueError: unknown backbone, or a size that is no positive multiple of 64, or above `LARGEST_FRAME`.
     """
-    if image_size < 64 or image_size % 64:
-        raise ValueError(f"image_size must be a positive multiple of 64, got {image_size}")
+    if not 64 <= image_size <= LARGEST_FRAME or image_size % 64:
+        raise ValueError(
+            f"image_size must be a positive multiple of 64, at most {LARGEST_FRAME}, got {image_size}"
+        )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers do not depend on the backbone
         torch.manual_seed(NANO_SEED)
         image_encoder, early_dim = build_image_encoder(backbone, image_size)

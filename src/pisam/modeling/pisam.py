@@ -233,7 +233,7 @@ def load_model(checkpoint: str | Path, weights: str | Path | None = None) -> PiS
     Raises:
         PisamError: not a checkpoint of ours, or made on other SAM weights.
     """
-    path = Path(checkpoint)
+    path = local_path(checkpoint, "checkpoint")
     if path.is_dir():
         from pisam.modeling.hub import from_pretrained
 
@@ -295,6 +295,8 @@ def read_identity(contents: dict, path: Path) -> dict[str, Any]:
         or not isinstance(identity.get("backbone"), str)
         or type(identity.get("image_size")) is not int
         or not isinstance(contents.get("state_dict"), dict)
+        or not all(isinstance(name, str) for name in contents["state_dict"])
+        or not all(isinstance(identity.get(name, value), bool) for name, value in PAPER.items())
     ):
         raise PisamError(
             f"checkpoint {path}: not written by pisam; a released Pi-SAM file goes through "

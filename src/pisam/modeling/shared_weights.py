@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing
+from pisam.core.files import parse_json, replacing
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import hash_tensors
 
@@ -58,12 +58,12 @@ def read_shared(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise PisamError(f"checkpoint {path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})[IDENTITY])
+            facts = parse_json((file.metadata() or {})[IDENTITY])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise PisamError(
             f"checkpoint {path}: not written by pisam, or truncated ({type(error).__name__}: {error})"
         ) from error
-    if hash_tensors(state) != facts.pop(HASH, None):
+    if not isinstance(facts, dict) or hash_tensors(state) != facts.pop(HASH, None):
         raise PisamError(f"checkpoint {path}: damaged, its checksum does not fit; get the file anew")
     return {name: value.float() for name, value in state.items()}, facts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pisam.core.errors import PisamError
+from pisam.core.files import read_object
 from pisam.core.locality import Click, join_answers
 from pisam.core.types import UInt8Array
 from pisam.predictor.engine import FloatArray, Prompt, Size
@@ -21,6 +21,7 @@ from pisam.predictor.interactive import InteractivePredictor
 
 FORMAT = 1
 META = "meta.json"
+FACTS = {"format": int, "image_size": int, "checkpoint_hash": str, "files": dict, "reprompt": bool}
 GRAPHS = ("encoder", "decoder", "interactor")
 AT_ONCE = 4  # prompts: more take memory and no less time
 PADDING, UPPER_LEFT, LOWER_RIGHT = -1, 2, 3
@@ -77,6 +78,12 @@ class OnnxEngine:
         self._graphs = {
             name: _load(self.folder, file, self.meta, threads, providers) for name, file in files.items()
         }
+        seen = self._graphs["encoder"].get_inputs()[0].shape
+        if seen != [1, 3, self.side, self.side]:
+            raise PisamError(
+                f"{self.folder / META}: image_size is {self.side}, its encoder takes {seen}; export the "
+                "model again"
+            )
 
     @property
     def side(self) -> int:
@@ -189,16 +196,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     path = folder / META
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PisamError(
-            f"{path}: not readable ({error}); expected a folder that pisam export wrote"
-        ) from error
-    keys = {"image_size", "checkpoint_hash", "files", "reprompt"}
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT or not keys <= meta.keys():
-        raise PisamError(
-            f"{path}: expected format {FORMAT} with {', '.join(sorted(keys))}; export the model again"
-        )
+        meta = read_object(path, "", FACTS)
+    except PisamError as error:
+        raise PisamError(f"{error}; expected a folder that pisam export wrote") from error
+    if meta["format"] != FORMAT:
+        raise PisamError(f"{path}: expected format {FORMAT}; export the model again")
     return meta
 
 
@@ -227,7 +229,13 @@ def _load(
     options.intra_op_num_threads = threads
     available = onnxruntime.get_available_providers()
     wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
-    return onnxruntime.InferenceSession(graph, options, providers=list(providers or wanted))
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=list(providers or wanted))
+    except Exception as error:  # ONNX Runtime's errors share no other class
+        raise PisamError(
+            f"{folder / file}: ONNX Runtime does not take it ({str(error).strip().splitlines()[0]:.200}); "
+            "export the model again"
+        ) from error
 
 
 def _tokens(prompt: Prompt) -> list[Click]:

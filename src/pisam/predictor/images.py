@@ -12,6 +12,7 @@ from PIL import Image
 from pisam.core.errors import PisamError
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data import transforms
+from pisam.data.reading.image_files import MAX_PIXELS
 from pisam.data.reading.reader import read_image, rgb_of
 
 Picture = npt.NDArray[np.generic] | Image.Image | str | Path
@@ -33,6 +34,8 @@ def as_rgb(image: Picture) -> UInt8Array:
         if isinstance(image, (str, Path)):
             return read_image(Path(image))
         if isinstance(image, Image.Image):
+            if 0 in image.size:
+                raise ValueError(f"image: {EXPECTED}, got one without pixels")
             return rgb_of(image, "image")
         return rgb_of(_picture_of(image), "image")
     except PisamError as error:
@@ -44,7 +47,8 @@ def _picture_of(image: npt.NDArray[np.generic]) -> Image.Image:
         raise ValueError(f"image: {EXPECTED}, got {type(image).__name__}")
     pixels = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
-    if pixels.dtype not in (np.uint8, np.uint16) or not fits or 0 in pixels.shape:
+    fits = fits and 0 < pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS
+    if pixels.dtype not in (np.uint8, np.uint16) or not fits:
         raise ValueError(f"image: {EXPECTED}, got {image.dtype} {image.shape}")
     if pixels.dtype == np.uint16 and pixels.ndim == 3:
         pixels = np.right_shift(pixels.astype(np.uint16), 8).astype(np.uint8)

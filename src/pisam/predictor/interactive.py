@@ -310,7 +310,7 @@ class InteractivePredictor:
         bottom, right = image.size
         try:
             edges = np.asarray(box, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             edges = np.zeros(0)
         fits = edges.shape == (4,) and np.all(edges >= 0) and np.all(edges <= [right, bottom, right, bottom])
         if not fits or np.any(edges[:2] >= edges[2:]):

@@ -114,9 +114,14 @@ class PiSamPredictor(InteractivePredictor):
         model: the network, used on the device it is on and put into evaluation mode.
         guarantee: whether each clicked pixel has its label after `click`, whatever the network says.
         reprompt: ask the decoder again after each click; None = if the model was trained for that.
+
+    Raises:
+        ValueError: no network.
     """
 
     def __init__(self, model: PiSam, *, guarantee: bool = True, reprompt: bool | None = None) -> None:
+        if not isinstance(model, torch.nn.Module):
+            raise ValueError(f"model: expected what load_model gives, got {type(model).__name__}")
         self.model = model.eval()
         engine = TorchEngine(PiSamSegmenter(self.model, reprompt=reprompt))
         super().__init__(engine, guarantee=guarantee)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from pisam.core.files import replacing
 from pisam.core.locality import Click, regions_asked_for
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.prompts import MASK_LOGIT
+from pisam.data.reading.image_files import MAX_PIXELS
 from pisam.predictor.engine import Engine, FloatArray, Prompt, Size
 
 BACKGROUND = -100.0  # a logit without any doubt
@@ -187,6 +187,7 @@ def low_resolution(given: FloatArray, side: int) -> FloatArray:
 
 
 FORMAT = 1
+MOST_BYTES = 64  # of a pixel of the frame; the largest encoder says 24 of it
 PREFIX = "encoded_"  # of the engine's own arrays
 
 
@@ -218,14 +219,19 @@ def read_seen(path: Path, engine: Engine) -> SeenImage:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
+            if sum(part.file_size for part in file.zip.infolist()) > engine.side**2 * MOST_BYTES + 2**20:
+                raise ValueError("larger than what this model says of an image")
             arrays = {name: file[name] for name in file.files}
         identity, frame, size = str(arrays["engine"]), arrays["frame"], arrays["size"]
         if int(arrays["format"]) != FORMAT or identity != engine.identity():
             raise ValueError(f"encoded by {identity:.80}, this model is {engine.identity():.80}")
         whole = frame.dtype == np.uint8 and frame.shape == (engine.side, engine.side, 3)
-        if not whole or size.shape != (2,) or size.min() < 1:
-            raise ValueError(f"frame {frame.dtype} {frame.shape}, size {size.tolist()}")
+        fits = size.shape == (2,) and size.dtype.kind in "iu" and size.min() >= 1
+        if not whole or not fits or size.astype(float).prod() > MAX_PIXELS:
+            raise ValueError(f"frame {frame.dtype} {frame.shape}, size {size.tolist()!r:.80}")
         encoded = {n.removeprefix(PREFIX): v for n, v in arrays.items() if n.startswith(PREFIX)}
+        if not all(np.isfinite(values).all() for values in encoded.values()):
+            raise ValueError("numbers that are not finite")
         return SeenImage(frame, engine.from_arrays(encoded, frame), (int(size[0]), int(size[1])))
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive raises anything: BadZipFile, zlib.error, EOFError, ...
         raise ValueError(f"image {path}: not an image that this predictor saved: {error}") from error

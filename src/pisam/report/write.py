@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from PIL import Image
 
 from pisam import __version__
 from pisam.core.errors import PisamError
-from pisam.core.files import write_json, writing
+from pisam.core.files import parse_json, write_json, writing
 from pisam.core.progress import progress
 from pisam.evaluation.parallel import bounded_map
 from pisam.report.evaluations import Evaluation
@@ -82,7 +81,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 def _contents(folder: Path) -> set[str]:
     """The files that an earlier report lists as its own; none where there is no such report."""
     try:
-        told = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+        told = parse_json((folder / CONTENTS).read_text(encoding="utf-8"))
         return {*told["files"]} if told["made_by"] == MADE_BY else set()
     except (OSError, ValueError, KeyError, TypeError):
         return set()
@@ -147,7 +146,8 @@ def write_report(
         bar.update()
         for name in BESIDE:
             (new / name).write_text(asset(name), encoding="utf-8")
-        (new / "index.html").write_text(page(interaction, evaluations, plots, figures), encoding="utf-8")
+        text = page(interaction, evaluations, plots, figures)
+        (new / "index.html").write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _save_figures(

@@ -44,26 +44,31 @@ def open_store(config: Config, number: int, model: Any, data: PairDataModule) ->
         layout = encoder_layout(size, first.in_channels, half=half)
     else:
         layout = object_layout(size, half=half)
+    stamps = view_stamps(data)
     return FeatureStore(
         Path(schedule.cache),
         layout=layout,
-        stamps=view_stamps(data),
-        identity=_identity(config, number, model),
+        stamps=stamps,
+        identity=_identity(config, number, model, stamps),
         limit=int(schedule.cache_gb * 1e9),
     )
 
 
 def view_stamps(data: PairDataModule) -> dict[Key, str]:
-    """Each view of training and each validation image, with a text that changes when its files do."""
+    """Each view of training and each validation image.
+
+    Returns:
+        a text for each that changes when its files do, or the meaning of its mask's values.
+    """
     stamps: dict[Key, str] = {}
     for part, samples, views in (("train", data.train_set, data.views), ("val", data.val_set, 1)):
         for source, pair in samples.items if samples else ():
             for view in range(views):
-                stamps[part, source.name, pair.id, view] = str(stamp_of(pair))
+                stamps[part, source.name, pair.id, view] = str([stamp_of(pair), pair.ids, pair.ignore])
     return stamps
 
 
-def _identity(config: Config, number: int, model: PiSam) -> dict[str, Any]:
+def _identity(config: Config, number: int, model: PiSam, stamps: dict[Key, str]) -> dict[str, Any]:
     """Settings that decide a view's features beside its files, as plain JSON values."""
     drawn = {
         "seed": config.seed,
@@ -73,6 +78,9 @@ def _identity(config: Config, number: int, model: PiSam) -> dict[str, Any]:
         "instances": [config.data.instances, config.data.min_instance],
         "prompts": asdict(training_prompts(config, number)) if number == 2 else None,
     }
+    if config.data.composites:  # any picture may be pasted on any other
+        pasted = sorted([*key, stamp] for key, stamp in stamps.items() if key[0] == "train")
+        drawn["composites"] = [config.data.composites, pasted]
     identity = {
         "stage": number,
         "image_size": config.model.image_size,

@@ -12,6 +12,9 @@ import pytest
 from helpers.small_runs import HARD_TIMEOUT, command, summary, wait_until, write_experiment, write_sets
 from helpers.small_sweeps import write_sweep
 from pisam import cli
+from pisam.commands.sweeps.local import MOST_TRIALS, trials_of
+from pisam.commands.sweeps.sweep_file import read_sweep
+from pisam.core.errors import PisamError
 
 STEPS = ["stage1.max_steps=2"]
 
@@ -49,6 +52,38 @@ def test_combination_that_is_no_experiment_stops_before_the_first_trial(
     assert cli.main(["sweep", str(file), "local=true"]) == 2
     assert "data.prompts" in capsys.readouterr().err
     assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not readable as JSON"),
+        ("[]", "expected a JSON object"),
+        ("null", "expected a JSON object"),
+        ("{}", "best: expected a dict"),
+        ('{"best": {"val/iou": "x"}}', "val/iou: expected a number, got 'x'"),
+        ('{"best": {"val/iou": null}}', "val/iou: expected a number, got None"),
+        ("[" * 100_000, "nested too deep"),
+    ],
+)
+def test_a_trials_summary_is_checked(
+    workplace: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    file = write_sweep(workplace, workplace / "small.yaml")
+    for trial in trials_of(read_sweep(file)):
+        summary = trial.run_dir / "stage1" / "summary.json"
+        summary.parent.mkdir(parents=True)
+        summary.write_text(text)
+    assert cli.main(["sweep", str(file), "local=true"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "summary.json" in error and message in error
+
+
+def test_more_trials_than_can_be_run_are_refused(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two values give two trials, however many draws are asked for."""
+    file = write_sweep(workplace, workplace / "small.yaml", method="random")
+    with pytest.raises(PisamError, match=f"more than {MOST_TRIALS} trials; give count=N"):
+        list(trials_of(read_sweep(file), count=10**9))
 
 
 @pytest.mark.slow

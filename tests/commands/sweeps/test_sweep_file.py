@@ -77,6 +77,7 @@ def test_overrides_and_experiment_take_the_place_of_those_in_the_file(
         ({"program": "train.py"}, "program: expected pisam.cli"),
         ({"command": ["${env}", "${program}", "${args}"]}, "command: expected"),
         ({"run_cap": 0}, "run_cap: got 0"),
+        ({"run_cap": True}, "run_cap: got True"),
     ],
 )
 def test_mistake_is_one_line_and_exit_code_2(
@@ -97,15 +98,44 @@ def test_unknown_file_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None
         read_sweep("stage2_click")
 
 
-def test_number_without_a_point_is_explained(tmp_path: Path, experiment: Path) -> None:
+def test_number_without_a_point_is_one(tmp_path: Path, experiment: Path) -> None:
     file = write_sweep(tmp_path, experiment)
     content = yaml.safe_load(file.read_text())
     file.write_text(
         yaml.safe_dump(content).replace("values:\n    - 0.01\n    - 0.001", "min: 1e-4\n    max: 0.1")
     )
     assert "1e-4" in file.read_text()
-    with pytest.raises(PisamError, match=r"write 1\.0e-4"):
+    sweep = read_sweep(file)
+    assert sweep.parameters["stage1.lr"].low == sweep.as_file()["parameters"]["stage1.lr"]["min"] == 1e-4
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../x", "a/b", "a\\b", ".x", "x" * 201])
+def test_name_that_is_no_folders_is_refused(tmp_path: Path, experiment: Path, name: str) -> None:
+    """A sweep named `..` would write one level up."""
+    file = write_sweep(tmp_path, experiment)
+    content = yaml.safe_load(file.read_text())
+    content["command"] = [f"sweep={name}" if w.startswith("sweep=") else w for w in content["command"]]
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(PisamError, match="command: sweep: name is"):
         read_sweep(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 60_000, "nested too deeply"),
+        ("parameters: &a {x: *a}", "nested too deeply"),
+        ("a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)), "10000"),
+        ("method: grid\nmethod: random", "line 2: method is there twice"),
+        ("a: [", "not readable as YAML"),
+    ],
+)
+def test_hostile_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(text)
+    with pytest.raises(PisamError, match=message) as error:
+        read_sweep(file)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -130,3 +160,12 @@ def test_trial_of_an_agent_needs_its_run_id(
     monkeypatch.delenv("WANDB_RUN_ID", raising=False)
     assert cli.main(["train", str(experiment), "stage=1", "sweep=small"]) == 2
     assert "local=true" in capsys.readouterr().err
+
+
+def test_trial_of_an_agent_stays_in_its_folder(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, trial in (("small", "../../../x"), ("..", "x")):
+        monkeypatch.setenv("WANDB_RUN_ID", trial)
+        assert cli.main(["train", str(experiment), "stage=1", f"sweep={name}"]) == 2
+        assert "choose another" in capsys.readouterr().err

@@ -114,7 +114,20 @@ def test_a_damaged_or_lost_copy_is_made_again(source: Source, folder: Path, part
     assert prepare_source(source, folder) == Prepared(made=1, kept=2)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"format": 0, "pairs": {}}), '{"format": 1}'])
+ENTRY = {"source": [1], "shrunk": False, "copy": [["x", 1]]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "[" * 100_000, json.dumps({"format": 0, "pairs": {}}), '{"format": 1}'),
+        *(
+            json.dumps({"format": prepared.FORMAT, "pairs": {"x": entry}})
+            for entry in (None, ENTRY | {"copy": 5}, ENTRY | {"copy": [5]}, ENTRY | {"copy": [["x", 1, 2]]})
+        ),
+    ],
+    ids=lambda text: text[:60],
+)
 def test_an_index_that_cannot_be_used_counts_as_none(source: Source, folder: Path, text: str) -> None:
     prepare_source(source, folder)
     next(folder.glob("*/index.json")).write_text(text)

@@ -102,6 +102,7 @@ def test_row_with_a_known_name_alone_takes_its_layout(tmp_path: Path) -> None:
         ({"name": "a", "images": ".", "masks": ".", "limit": 0}, "limit is 0"),
         ({"name": "a", "images": ".", "masks": ".", "weight": -1}, "weight is -1"),
         ({"name": "a", "images": ".", "masks": ".", "weight": "much"}, "weight is 'much'"),
+        ({"name": "a", "images": ".", "masks": ".", "weight": 1e308}, "weight is 1e\\+308"),
         ({"name": "a", "images": ".", "masks": ".", "force": "yes"}, "force is 'yes'"),
     ],
 )

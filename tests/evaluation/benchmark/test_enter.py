@@ -14,6 +14,7 @@ from PIL import Image
 from pisam import cli
 from pisam.commands.benchmark import benchmark
 from pisam.core.errors import PisamError
+from pisam.core.lock import holding
 from pisam.data.sources.rows import Source, resolve_source
 from pisam.evaluation.benchmark import adapters
 from pisam.evaluation.benchmark.interaction_file import read_interaction
@@ -306,6 +307,21 @@ def test_the_command_line_enters_a_model_and_shows_the_leaderboard(
         (["prompt=scribble"], "prompt"),
         (["clicks=0"], "clicks: expected a whole number from 1 to 1000"),
         (["quickstart"], "give an experiment, or images=DIR masks=DIR, not both"),
+        (["jitter=12:30"], "jitter=12:30: expected a number"),
+        (["jitter=nan"], "jitter=nan: expected a number"),
+        (["limit=-1"], "limit=-1: expected a positive number of seconds"),
     ):
         assert cli.main(["benchmark", *folders, f"models=[{one}]", *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_set_is_named_like_a_folder_and_two_at_once_are_refused(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"images={source.images}", f"masks={source.masks}", f"out={tmp_path / 'out'}"]
+    given.append(f"models=masks:{source.masks}")
+    assert cli.main(["benchmark", *given, "set=.."]) == 2
+    assert "benchmark: set: name is '..'" in capsys.readouterr().err
+    with holding(tmp_path / "out"):
+        assert cli.main(["benchmark", *given]) == 2
+    assert "out: in use by process" in capsys.readouterr().err

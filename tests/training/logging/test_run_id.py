@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from helpers.small_runs import small_config
+from pisam.core.errors import PisamError
 from pisam.training.loggers import build_loggers
 from pisam.training.logging.wandb_logger import new_run_id, read_run_id
 from pisam.training.run_folder import stage_dir
@@ -35,3 +36,11 @@ def test_wandb_gets_it_and_a_sweeps_own_goes_first(tmp_path: Path, monkeypatch: 
     assert settings()["resume"] == "allow"
     monkeypatch.setenv("WANDB_RUN_ID", "of-the-sweep")
     assert settings()["id"] == "of-the-sweep"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"../../x", b"a" * 500, b"x\ny"])
+def test_a_file_of_something_else_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "wandb_id").write_bytes(content)
+    with pytest.raises(PisamError, match=r"wandb_id: expected the id of a W&B run, got '") as error:
+        read_run_id(tmp_path)
+    assert "\n" not in str(error.value)

@@ -17,8 +17,11 @@ from pisam.commands.sweeps.sweep_file import Sweep, as_arguments
 from pisam.commands.train import essence
 from pisam.config.schema import to_plain
 from pisam.core.errors import PisamError
+from pisam.core.files import read_object, shown
 from pisam.core.lock import holding
 from pisam.evaluation.rows import Row, text_table, write_csv
+
+MOST_TRIALS = 10_000
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def trials_of(sweep: Sweep, count: int | None = None, seed: int = 0) -> Iterator
     for number, values in enumerate(combinations):
         if sweep.method == "grid" and number == (count or sweep.cap):
             return
+        if number == MOST_TRIALS:
+            raise PisamError(f"{sweep.file}: more than {MOST_TRIALS} trials; give count=N, at most so many")
         config = sweep.config(values)
         decisive = json.dumps(essence(to_plain(config), sweep.stage), sort_keys=True)
         name = hashlib.sha256(decisive.encode()).hexdigest()[:10]
@@ -116,10 +121,13 @@ def _score(sweep: Sweep, trial: Trial) -> float | None:
     path = trial.run_dir / f"stage{sweep.stage}" / "summary.json"
     if not path.is_file():
         return None
-    best: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["best"]
+    best: dict[str, Any] = read_object(path, "", {"best": dict}, nan=True)["best"]
     if sweep.metric not in best:
         raise PisamError(f"{sweep.file}: metric: {path} has no {sweep.metric}, only {', '.join(best)}")
-    return best[sweep.metric]
+    score = best[sweep.metric]
+    if type(score) not in (int, float):
+        raise PisamError(f"{path}: {sweep.metric}: expected a number, got {shown(score)}; restore it")
+    return float(score)
 
 
 def _state(sweep: Sweep, trial: Trial, states: dict[Path, str]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pisam.core.errors import PisamError, nearest
+from pisam.core.files import shown
 
 DISTRIBUTIONS = ("uniform", "int_uniform", "log_uniform_values", "q_uniform", "q_log_uniform_values")
 SPEC_KEYS = ("value", "values", "probabilities", "min", "max", "distribution", "q")
@@ -98,9 +99,11 @@ def _choice(where: str, spec: dict[str, Any]) -> Parameter:
     if not isinstance(values, list) or not values:
         raise PisamError(f"{where}.values: expected a list, got {values!r}")
     if probabilities is not None:
-        numbers = isinstance(probabilities, list) and all(isinstance(p, int | float) for p in probabilities)
+        numbers = isinstance(probabilities, list) and all(
+            type(p) in (int, float) and 0 <= p <= 1 for p in probabilities
+        )
         if not numbers or len(probabilities) != len(values) or not math.isclose(sum(probabilities), 1):
-            raise PisamError(f"{where}.probabilities: expected {len(values)} numbers with the sum 1")
+            raise PisamError(f"{where}.probabilities: expected {len(values)} shares with the sum 1")
         probabilities = tuple(probabilities)
     return Parameter(tuple(_listed(where, value) for value in values), probabilities)
 
@@ -127,6 +130,5 @@ def _range(where: str, spec: dict[str, Any]) -> Parameter:
 def _number(where: str, spec: dict[str, Any], key: str) -> float:
     number = spec.get(key)
     if isinstance(number, bool) or not isinstance(number, int | float):
-        hint = "; YAML takes 1e-4 for text, write 1.0e-4" if isinstance(number, str) else ""
-        raise PisamError(f"{where}.{key}: expected a number, got {number!r}{hint}")
+        raise PisamError(f"{where}.{key}: expected a number, got {shown(number)}")
     return number

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pisam.commands.sweeps.parameters import Parameter, Values, read_parameter
 from pisam.config.load import load_config
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError, nearest
 from pisam.core.files import shipped
+from pisam.core.set_names import refuse_no_folder
+from pisam.core.yaml_text import parse_yaml
 
 METHODS = ("grid", "random", "bayes")
 # What an agent starts; ${interpreter} is the first python on the PATH.
@@ -93,7 +93,7 @@ def read_sweep(file: str | Path, overrides: Sequence[str] = (), experiment: str 
     if (method := content.get("method")) not in METHODS:
         raise PisamError(f"{path}: method: got {method}, expected one of {', '.join(METHODS)}")
     cap = content.get("run_cap")
-    if cap is not None and (not isinstance(cap, int) or cap < 1):
+    if cap is not None and (type(cap) is not int or cap < 1):
         raise PisamError(f"{path}: run_cap: got {cap!r}, expected a positive whole number")
     overridden = {argument.partition("=")[0] for argument in overrides}
     kept = [argument for argument in fixed if argument.partition("=")[0] not in overridden]
@@ -130,9 +130,9 @@ def _find(file: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise PisamError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, ValueError) as error:
+        raise PisamError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(content, dict):
         raise PisamError(f"{path}: expected a W&B sweep file, got {type(content).__name__}")
     return content
@@ -148,6 +148,7 @@ def _read_command(path: Path, command: Any) -> tuple[str, int, str, list[str]]:
     experiments = [argument for argument in arguments if "=" not in argument]
     if len(experiments) != 1 or named.get("stage") not in ("1", "2") or not named.get("sweep"):
         raise PisamError(f"{path}: command: {expected}, got {' '.join(arguments)}")
+    refuse_no_folder(named["sweep"], f"{path}: command: sweep")
     fixed = [f"{key}={value}" for key, value in named.items() if key not in ("stage", "sweep")]
     return named["sweep"], int(named["stage"]), experiments[0], fixed
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing, sweep_temporaries
+from pisam.core.files import parse_json, replacing, sweep_temporaries
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.audit.cache import stamp_of
 from pisam.data.audit.duplicates import content_hash
@@ -169,9 +169,16 @@ def _folder_of(source: Source, folder: Path) -> Path:
 
 def _load_index(own: Path) -> Index:
     try:
-        stored = json.loads((own / "index.json").read_text(encoding="utf-8"))
+        stored = parse_json((own / "index.json").read_text(encoding="utf-8"))
         pairs = stored["pairs"] if stored["format"] == FORMAT else {}
-        return {id_: {key: pair[key] for key in ("source", "shrunk", "copy")} for id_, pair in pairs.items()}
+        return {
+            id_: {
+                "source": pair["source"],
+                "shrunk": pair["shrunk"],
+                "copy": [[hash_, size] for hash_, size in pair["copy"]],
+            }
+            for id_, pair in pairs.items()
+        }
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

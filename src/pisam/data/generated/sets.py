@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pisam.core.errors import PisamError
+from pisam.core.files import read_object
 from pisam.core.seeding import derive_seed
 from pisam.data.generated.scene import Draw, make_scene
 from pisam.data.generated.shapes import draw_branches, draw_fence, draw_net, draw_pierced_disc, draw_wheel
@@ -82,9 +83,9 @@ def _is_written(root: Path, parameters: dict[str, int]) -> bool:
             f"{root}: holds something other than quickstart data; empty it or give another data.root"
         )
     try:
-        found = json.loads(marker.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PisamError(f"{marker}: not readable as JSON; remove {root} to generate it again") from error
+        found = read_object(marker, "")
+    except PisamError as error:
+        raise PisamError(f"{error}; remove {root} to generate it again") from error
     if found != parameters:
         raise PisamError(
             f"{root}: generated with {found}, expected {parameters}; remove it or give another data.root"

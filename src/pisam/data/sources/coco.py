@@ -7,7 +7,6 @@ image) is counted.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pisam.core.errors import PisamError
-from pisam.data.sources.segmentation import MAX_PIXELS, decode, whole
-
-Id = int | str
+from pisam.core.files import parse_json
+from pisam.data.sources.segmentation import MAX_PIXELS, Id, decode, id_of, whole
 
 
 @dataclass(frozen=True)
@@ -96,12 +94,12 @@ def open_coco(file: Path) -> CocoFile:
 @lru_cache(maxsize=8)
 def _read(file: Path, modified: int, size: int) -> CocoFile:
     try:
-        contents = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
+        contents = parse_json(file.read_text(encoding="utf-8-sig"), nan=True)
         images = dict(_images(contents["images"], file))
         codes, left_out = _codes(contents["annotations"], images, file)
     except PisamError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PisamError(
             f"{file}: no COCO annotations ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
             "expected JSON with images (id, file_name, height, width) and annotations (id, image_id, "
@@ -121,7 +119,7 @@ def _images(rows: list[Any], file: Path) -> Iterator[tuple[Id, tuple[str, int, i
     ids: set[Id] = set()
     names: dict[str, Id] = {}
     for row in rows:
-        id_, name = _id(row["id"]), row["file_name"]
+        id_, name = id_of(row["id"]), row["file_name"]
         height, width = whole(row["height"]), whole(row["width"])
         where = f"{file}: image {id_}"
         if id_ is None or not isinstance(name, str) or not _is_below(name):
@@ -163,14 +161,14 @@ def _codes(
             raise PisamError(
                 f"{file}: annotation {row['id']!r}: iscrowd is {row['iscrowd']!r}; expected 0 or 1; mend it"
             )
-        if _id(row["image_id"]) not in images:
+        if id_of(row["image_id"]) not in images:
             left_out["annotations of no image in the file"] += 1
         elif crowd:
             left_out["crowd annotations"] += 1
         elif not row.get("segmentation"):
             left_out["annotations without a segmentation"] += 1
         else:
-            image, id_ = _id(row["image_id"]), whole(row["id"])
+            image, id_ = id_of(row["image_id"]), whole(row["id"])
             assert image is not None
             if id_ is None or id_ < 0:
                 raise PisamError(
@@ -186,12 +184,6 @@ def _codes(
     return codes, left_out
 
 
-def _id(value: Any) -> Id | None:
-    """An id as what it means: a number, else the text."""
-    number = whole(value)
-    return value if number is None and isinstance(value, str) else number
-
-
 def _is_below(name: str) -> bool:
     """A path that leads to a file below a folder, and nowhere else."""
     parts = name.replace("\\", "/").split("/")
@@ -200,13 +192,3 @@ def _is_below(name: str) -> bool:
 
 def _has_size(code: Any) -> bool:
     return isinstance(code, dict) and isinstance(code.get("size"), list) and len(code["size"]) == 2
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; `json` alone keeps the last of two equal keys."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        double = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"an object has the key {double[:40]} twice")
-    return found

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
+from pisam.core.files import shown
 from pisam.core.set_names import refuse_reserved
 from pisam.data.sources.known_sets import GROUPS, KNOWN_SETS, Layout, Role
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 Entry = str | Mapping[str, Any]
 
+MOST_WEIGHT = 10**6  # sums of larger ones are infinite, or lose the others
 ROW_KEYS = ("name", "images", "masks", "annotations", "ids", "ignore", "names", "limit", "weight", "force")
 
 
@@ -95,8 +97,11 @@ def resolve_source(entry: Entry, root: Path | None) -> Source:
     source = _own_folders(name, row, root) if "images" in row else _known_folders(name, root)
     if limit is not None and (type(limit) is not int or limit < 1):
         raise PisamError(f"data row {name}: limit is {limit!r}, expected a whole number of at least 1")
-    if type(weight) not in (int, float) or not 0 < float(weight) < float("inf"):
-        raise PisamError(f"data row {name}: weight is {weight!r}, expected a positive number")
+    if type(weight) not in (int, float) or not 1 / MOST_WEIGHT <= weight <= MOST_WEIGHT:
+        raise PisamError(
+            f"data row {name}: weight is {shown(weight)}, expected a number from {1 / MOST_WEIGHT} to "
+            f"{MOST_WEIGHT}"
+        )
     for key, flag in flags.items():
         if type(flag) is not bool:
             raise PisamError(f"data row {name}: {key} is {flag!r}, expected true or false")

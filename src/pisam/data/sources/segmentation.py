@@ -19,6 +19,7 @@ MAX_OUTLINE = 4_000_000
 _MOST_CHARACTERS = 7  # of one number in a compressed code: 35 bits
 
 Mask = npt.NDArray[np.bool_]
+Id = int | str
 
 
 def decode(code: Any, height: int, width: int) -> Mask:
@@ -60,6 +61,12 @@ def whole(value: Any) -> int | None:
     elif isinstance(value, float):
         value = int(value) if math.isfinite(value) and value == int(value) else None
     return value if type(value) is int and abs(value) < 2**63 else None
+
+
+def id_of(value: Any) -> Id | None:
+    """An id as what it means: a number, else the text."""
+    number = whole(value)
+    return value if number is None and isinstance(value, str) else number
 
 
 def _polygon(points: Any, height: int, width: int) -> npt.NDArray[np.float64]:

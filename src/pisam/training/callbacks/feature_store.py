@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pisam.core.errors import PisamError
-from pisam.core.files import write_json, writing
+from pisam.core.files import read_object, write_json, writing
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +122,10 @@ class FeatureStore:
                 )
             write_json(self._identity, about)
         try:
-            theirs = json.loads(about.read_text(encoding="utf-8"))
-            differing = [name for name, value in self._identity.items() if theirs.get(name) != value]
-        except (ValueError, AttributeError) as error:
-            raise PisamError(f"{about}: not readable ({error}); remove {self.folder}") from error
+            theirs = read_object(about, "")
+        except PisamError as error:
+            raise PisamError(f"{error}; remove {self.folder}") from error
+        differing = [name for name, value in self._identity.items() if theirs.get(name) != value]
         if differing:
             name = differing[0]
             raise PisamError(

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing
+from pisam.core.files import replacing, shown
 from pisam.core.provenance import environment, git_diff
 from pisam.training.resume.ranks import from_every_rank
 
@@ -28,9 +28,18 @@ def new_run_id(folder: Path) -> None:
 
 
 def read_run_id(folder: Path) -> str | None:
-    """The one of a stage that has begun with W&B."""
+    """The one of a stage that has begun with W&B.
+
+    Raises:
+        PisamError: the file holds something else.
+    """
     path = folder / "wandb_id"
-    return path.read_text(encoding="ascii").strip() if path.is_file() else None
+    if not path.is_file():
+        return None
+    id_ = path.read_bytes()[:100].decode("utf-8", "replace").strip()
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", id_):
+        raise PisamError(f"{path}: expected the id of a W&B run, got {shown(id_)}; restore it, or remove it")
+    return id_
 
 
 X_AXIS = "trainer/global_step"
