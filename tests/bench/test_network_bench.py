@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pisam.training.callbacks.stored_features import StoredFeatures, object_layout
 
 from gpu.networks import batch, first_stage, network, release, second_stage
 from helpers.timing import fastest
