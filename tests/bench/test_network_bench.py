@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pisam.training.callbacks.stored_features import StoredFeatures, object_layout
 
 from gpu.networks import batch, first_stage, network, release, second_stage
 from helpers.timing import fastest
@@ -15,7 +16,6 @@ from pisam.clicks.simulate import simulate_clicks
 from pisam.core.types import Batch, Clicks
 from pisam.modeling.pisam import PiSam
 from pisam.training.callbacks.feature_store import FeatureStore
-from pisam.training.callbacks.stored_features import StoredFeatures, object_layout
 
 pytestmark = pytest.mark.bench
 
