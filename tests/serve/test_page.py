@@ -275,6 +275,16 @@ def test_the_picture_fits_a_narrower_window_and_the_page_does_not_scroll(page: B
     assert page.value("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_a_hand_that_shakes_clicks_and_what_is_not_answered_yet_is_undone(page: Browser) -> None:
+    drag_box(page, 10, 5, 60, 40)
+    mask, (x, y) = page.value(MASK), on_screen(page, 30, 20)
+    page.drag((x, y), (x + 7, y + 3))
+    page.key("z")
+    page.wait("waiting === 0 && state.clicks.length === 0 && state.redo === 1")
+    assert page.value(MASK) == mask
+    np.testing.assert_allclose(page.value("box"), [10, 5, 60, 40], atol=0.2)
+
+
 def test_control_z_undoes(page: Browser) -> None:
     drag_box(page, 10, 5, 60, 40)
     click(page, 30, 20)

@@ -113,7 +113,8 @@ function click(point, foreground) {
   if (x < 0 || y < 0 || x >= state.width || y >= state.height) return;
   const made = [x, y, foreground];
   pending.push(made);
-  tell("click", { x, y, foreground }).finally(() => { pending.splice(pending.indexOf(made), 1); draw(); });
+  tell("click", { x, y, foreground }).finally(() => { pending.splice(pending.indexOf(made), 1); controls(); draw(); });
+  controls();
   draw();
 }
 
@@ -201,7 +202,7 @@ function line(points, colour) {
 }
 
 function controls() {
-  $("undo").disabled = !state.undo;
+  $("undo").disabled = !state.undo && !pending.length;
   $("redo").disabled = !state.redo;
   $("reset").disabled = !state.mask;
   $("downloads").disabled = !state.mask;
@@ -260,7 +261,9 @@ canvas.addEventListener("pointerup", (event) => {
   const done = drag;
   drag = null;
   if (!done || done.pan) return;
-  if (done.box) setBox(...done.from, ...at(event));
+  // With a mask, a hand that shook is a click: another box would forget all clicks.
+  const thin = Math.min(Math.abs(event.clientX - done.screen[0]), Math.abs(event.clientY - done.screen[1])) < 8;
+  if (done.box && !(thin && state.mask)) setBox(...done.from, ...at(event));
   else click(done.from, done.button === 0 && !event.shiftKey);
 });
 
