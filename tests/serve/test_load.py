@@ -33,9 +33,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAINED = ROOT / "experiments" / "results" / "real_small" / "pisam_vit_t.safetensors"
 USERS = 20
 SECONDS = float(
-    os.environ.get("PISAM_LOAD_SECONDS", "10")
+    os.environ.get("PISAM_LOAD_SECONDS", "5")
 )  # of clicking; docs/serving.md has the whole minute
-FEWEST = 3  # answers to each, however slow the machine
+FEWEST = 2  # answers to each, however slow the machine
 SEED = int(os.environ.get("PISAM_LOAD_SEED", "15"))
 REQUESTS = 1000
 MEGABYTE = 2**20
