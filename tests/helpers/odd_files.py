@@ -161,7 +161,7 @@ def damaged_files(folder: Path) -> dict[Path, str]:
     for suffix in ("tif", "png", "webp"):
         path = folder / f"two-frames.{suffix}"
         noise.save(path, save_all=True, append_images=[noise.transpose(Image.Transpose.ROTATE_90)])
-        errors[path] = "holds 2 pages or frames"
+        errors[path] = "holds several pages or frames"
     save(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8), folder / "float.tif")
     errors[folder / "float.tif"] = "pixels of kind F"
     (folder / "folder.png").mkdir()

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.exported import SIDE, pisam, small_model
+from helpers.exported import SIDE, pisam, small_model, write_checkpoint
+from helpers.model_inputs import randomise
 from pisam.core.errors import PisamError
 from pisam.data.reading.reader import read_image
 from pisam.modeling.deformable_conv import DeformableConv
-from pisam.modeling.pisam import load_model
+from pisam.modeling.pisam import build_model, load_model
 from pisam.onnx import OnnxPredictor
 from pisam.onnx.engine import OnnxEngine
 from pisam.onnx.export import compare
@@ -76,6 +77,16 @@ def test_clicks_after_asking_the_decoder_again_are_those_of_torch(
     for ours, theirs in zip(logits[:3], logits[3:], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-3)
     assert np.abs(logits[0] - logits[2]).max() > 1e-3
+
+
+def test_a_model_as_the_trained_one_is_exported(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_model("nano", image_size=SIDE, from_sam=True, local=True, reprompt=True).eval()
+    randomise(model.interactor, scale=0.2)
+    path = write_checkpoint(model, tmp_path / "local.ckpt")
+    assert pisam("export", path, f"out={tmp_path / 'exported'}") == 0
+    rows = json.loads((tmp_path / "exported" / "meta.json").read_text())["compared"]
+    assert max(row["max_difference"] for row in rows) < 1e-2 and min(row["iou"] for row in rows) > 0.999
 
 
 def test_no_torch_is_needed(exported: Path, image: np.ndarray, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from pisam.data.generated.samples import NAMES, sample
 from pisam.onnx.engine import OnnxEngine
 from pisam.predictor.interactive import InteractivePredictor
 from pisam.serve.app import Settings
+from pisam.serve.pictures import Limits
+from pisam.serve.sessions import Store
 
 BOX = [10, 5, 60, 40]
 
@@ -131,6 +133,29 @@ def test_memory_bounds_sessions(start: Start) -> None:
     assert client.ask("POST", f"/api/sessions/{second}/box", {"box": BOX})[0] == 200
     client.begin(picture(2)[1])
     assert client.ask("POST", f"/api/sessions/{first}/box", {"box": BOX})[0] == 404
+
+
+def test_old_answers_make_room_before_sessions_do(start: Start) -> None:
+    client = start(Settings(memory=2_500_000))  # an answer counts some 300 kB
+    sessions = [f"/api/sessions/{client.begin(picture(seed)[1])}" for seed in range(2)]
+    for session in sessions:
+        client.ask("POST", f"{session}/box", {"box": BOX})
+    for x in range(8):
+        answers = [client.ask("POST", f"{each}/click", {"x": 10 + x, "y": 20}) for each in sessions]
+        assert [status for status, _ in answers] == [200, 200]
+    for _, answer in answers:
+        assert len(answer["clicks"]) == 8 and 1 <= answer["undo"] <= 5
+
+
+def test_what_is_as_large_as_a_picture_is_not_kept(engine: OnnxEngine) -> None:
+    store = Store(engine, Limits())
+    image = store.encode(picture()[1])
+    predictor = image.predictor.another()
+    mask = predictor.set_box(BOX)
+    predictor.forget_pixels()
+    np.testing.assert_array_equal(predictor.mask, mask)
+    with pytest.raises(ValueError, match="pixels of a loaded image are not kept"):
+        predictor.detailed()
 
 
 def test_a_token_is_asked_of_everybody_but_for_the_page(start: Start) -> None:

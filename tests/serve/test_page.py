@@ -110,12 +110,14 @@ def test_every_format_is_downloaded(page: Browser, tmp_path: Path) -> None:
     page.tell("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
     drag_box(page, 10, 5, 60, 40)
     for name in ("mask.png", "soft.png", "rgba.png", "coco.json", "polygons.json"):
+        path = folder / f"picture_{name}"
         page.click(f"[data-format={name.partition('.')[0]}]")
-        page.wait_for(lambda name=name: (folder / name).is_file() and (folder / name).stat().st_size > 0)
-    mask = np.asarray(Image.open(folder / "mask.png"))
+        page.wait_for(lambda path=path: path.is_file() and path.stat().st_size > 0)
+    mask = np.asarray(Image.open(folder / "picture_mask.png"))
     assert mask.shape == (60, 90) and np.count_nonzero(mask) == page.value(MASK)
-    assert json.loads((folder / "coco.json").read_text())["annotations"][0]["area"] == page.value(MASK)
-    np.testing.assert_array_equal(np.asarray(Image.open(folder / "rgba.png"))[..., :3], picture()[0])
+    (region,) = json.loads((folder / "picture_coco.json").read_text())["annotations"]
+    assert region["area"] == page.value(MASK)
+    np.testing.assert_array_equal(np.asarray(Image.open(folder / "picture_rgba.png"))[..., :3], picture()[0])
 
 
 def test_an_upload_that_is_no_picture_is_told_and_changes_nothing(page: Browser, tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_controls_have_names_and_the_canvas_has_one(page: Browser) -> None:
     assert page.value("document.documentElement.lang") == "en"
 
 
-def test_a_dropped_file_is_opened(browser: Browser, client: Client) -> None:
+def test_a_file_that_is_dropped_anywhere_is_opened(browser: Browser, client: Client) -> None:
     browser.visit(f"http://127.0.0.1:{client.port}/")
     data = base64.b64encode(picture(3, 50, 40)[1]).decode()
     browser.value(
@@ -216,7 +218,7 @@ def test_a_dropped_file_is_opened(browser: Browser, client: Client) -> None:
             const given = new DataTransfer();
             given.items.add(new File([bytes], "dropped.png"));
             const drop = {{ dataTransfer: given, bubbles: true, cancelable: true }};
-            $("stage").dispatchEvent(new DragEvent("drop", drop));
+            document.querySelector("aside").dispatchEvent(new DragEvent("drop", drop));
             return 0;
         }})()"""
     )
@@ -228,3 +230,65 @@ def test_png_of_a_mask_is_one_bit(client: Client) -> None:
     _, answer = client.ask("POST", f"/api/sessions/{session}/box", {"box": [10, 5, 60, 40]})
     contents = base64.b64decode(answer["mask"].partition(",")[2])
     assert Image.open(io.BytesIO(contents)).mode == "1"
+
+
+def test_a_session_that_the_server_forgot_comes_again_with_its_clicks(page: Browser, client: Client) -> None:
+    drag_box(page, 10, 5, 60, 40)
+    click(page, 30, 20)
+    session, mask = page.value("state.session"), page.value(MASK)
+    assert client.ask("DELETE", f"/api/sessions/{session}")[0] == 204
+    click(page, 75, 50)
+    assert (
+        page.value("state.session") != session
+        and page.value("$('status').classList.contains('wrong')") is False
+    )
+    page.key("z")
+    page.wait("waiting === 0 && state.clicks.length === 1")
+    assert page.value(MASK) == mask and not page.complaints
+
+
+def test_a_server_that_does_not_answer_is_told_and_changes_nothing(page: Browser) -> None:
+    drag_box(page, 10, 5, 60, 40)
+    mask = page.value(MASK)
+    page.value("window.fetch = () => Promise.reject(new TypeError('Failed to fetch')), 0")
+    page.click_at(*on_screen(page, 30, 20))
+    page.wait("waiting === 0 && $('status').classList.contains('wrong')")
+    assert page.texts("#status") == ["The server does not answer. Is pisam serve still running?"]
+    assert page.value(MASK) == mask and page.value("[state.clicks.length, pending.length]") == [0, 0]
+
+
+def test_a_true_mask_of_zeros_and_ones_is_shown_as_the_server_reads_it(page: Browser, tmp_path: Path) -> None:
+    truth = np.zeros((60, 90), np.uint8)
+    truth[10:40, 20:70] = 1
+    Image.fromarray(truth).save(tmp_path / "truth.png")
+    choose(page, "#truth", tmp_path / "truth.png")
+    page.wait("state.truth !== null && waiting === 0")
+    assert page.value("state.truth.reduce((sum, each) => sum + each, 0)") == 30 * 50
+    drag_box(page, 10, 5, 60, 40)
+    assert page.texts("#iou")[0].startswith("IoU 0.")
+
+
+def test_the_picture_fits_a_narrower_window_and_the_page_does_not_scroll(page: Browser) -> None:
+    page.resize(420, 700)
+    page.wait("Math.abs(view.scale * state.width - 0.98 * canvas.clientWidth) < 1")
+    assert page.value("document.documentElement.scrollHeight <= window.innerHeight")
+    assert page.value("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_hand_that_shakes_clicks_and_what_is_not_answered_yet_is_undone(page: Browser) -> None:
+    drag_box(page, 10, 5, 60, 40)
+    mask, (x, y) = page.value(MASK), on_screen(page, 30, 20)
+    page.drag((x, y), (x + 7, y + 3))
+    page.key("z")
+    page.wait("waiting === 0 && state.clicks.length === 0 && state.redo === 1")
+    assert page.value(MASK) == mask
+    np.testing.assert_allclose(page.value("box"), [10, 5, 60, 40], atol=0.2)
+
+
+def test_control_z_undoes(page: Browser) -> None:
+    drag_box(page, 10, 5, 60, 40)
+    click(page, 30, 20)
+    for key, modifiers, left in (("z", 2, 0), ("Z", 2 + 8, 1)):  # control; with shift
+        page.tell("Input.dispatchKeyEvent", type="keyDown", key=key, modifiers=modifiers)
+        page.tell("Input.dispatchKeyEvent", type="keyUp", key=key, modifiers=modifiers)
+        page.wait(f"waiting === 0 && state.clicks.length === {left}")

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
+import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from helpers.hostile import jpeg_of, png_of, tiff_of
 from helpers.served import Client, Start, picture
-from pisam.serve import listen, requests
+from pisam.onnx.engine import OnnxEngine
+from pisam.serve import app, listen, requests, verbs
 from pisam.serve.app import Settings
-from pisam.serve.pictures import Limits
+from pisam.serve.pictures import Limits, Refused, decode_image
 
 Case = tuple[str, str, bytes]  # method, path, body
 NUMBERS = (
@@ -24,24 +27,13 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def header_png(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size, with little behind it."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b""))
-    chunks = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in parts
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
 def no_pictures() -> list[bytes]:
     """Uploads that are no picture, or too much of one."""
     rng, whole = np.random.default_rng(0), picture()[1]
     bodies = [rng.bytes(int(length)) for length in rng.integers(0, 2000, 60)]
     bodies += [whole[: int(cut)] for cut in rng.integers(0, len(whole) - 12, 40)]
     sides = ((25_000, 20_000), (2**31 - 1, 2**31 - 1), (0, 5), (2000, 600))
-    bodies += [header_png(width, height) for width, height in sides]
+    bodies += [png_of(width, height, zlib.compress(b"\0" * 100)) for width, height in sides]
     return [
         *bodies,
         b"GIF89a" + b"\0" * 100,
@@ -132,3 +124,97 @@ def test_who_is_slow_is_not_waited_for(
         while part := connection.recv(4096):  # until the server closes
             answer += part
     assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_the_head_of_a_further_request_is_not_waited_for_either(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen, "HEAD_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", client.port), timeout=30) as connection:
+        connection.sendall(b"GET /page.css HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        connection.sendall(b"GET /page.js HT")
+        rest = b""
+        while part := connection.recv(4096):
+            rest += part
+    assert b"HTTP/1.1 408" in rest
+
+
+def test_who_does_not_read_its_answer_is_not_waited_for(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen, "TAKE_SECONDS", 0.3)
+    client, large = start(Settings()), picture(0, 2500, 2000)[1]
+    session = client.begin(large)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", client.port))
+        connection.sendall(f"GET /api/sessions/{session}/image HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        with pytest.raises(ConnectionError):
+            while True:  # goes on sending, without reading, until the server has closed
+                connection.sendall(b"\r\n")
+    assert client.ask("GET", f"/api/sessions/{session}/image")[0] == 200
+
+
+def test_bodies_on_their_way_are_bounded_together_and_clicks_go_on(start: Start) -> None:
+    client = start(Settings(limits=Limits(upload=200_000)))
+    session = client.begin(picture()[1])
+    client.ask("POST", f"/api/sessions/{session}/box", {"box": [10, 5, 60, 40]})
+    head = b"POST /api/images HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"
+    held = [socket.create_connection(("127.0.0.1", client.port), timeout=30) for _ in range(app.BODIES + 1)]
+    for connection in held:
+        connection.sendall(head + bytes(199_999))
+    upload = ("POST", "/api/images", picture(1, 190, 190)[1])
+    until(lambda: client.ask(*upload)[0] == 503)
+    assert client.ask("POST", f"/api/sessions/{session}/click", {"x": 30, "y": 20})[0] == 200
+    for connection in held:
+        connection.close()
+    until(lambda: client.ask(*upload)[0] == 201)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what becomes true soon."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (jpeg_of(200), "more than 100 scans"),
+        (tiff_of(1, 6000), "36000000 pixels"),
+        (tiff_of(5000), "several pages"),
+    ],
+    ids=["scans", "tile", "pages"],
+)
+def test_small_files_that_take_long_are_refused_at_once(contents: bytes, message: str) -> None:
+    start = time.process_time()
+    with pytest.raises(Refused, match=message):
+        decode_image(contents, Limits())
+    assert time.process_time() - start < 1
+
+
+def test_json_of_many_values_is_refused_before_it_is_read(client: Client) -> None:
+    for many in (b"[]," * 70_000, b"{}," * 70_000, b"1," * 2_200_000):
+        assert client.ask("POST", "/predict", b'{"tasks": [' + many + b"1]}")[0] == 413
+    assert client.ask("POST", "/setup", b'{"masks": [' + b"1," * 200_000 + b"1]}")[0] == 200
+
+
+def test_clicks_on_one_object_are_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verbs, "CLICKS", 2)
+    session = f"/api/sessions/{client.begin(picture()[1])}"
+    client.ask("POST", f"{session}/box", {"box": [10, 5, 60, 40]})
+    statuses = [client.ask("POST", f"{session}/click", {"x": 30, "y": 20 + y})[0] for y in range(3)]
+    assert statuses == [200, 200, 400]
+    assert client.ask("POST", f"{session}/undo", {})[1]["clicks"] == [[30, 20, 1]]
+
+
+def test_whoever_is_told_the_address_can_ask_at_once(engine: OnnxEngine) -> None:
+    def started(address: str) -> None:
+        socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2].strip("/")))).close()
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        listen.listen(engine, Settings(), "127.0.0.1", 0, started)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from functools import partial
 
 from pisam.commands.command import Arguments
 from pisam.commands.models import load_engines, number
@@ -34,10 +35,10 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def run(arguments: Arguments) -> None:
     """Serve until Ctrl-C."""
-    serve(arguments)
+    serve(arguments, partial(print, flush=True))  # into a log, too: the token may be made up
 
 
-def serve(arguments: Arguments, started: Callable[[str], object] = print) -> None:
+def serve(arguments: Arguments, started: Callable[[str], object]) -> None:
     """Serve until Ctrl-C.
 
     Args:

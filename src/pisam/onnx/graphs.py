@@ -149,6 +149,8 @@ class _Interactor(nn.Module):
 
     def forward(self, frame: Tensor, *given: Tensor) -> tuple[Tensor]:
         *objects, points, labels, valid = given
+        # One frame for all prompts: a LocalInteractor samples its colours at the clicks of each.
+        frame = frame.expand(points.shape[0], -1, -1, -1)
         return (self.model.interact(ObjectFeatures(*objects), frame, Clicks(points, labels, valid)),)
 
 

@@ -240,9 +240,20 @@ class InteractivePredictor:
         """Numbers of answers, that to the prompt included, and of clicks that can be made again."""
         return len(self._session.answers), len(self._session.undone)
 
+    @property
+    def repairs(self) -> bool:
+        """True while the answer is to a mask that was given."""
+        answers = self._session.answers
+        return bool(answers) and answers[0].given is not None
+
     def keep_last(self, answers: int) -> None:
-        """Forget all but the last answers, so that memory stays bounded; what is older cannot be undone."""
+        """Forget all but the last answers, and as many undone ones, so that memory stays bounded."""
         del self._session.answers[:-answers]
+        del self._session.undone[:-answers]
+
+    def forget_pixels(self) -> None:
+        """Forget the image's pixels, which `detailed` needs, and its logits, which are worked out again."""
+        self._pixels = self._shown = None
 
     @property
     def logits(self) -> FloatArray:

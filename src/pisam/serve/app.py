@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import functools
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
@@ -23,14 +23,15 @@ from starlette.routing import Route
 from pisam.data.generated.samples import NAMES, sample
 from pisam.predictor import formats
 from pisam.predictor.engine import Engine
-from pisam.predictor.interactive import InteractivePredictor
 from pisam.serve.pictures import Limits, Refused, decode_image, decode_mask
-from pisam.serve.requests import Gate, anylabeling_error, numbers, read_body, read_json
-from pisam.serve.sessions import Store, iou
+from pisam.serve.requests import Gate, anylabeling_error, read_body, read_json
+from pisam.serve.sessions import Open, Store, iou
 from pisam.serve.tools import VERSION, Backend, health
+from pisam.serve.verbs import VERBS
 
 POST = ["POST"]
 WAITING = 64  # requests that may wait for a thread
+BODIES = 8  # longest uploads that may be on their way at a time
 PAGE = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
@@ -103,7 +104,7 @@ class Server:
         """
         if self._threads.statistics().tasks_waiting >= WAITING:
             raise Refused(503, "busy: too many requests wait; try again in a moment")
-        return await anyio.to_thread.run_sync(functools.partial(function, *arguments), limiter=self._threads)
+        return await anyio.to_thread.run_sync(partial(function, *arguments), limiter=self._threads)
 
     async def page(self, request: Request) -> Response:
         name, kind = PAGE[request.url.path]
@@ -146,15 +147,20 @@ class Server:
         name, verb = request.path_params["session"], request.path_params["verb"]
         session = self.store.find(name)
         if verb in ("mask", "truth"):
-            action = functools.partial(self._take, name, verb, await read_body(request, self.limits.upload))
-        elif verb in _VERBS:
-            asked = _VERBS[verb](await read_json(request))
-            action = functools.partial(self.store.change, name, asked)
+            action = partial(self._take, name, verb, await read_body(request, self.limits.upload))
+        elif verb in VERBS:
+            asked = VERBS[verb](await read_json(request))
+            action = partial(self.store.change, name, asked)
         else:
-            raise Refused(404, f"verb: expected mask, truth, {', '.join(_VERBS)}")
+            raise Refused(404, f"verb: expected mask, truth, {', '.join(VERBS)}")
         async with session.lock:
-            await self.work(action)
-            return JSONResponse(await self.work(self._state, name))
+            # Together: who waits for one thread after the other may be refused between the two.
+            return JSONResponse(await self.work(self._act, name, verb, action))
+
+    def _act(self, name: str, verb: str, action: Callable[[], object]) -> dict[str, Any]:
+        action()
+        state, truth = self._state(name), self.store.find(name).truth
+        return state if verb != "truth" or truth is None else {**state, "truth": _as_uri(truth)}
 
     def _take(self, name: str, verb: str, contents: bytes) -> None:
         """A mask to repair, or one to compare with."""
@@ -175,6 +181,7 @@ class Server:
         if not undo:
             return {"mask": None, "clicks": [], "undo": 0, "redo": 0, "iou": None}
         mask = predictor.mask
+        predictor.forget_pixels()
         return {
             "mask": _as_uri(mask),
             "clicks": [list(click) for click in predictor.clicks],
@@ -201,7 +208,13 @@ class Server:
         predictor = session.predictor
         if not predictor.history[0]:
             raise Refused(400, "download: there is no mask yet; give a box first")
-        height, width = session.image.size
+        try:
+            return self._written(session, kind)
+        finally:
+            predictor.forget_pixels()
+
+    def _written(self, session: Open, kind: str) -> Any:
+        predictor, (height, width) = session.predictor, session.image.size
         match kind:
             case "mask":
                 return formats.mask_png(predictor.mask)
@@ -255,7 +268,8 @@ class Server:
 def build_app(engine: Engine, settings: Settings) -> Starlette:
     """The ASGI application on an engine."""
     server = Server(engine, settings)
-    middleware = [Middleware(Gate, token=settings.token, hosts=settings.hosts, origin=settings.cors)]
+    gate = partial(Gate, token=settings.token, hosts=settings.hosts, origin=settings.cors)
+    middleware = [Middleware(gate, bodies=BODIES * settings.limits.upload)]
     if settings.cors:
         middleware.append(
             Middleware(
@@ -285,46 +299,13 @@ def build_app(engine: Engine, settings: Settings) -> Starlette:
     )
 
 
-def _box(asked: dict[str, Any]) -> Callable[[InteractivePredictor], object]:
-    box = numbers(asked.get("box"), 4, "box")
-    return lambda predictor: predictor.set_box(box)
-
-
-def _points(asked: dict[str, Any]) -> Callable[[InteractivePredictor], object]:
-    points = asked.get("points")
-    if not isinstance(points, list) or not 0 < len(points) <= 64:
-        raise Refused(400, "points: expected 1 to 64 of [x, y, label]")
-    rows = [numbers(point, 3, "points") for point in points]
-    labels = [int(label) for _, _, label in rows if label in (0, 1)]
-    if len(labels) < len(rows):
-        raise Refused(400, "points: expected labels 0 and 1")
-    return lambda predictor: predictor.set_points([(x, y) for x, y, _ in rows], labels)
-
-
-def _click(asked: dict[str, Any]) -> Callable[[InteractivePredictor], object]:
-    x, y = numbers([asked.get("x"), asked.get("y")], 2, "click")
-    if type(foreground := asked.get("foreground", True)) is not bool:
-        raise Refused(400, "foreground: expected true or false")
-    return lambda predictor: predictor.click(x, y, foreground)
-
-
-_VERBS: dict[str, Callable[[dict[str, Any]], Callable[[InteractivePredictor], object]]] = {
-    "box": _box,
-    "points": _points,
-    "click": _click,
-    "undo": lambda _: InteractivePredictor.undo,
-    "redo": lambda _: InteractivePredictor.redo,
-    "reset": lambda _: InteractivePredictor.reset,
-}
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     # What is left of a body that is too long or too slow is not waited for.
     return JSONResponse({"error": str(error)}, error.status, headers={"Connection": "close"})
 
 
-@functools.cache
+@cache
 def _page(name: str) -> bytes:
     return resources.files("pisam.serve").joinpath(name).read_bytes()
 

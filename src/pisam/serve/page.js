@@ -4,16 +4,37 @@ const $ = (id) => document.getElementById(id);
 const canvas = $("view"), pen = canvas.getContext("2d");
 const token = new URLSearchParams(location.search).get("token");
 const COLOUR = [64, 160, 255], MISSED = [226, 0, 122], FALSE = [0, 170, 228];
-const state = { session: null, picture: null, width: 0, height: 0, mask: null, first: null, truth: null, clicks: [], undo: 0, redo: 0, iou: null };
+const state = { session: null, source: null, prompt: null, truthFile: null, name: "", picture: null, width: 0, height: 0, mask: null, first: null, truth: null, clicks: [], undo: 0, redo: 0, iou: null };
 const view = { scale: 1, x: 0, y: 0 };  // screen = picture * scale + (x, y)
-let box = null, cross = null, corner = null, drag = null, busy = Promise.resolve(), waiting = 0;
+let box = null, cross = null, corner = null, drag = null, fitted = true, busy = Promise.resolve(), waiting = 0;
+const pending = [];  // clicks that are not answered yet
 
 async function ask(method, path, body) {
   const headers = token ? { Token: token } : {};
-  const answer = await fetch(path, { method, body, headers });
+  const answer = await fetch(path, { method, body, headers }).catch(() => {
+    const file = body instanceof Blob ? `, or takes no file of ${Math.ceil(body.size / 1e6)} MB` : "";
+    throw new Error(`The server does not answer${file}. Is pisam serve still running?`);
+  });
   if (answer.ok) return answer;
   const text = await answer.json().catch(() => ({}));
-  throw new Error(text.error || `the server answered ${answer.status}`);
+  const unknown = answer.status === 401 && "Open the address that pisam serve printed, with its token.";
+  throw Object.assign(new Error(unknown || text.error || `the server answered ${answer.status}`), { status: answer.status });
+}
+
+// An answer about the session. One that the server has forgotten begins anew, with its prompt and clicks.
+async function askSession(method, rest, body) {
+  const path = (verb) => `api/sessions/${state.session}/${verb}`;
+  try {
+    return await ask(method, path(rest), body);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+  }
+  say("The server has forgotten this picture; sending it again ...");
+  state.session = (await (await state.source()).json()).session;
+  if (state.prompt) await ask("POST", path(state.prompt.verb), state.prompt.body);
+  for (const [x, y, label] of state.clicks) await ask("POST", path("click"), JSON.stringify({ x, y, foreground: label === 1 }));
+  if (state.truthFile) await ask("POST", path("truth"), state.truthFile);
+  return ask(method, path(rest), body);
 }
 
 // Requests one after the other, in the order of the clicks; what fails is said and changes nothing.
@@ -45,12 +66,12 @@ async function bitmap(uri) {
   return Uint8Array.from({ length: levels.length / 4 }, (_, index) => levels[4 * index] > 127 ? 1 : 0);
 }
 
-async function begin(answer, source) {
-  const begun = await answer.json();
+async function begin(source, name) {
+  const begun = await (await source()).json();
   if (state.session) ask("DELETE", `api/sessions/${state.session}`).catch(() => {});
   // As the server sees it: upright, and of kinds that browsers do not show.
   const seen = await (await ask("GET", `api/sessions/${begun.session}/image`)).blob();
-  Object.assign(state, { session: begun.session, width: begun.width, height: begun.height, mask: null, first: null, clicks: [], undo: 0, redo: 0, iou: null });
+  Object.assign(state, { session: begun.session, source, name, prompt: null, truthFile: null, width: begun.width, height: begun.height, mask: null, first: null, clicks: [], undo: 0, redo: 0, iou: null });
   state.picture = await createImageBitmap(seen);
   state.truth = begun.truth ? await bitmap(begun.truth) : null;
   box = cross = corner = null;
@@ -59,8 +80,8 @@ async function begin(answer, source) {
   fit();
 }
 
-const openFile = (file) => queue(`Reading ${file.name} ...`, async () => begin(await ask("POST", "api/images", file)));
-const openSample = (number) => queue("Drawing a picture ...", async () => begin(await ask("POST", `api/samples/${number}`)));
+const openFile = (file) => queue(`Reading ${file.name} ...`, () => begin(() => ask("POST", "api/images", file), file.name.replace(/\.[^.]*$/, "")));
+const openSample = (number) => queue("Drawing a picture ...", () => begin(() => ask("POST", `api/samples/${number}`), "generated"));
 
 async function take(answer) {
   const told = await answer.json();
@@ -72,7 +93,11 @@ async function take(answer) {
 function tell(verb, value, what = "Thinking ...") {
   if (!state.session) return busy;
   const body = value instanceof Blob ? value : JSON.stringify(value || {});
-  return queue(what, async () => take(await ask("POST", `api/sessions/${state.session}/${verb}`, body)));
+  return queue(what, async () => {
+    await take(await askSession("POST", verb, body));
+    if (["box", "mask", "reset"].includes(verb)) state.prompt = verb === "reset" ? null : { verb, body };
+    if (verb === "mask") box = null;
+  });
 }
 
 function setBox(x0, y0, x1, y1) {
@@ -86,17 +111,21 @@ function click(point, foreground) {
   if (!state.mask) return say("Drag a box around the object first.", true);
   const [x, y] = point;
   if (x < 0 || y < 0 || x >= state.width || y >= state.height) return;
-  tell("click", { x, y, foreground });
+  const made = [x, y, foreground];
+  pending.push(made);
+  tell("click", { x, y, foreground }).finally(() => { pending.splice(pending.indexOf(made), 1); controls(); draw(); });
+  controls();
+  draw();
 }
 
 function reset() { box = corner = null; state.mask = state.first = null; tell("reset"); }
 
 async function download(format) {
   await queue("Writing ...", async () => {
-    const contents = await (await ask("GET", `api/sessions/${state.session}/download/${format}`)).blob();
+    const contents = await (await askSession("GET", `download/${format}`)).blob();
     const link = document.createElement("a");
     link.href = URL.createObjectURL(contents);
-    link.download = `${format}.${contents.type.includes("json") ? "json" : "png"}`;
+    link.download = `${state.name}_${format}.${contents.type.includes("json") ? "json" : "png"}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   });
@@ -111,8 +140,8 @@ function paint() {
   const alpha = Math.round(255 * Number($("opacity").value) / 100), outline = $("outline").checked;
   for (let y = 0, index = 0; y < state.height; y++) for (let x = 0; x < state.width; x++, index++) {
     const mask = x < border ? state.first : state.mask;
-    let colour = null, a = alpha;
-    if (errors && mask[index] !== state.truth[index]) colour = mask[index] ? FALSE : MISSED;
+    let colour = null, a = errors ? 0 : alpha;  // beside the errors' colours, what is right has its outline alone
+    if (errors && mask[index] !== state.truth[index]) [colour, a] = [mask[index] ? FALSE : MISSED, Math.max(alpha, 128)];
     else if (mask[index]) {
       colour = COLOUR;
       if (outline && (x === 0 || y === 0 || x === state.width - 1 || y === state.height - 1 || !mask[index - 1] || !mask[index + 1]
@@ -143,15 +172,16 @@ function draw() {
     pen.drawImage(painted.sheet, 0, 0);
     if (painted.border > 0 && painted.border < state.width) line([[painted.border, 0], [painted.border, state.height]], "white");
   }
-  const shown = drag && drag.box ? drag.box : box;
+  const shown = drag && drag.box ? drag.box : corner && cross ? [...corner, ...cross] : box;
   if (shown) line([[shown[0], shown[1]], [shown[2], shown[1]], [shown[2], shown[3]], [shown[0], shown[3]], [shown[0], shown[1]]], "#ffd400");
-  for (const [x, y, label] of state.clicks) {
+  for (const made of [...state.clicks, ...pending]) {
+    const colour = made[2] ? "rgb(0,200,0)" : "rgb(230,0,0)", open = pending.includes(made);
     pen.beginPath();
-    pen.arc(x, y, 5 / view.scale, 0, 7);
-    pen.fillStyle = label ? "rgb(0,200,0)" : "rgb(230,0,0)";
+    pen.arc(made[0], made[1], 5 / view.scale, 0, 7);
+    pen.fillStyle = open ? "white" : colour;
     pen.fill();
-    pen.lineWidth = 1.5 / view.scale;
-    pen.strokeStyle = "white";
+    pen.lineWidth = (open ? 2.5 : 1.5) / view.scale;
+    pen.strokeStyle = open ? colour : "white";
     pen.stroke();
   }
   if (cross && document.activeElement === canvas) {
@@ -172,12 +202,13 @@ function line(points, colour) {
 }
 
 function controls() {
-  $("undo").disabled = !state.undo;
+  $("undo").disabled = !state.undo && !pending.length;
   $("redo").disabled = !state.redo;
   $("reset").disabled = !state.mask;
   $("downloads").disabled = !state.mask;
   $("truth").disabled = $("given").disabled = !state.session;
   $("errors").disabled = !state.truth;
+  $("hint").hidden = Boolean(state.session);
   const added = state.clicks.filter((each) => each[2]).length;
   $("counts").textContent = state.mask ? `${added} added, ${state.clicks.length - added} taken away` : "no box yet";
   $("iou").textContent = state.truth ? (state.iou === null ? "IoU: needs a mask" : `IoU ${state.iou.toFixed(4)}`) : "";
@@ -187,6 +218,7 @@ function fit() {
   view.scale = Math.min(canvas.clientWidth / state.width, canvas.clientHeight / state.height) * 0.98;
   view.x = (canvas.clientWidth - state.width * view.scale) / 2;
   view.y = (canvas.clientHeight - state.height * view.scale) / 2;
+  fitted = true;
   draw();
 }
 
@@ -195,6 +227,7 @@ function zoom(factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
   view.x = x - (x - view.x) * scale / view.scale;
   view.y = y - (y - view.y) * scale / view.scale;
   view.scale = scale;
+  fitted = false;
   draw();
 }
 
@@ -219,6 +252,7 @@ canvas.addEventListener("pointermove", (event) => {
   if (drag.pan) {
     view.x = drag.start.x + dx;
     view.y = drag.start.y + dy;
+    fitted = false;
   } else if (drag.button === 0 && (drag.box || Math.hypot(dx, dy) > 4)) drag.box = [...drag.from, ...at(event)];
   draw();
 });
@@ -227,7 +261,9 @@ canvas.addEventListener("pointerup", (event) => {
   const done = drag;
   drag = null;
   if (!done || done.pan) return;
-  if (done.box) setBox(...done.from, ...at(event));
+  // With a mask, a hand that shook is a click: another box would forget all clicks.
+  const thin = Math.min(Math.abs(event.clientX - done.screen[0]), Math.abs(event.clientY - done.screen[1])) < 8;
+  if (done.box && !(thin && state.mask)) setBox(...done.from, ...at(event));
   else click(done.from, done.button === 0 && !event.shiftKey);
 });
 
@@ -237,13 +273,17 @@ canvas.addEventListener("wheel", (event) => {
   zoom(Math.exp(-event.deltaY / 400), event.clientX - edge.left, event.clientY - edge.top);
   event.preventDefault();
 }, { passive: false });
-canvas.addEventListener("focus", draw);
+canvas.addEventListener("focus", () => {
+  if (state.session && canvas.matches(":focus-visible")) cross = cross || [state.width / 2, state.height / 2];
+  draw();
+});
 canvas.addEventListener("blur", draw);
 
 function press(event) {
-  if (event.ctrlKey || event.metaKey || event.target.matches("select, input[type=range]")) return;
+  const control = event.ctrlKey || event.metaKey;
+  if ((control && !"zyZ".includes(event.key)) || event.altKey || event.target.matches("select, input[type=range]")) return;
   const far = event.shiftKey ? 32 : 4, steps = { ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far] };
-  const named = { z: "undo", y: "redo", b: "reset", 0: "fit" }[event.key.toLowerCase()];
+  const named = control && event.key === "Z" ? "redo" : { z: "undo", y: "redo", b: "reset", 0: "fit" }[event.key.toLowerCase()];
   if (named) { if (!$(named).disabled) $(named).click(); } else if (event.key === "+" || event.key === "=") zoom(1.25);
   else if (event.key === "-") zoom(0.8);
   else if (event.target !== canvas || !state.session) return;
@@ -274,21 +314,23 @@ $("truth").addEventListener("change", (event) => {
   event.target.value = "";
   if (!file) return;
   queue("Reading the true mask ...", async () => {
-    await take(await ask("POST", `api/sessions/${state.session}/truth`, file));
-    const uri = await new Promise((done) => { const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(file); });
-    state.truth = await bitmap(uri);
+    const answer = await askSession("POST", "truth", file);
+    state.truth = await bitmap((await answer.clone().json()).truth);  // as the server reads it: 0 and 1, too
+    state.truthFile = file;
+    await take(answer);
   });
 });
 
 const stage = $("stage");
-stage.addEventListener("dragover", (event) => { event.preventDefault(); stage.classList.add("over"); });
-stage.addEventListener("dragleave", () => stage.classList.remove("over"));
-stage.addEventListener("drop", (event) => {
+// Anywhere: a browser shows a file that is dropped beside the stage, and what was clicked is lost.
+document.addEventListener("dragover", (event) => { event.preventDefault(); stage.classList.add("over"); });
+document.addEventListener("dragleave", () => stage.classList.remove("over"));
+document.addEventListener("drop", (event) => {
   event.preventDefault();
   stage.classList.remove("over");
   if (event.dataTransfer.files.length) openFile(event.dataTransfer.files[0]);
 });
-new ResizeObserver(() => { if (state.picture) draw(); }).observe(canvas);
+new ResizeObserver(() => { if (state.picture) fitted ? fit() : draw(); }).observe(canvas);
 
 ask("GET", "api/samples").then(async (answer) => {
   (await answer.json()).samples.forEach((name, index) => $("samples").append(new Option(name, index)));

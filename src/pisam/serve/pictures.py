@@ -18,10 +18,11 @@ from PIL import Image
 
 from pisam.core.errors import PisamError
 from pisam.core.types import UInt8Array
-from pisam.data.reading.image_files import FORMATS
+from pisam.data.reading.image_files import FORMATS, claimed_pixels
 from pisam.data.reading.reader import read_coverage, read_image
 
 FETCH_SECONDS = 20
+SCANS = 100  # of a JPEG; encoders write about ten, and each costs a pass over the whole picture
 
 
 class Refused(Exception):
@@ -133,11 +134,13 @@ def _decode(contents: bytes, limits: Limits, read: Callable[[Path], Any]) -> Any
         raise Refused(413, f"image: expected at most {limits.upload} bytes")
     try:
         with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
-            width, height = image.size
+            (width, height), pixels, kind = image.size, claimed_pixels(image), image.format
     except Exception as error:  # Pillow raises anything on what is no picture
         raise Refused(400, f"image: not a picture; expected one of {', '.join(FORMATS)}") from error
-    if width * height > limits.pixels:
-        raise Refused(413, f"image: {width}x{height} pixels, expected at most {limits.pixels}")
+    if kind in ("JPEG", "MPO") and contents.count(b"\xff\xda") > SCANS:
+        raise Refused(400, f"image: a JPEG of more than {SCANS} scans; save it anew")
+    if pixels > limits.pixels:
+        raise Refused(413, f"image: {width}x{height}, {pixels} pixels; expected at most {limits.pixels}")
     with tempfile.NamedTemporaryFile(prefix="pisam-") as file:  # the rules of reading are those of files
         file.write(contents)
         file.flush()

@@ -14,11 +14,14 @@ import anyio
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pisam.serve.pictures import Refused
 
 JSON_BYTES = 2**16
+# What Python makes of JSON may be 25 times as large: a list or an object is refused beyond the first number,
+# a comma beyond the second. The masks of a Label Studio task are long lists of numbers.
+JSON_CONTAINERS, JSON_COMMAS = 2**16, 2**21
 BODY_SECONDS = 20
 OPEN = ("/", "/page.js", "/page.css", "/health")  # nothing is asked or told there
 
@@ -31,13 +34,14 @@ class Gate:
         token: to be sent as header `Token`, or in `Authorization`; None = nobody needs one.
         hosts: names by which the server may be called; empty = any. A foreign name that leads to a loopback
             address is an attack from a browser.
+        bodies: bytes that the long bodies of all requests may hold together, until they are answered.
         origin: of pages of another site that may ask, None = none.
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: str | None, hosts: tuple[str, ...], origin: str | None
+        self, app: ASGIApp, *, token: str | None, hosts: tuple[str, ...], origin: str | None, bodies: int
     ) -> None:
-        self.app, self.token, self.hosts, self.origin = app, token, hosts, origin
+        self.app, self.token, self.hosts, self.origin, self.bodies = app, token, hosts, origin, bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -48,7 +52,23 @@ class Gate:
         if refused is not None:
             await refused(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        held = 0
+
+        async def counted() -> Message:
+            nonlocal held
+            message = await receive()
+            length = len(message.get("body", b""))
+            # Clicks are short, and go on where others send pictures.
+            if held + length > JSON_BYTES and self.bodies < length:
+                raise Refused(503, "busy: too much is being sent; try again in a moment")
+            held += length
+            self.bodies -= length
+            return message
+
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            self.bodies += held
 
     def _refuse(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         host, origin = headers.get("host", ""), headers.get("origin")
@@ -74,14 +94,14 @@ async def read_body(request: Request, most: int) -> bytes:
     """
     announced = request.headers.get("content-length", "0")
     if not announced.isdecimal() or int(announced) > most:
-        raise Refused(413, f"body: expected at most {most} bytes")
+        raise Refused(413, f"body: expected at most {_size(most)}")
     contents = bytearray()
     try:
         with anyio.fail_after(BODY_SECONDS):
             async for part in request.stream():
                 contents += part
                 if len(contents) > most:
-                    raise Refused(413, f"body: expected at most {most} bytes")
+                    raise Refused(413, f"body: expected at most {_size(most)}")
     except TimeoutError as error:
         raise Refused(408, f"body: did not arrive within {BODY_SECONDS} seconds") from error
     except ClientDisconnect as error:
@@ -96,6 +116,8 @@ async def read_json(request: Request, most: int = JSON_BYTES) -> dict[str, Any]:
         Refused: as `read_body`, or something else.
     """
     body = await read_body(request, most)
+    if body.count(b"[") + body.count(b"{") > JSON_CONTAINERS or body.count(b",") > JSON_COMMAS:
+        raise Refused(413, "body: too many values")
     try:
         value = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
@@ -122,6 +144,10 @@ def numbers(value: Any, count: int, what: str) -> list[float]:
 def anylabeling_error(code: str, message: str) -> dict[str, Any]:
     """X-AnyLabeling's way to say that something failed."""
     return {"success": False, "error": {"code": code, "message": message}}
+
+
+def _size(number: int) -> str:
+    return f"{number} bytes" if number < 2**20 else f"{number / 2**20:.0f} MB"
 
 
 def _name(host: str) -> str:

@@ -19,6 +19,7 @@ from pisam.predictor.interactive import InteractivePredictor
 from pisam.serve.pictures import Limits, Refused, decode_image
 
 UNDOABLE = 16  # answers that a session keeps
+CLICKS = 64  # on one object; the time and memory of an answer grow with their number
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Open:
         predictor: asked by one request at a time, who holds `lock`.
         truth: bool (H, W), to compare with; None for none.
         used: when, in seconds of the monotonic clock.
+        changing: held while the predictor changes, in a thread.
     """
 
     image: Encoded
@@ -52,6 +54,12 @@ class Open:
     truth: BoolArray | None = None
     used: float = field(default_factory=time.monotonic)
     lock: anyio.Lock = field(default_factory=anyio.Lock)
+    changing: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def answers(self) -> int:
+        """Number of answers that are kept, those that were undone included."""
+        return sum(self.predictor.history)
 
 
 class Store:
@@ -91,6 +99,7 @@ class Store:
         pixels = decode_image(contents, self.limits)
         predictor = InteractivePredictor(self.engine)
         predictor.set_image(pixels)
+        predictor.forget_pixels()
         image = Encoded(contents, predictor, (pixels.shape[0], pixels.shape[1]))
         with self._lock:
             self._images[key] = image
@@ -131,11 +140,12 @@ class Store:
             Refused: the predictor does not take it.
         """
         session = self.find(name)
-        try:
-            action(session.predictor)
-        except ValueError as error:
-            raise Refused(400, str(error)) from error
-        session.predictor.keep_last(UNDOABLE)
+        with session.changing:
+            try:
+                action(session.predictor)
+            except ValueError as error:
+                raise Refused(400, str(error)) from error
+            session.predictor.keep_last(UNDOABLE)
 
     @property
     def sessions(self) -> int:
@@ -143,7 +153,11 @@ class Store:
         return len(self._sessions)
 
     def _make_room(self) -> None:
-        """Forget what is old, or too much: pictures without a session first; the newest of each stay."""
+        """Forget what is old, or too much; the newest picture and session stay.
+
+        Pictures without a session go first, then old answers of the sessions that keep most of them, so that
+        everybody can undo about as much, and only then the session that nobody used for the longest time.
+        """
         now = time.monotonic()
         while self._sessions and now - next(iter(self._sessions.values())).used > self.seconds:
             self._sessions.popitem(last=False)
@@ -153,18 +167,39 @@ class Store:
             full = self._taken() > self.memory
             if unused and (full or len(self._images) > self.most):
                 del self._images[unused[0]]
+            elif full and self._shorten():
+                continue
             elif len(self._sessions) > self.most or (full and len(self._sessions) > 1):
                 self._sessions.popitem(last=False)
             else:
                 return
+
+    def _shorten(self) -> bool:
+        """Halve the answers of the session that keeps most; False where each keeps one, or is busy."""
+        for session in sorted(self._sessions.values(), key=_longest, reverse=True):
+            if _longest(session) > 1 and session.changing.acquire(blocking=False):
+                session.predictor.keep_last(max(1, _longest(session) // 2))
+                session.changing.release()
+                return True
+        return False
 
     def _taken(self) -> int:
         """About the bytes in use."""
         sessions = self._sessions.values()
         images = {id(image): image for image in [*self._images.values(), *(each.image for each in sessions)]}
         pictures = sum(len(image.contents) + self._per_image for image in images.values())
-        answers = sum(sum(each.predictor.history) for each in sessions) * self._per_answer
-        return pictures + answers + sum(each.truth.nbytes for each in sessions if each.truth is not None)
+        answers = sum(each.answers for each in sessions) * self._per_answer
+        return pictures + answers + sum(map(_masks, sessions))
+
+
+def _longest(session: Open) -> int:
+    return max(session.predictor.history)
+
+
+def _masks(session: Open) -> int:
+    """Bytes of the masks that were sent for a session: one to compare with, and logits of one to repair."""
+    height, width = session.image.size
+    return height * width * ((session.truth is not None) + 4 * session.predictor.repairs)
 
 
 def iou(mask: BoolArray, truth: BoolArray) -> float:

@@ -14,12 +14,11 @@ from pisam.core.types import BoolArray
 from pisam.predictor import formats
 from pisam.serve.pictures import Refused, fetch, from_data_uri
 from pisam.serve.requests import numbers
-from pisam.serve.sessions import Store
+from pisam.serve.sessions import CLICKS, Store
 
 NAME = "pisam"
 VERSION = f"{NAME} {__version__}"
 TASKS = 16  # of one request
-MARKS = 256
 KINDS = {
     "BrushLabels": "brushlabels",
     "PolygonLabels": "polygonlabels",
@@ -50,8 +49,8 @@ class Backend:
         if not isinstance(tasks, list) or not 0 < len(tasks) <= TASKS:
             raise Refused(400, f"tasks: expected 1 to {TASKS}")
         context = _dict(_dict(request.get("params")).get("context")).get("result") or []
-        if not isinstance(context, list) or len(context) > MARKS:
-            raise Refused(400, f"params.context.result: expected a list of {MARKS} at most")
+        if not isinstance(context, list) or len(context) * len(tasks) > CLICKS:
+            raise Refused(400, f"params.context.result: expected a list of {CLICKS} at most, for all tasks")
         tag, from_name, to_name, value = _control(request.get("label_config"))
         return {
             "results": [self._task(_dict(task), context, (tag, from_name, to_name), value) for task in tasks]
@@ -133,8 +132,8 @@ class Backend:
             raise Refused(404, f"model: expected {NAME}")
         params = _dict(request.get("params"))
         marks, fineness = params.get("marks") or [], params.get("epsilon_factor") or 0.0
-        if not isinstance(marks, list) or len(marks) > MARKS or type(fineness) not in (int, float):
-            raise Refused(400, f"params: expected at most {MARKS} marks, and a number as epsilon_factor")
+        if not isinstance(marks, list) or len(marks) > CLICKS or type(fineness) not in (int, float):
+            raise Refused(400, f"params: expected at most {CLICKS} marks, and a number as epsilon_factor")
         if not isinstance(request.get("image"), str):
             raise Refused(400, "image: expected a data URI or base64")
         image = self.store.encode(from_data_uri(request["image"], self.store.limits))

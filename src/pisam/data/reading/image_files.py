@@ -37,6 +37,7 @@ FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 
 _COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
 _ORIENTATION = 0x0112
+_TILE = (322, 323)  # tags of a TIFF: width and length of its tiles
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -185,13 +186,23 @@ def _whole(file: BinaryIO) -> bytes:
     return data
 
 
+def claimed_pixels(image: Image.Image) -> int:
+    """The pixels that an opened picture takes to decode: its own, or those of a TIFF's tile, often more."""
+    tags = getattr(image, "tag_v2", {})
+    tile = [tags.get(key, 0) for key in _TILE]
+    whole = all(isinstance(side, int) for side in tile)
+    return max(image.width * image.height, tile[0] * tile[1] if whole else 0)
+
+
 def _check_header(image: Image.Image, path: Path) -> None:
-    if image.width * image.height > MAX_PIXELS:
+    if claimed_pixels(image) > MAX_PIXELS:
         raise _too_large(path)
-    pages = getattr(image, "n_frames", 1)
+    # To count a TIFF's pages takes Pillow a time that grows with the square of their number.
+    tiff = image.format == "TIFF"
+    several = getattr(image, "is_animated", False) if tiff else getattr(image, "n_frames", 1) > 1
     # A phone's MPO holds the photograph first, then depth maps and the like.
-    if pages > 1 and image.format != "MPO":
-        raise PisamError(f"{path}: holds {pages} pages or frames; expected one; save the right one alone")
+    if several and image.format != "MPO":
+        raise PisamError(f"{path}: holds several pages or frames; expected one; save the right one alone")
     _check_mode(image, path)
 
 
