@@ -29,7 +29,7 @@ def deepest_click(errors: ErrorMap, clicked: Clicked | None = None) -> Pixel | N
     pixel is clicked once, but a clicked one goes on being part of its error.
 
     Args:
-        errors: uint8 (H, W), see `error_map`.
+        errors: uint8 (H, W), see `inspection.error_maps`.
         clicked: bool (H, W), the pixels clicked before.
 
     Returns:
@@ -52,7 +52,7 @@ def human_click(
     error; its label stays what was meant.
 
     Args:
-        errors: uint8 (H, W), see `error_map`.
+        errors: uint8 (H, W), see `inspection.error_maps`.
         rng: all randomness.
         clicked: bool (H, W), the pixels clicked before; the noise may meet one again.
         jitter: deviation of the noise along x and y, in pixels.
