@@ -13,11 +13,17 @@ from pisam.core.errors import PisamError
 
 LARGEST_FILE = 2**16  # bytes; settings are a page
 MOST_VALUES = 10_000  # aliases make more of a small file
+DEEPEST = 100  # brackets in brackets
 STRING = "tag:yaml.org,2002:str"
 
 
 class _Loader(yaml.SafeLoader):
     """Plain YAML whose numbers are decimal: 1e-4 is one, while 0123 is not 83 and 12:30 not 750."""
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level == DEEPEST:  # PyYAML takes a second to find that it nests too deep
+            raise RecursionError
+        super().fetch_flow_collection_start(token)
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
         first: [(tag, pattern) for tag, pattern in rules if tag.rsplit(":")[-1] in ("null", "bool", "merge")]

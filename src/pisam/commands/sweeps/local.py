@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +79,24 @@ def _run(sweep: Sweep, trials: list[Trial], table: Path) -> int:
 
 def trials_of(sweep: Sweep, count: int | None = None, seed: int = 0) -> Iterator[Trial]:
     """Distinct combinations in the order in which they are to run, each a valid experiment."""
+    wanted = count or sweep.cap
+    combinations: Iterator[Values]
     match sweep.method:
         case "grid":
-            combinations = grid(sweep.parameters)
-        case "random" if count or sweep.cap:
-            combinations = draws(sweep.parameters, count or sweep.cap or 0, seed)
+            wanted = wanted or math.prod(len(each.candidates()) for each in sweep.parameters.values())
+            combinations = islice(grid(sweep.parameters), wanted)
+        case "random" if wanted:
+            combinations = draws(sweep.parameters, wanted, seed)
         case "random":
             raise PisamError(f"{sweep.file}: how many random trials? give count=N, or run_cap in the file")
         case method:
             raise PisamError(
                 f"{sweep.file}: method {method} needs W&B's server; without it there are grid and random"
             )
+    if wanted > MOST_TRIALS:
+        raise PisamError(f"{sweep.file}: more than {MOST_TRIALS} trials; give count=N, at most so many")
     seen = set()
-    for number, values in enumerate(combinations):
-        if sweep.method == "grid" and number == (count or sweep.cap):
-            return
-        if number == MOST_TRIALS:
-            raise PisamError(f"{sweep.file}: more than {MOST_TRIALS} trials; give count=N, at most so many")
+    for values in combinations:
         config = sweep.config(values)
         decisive = json.dumps(essence(to_plain(config), sweep.stage), sort_keys=True)
         name = hashlib.sha256(decisive.encode()).hexdigest()[:10]
