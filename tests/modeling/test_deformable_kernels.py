@@ -12,26 +12,27 @@ from pisam.modeling import deformable_kernels
 from pisam.modeling.deformable_conv import DeformableConv
 
 COMPARE = """
+import sys
 import torch
 from pisam.modeling.deformable_conv import DeformableConv
 from pisam.modeling.deformable_kernels import deformable_conv
 
 torch.manual_seed(0)
-for side, height, width in ((3, 9, 13), (7, 10, 8)):
-    layer = DeformableConv(16, 32, side)
-    for predicting in (layer.offset, layer.modulator):
-        torch.nn.init.normal_(predicting.weight, std=0.15)
-        torch.nn.init.normal_(predicting.bias, std=0.5)  # beyond the border too
-    x, gradient = torch.randn(2, 16, height, width, requires_grad=True), torch.randn(2, 32, height, width)
-    found = []
-    for convolve in (layer, lambda x: deformable_conv(x, layer._predict(x), layer.kernel.weight)):
-        x.grad = None
-        layer.zero_grad()
-        result = convolve(x)
-        result.backward(gradient)
-        found.append([result.detach(), x.grad, *(p.grad for p in layer.parameters())])
-    for expected, ours in zip(*found):
-        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+side, height, width = map(int, sys.argv[1:])
+layer = DeformableConv(16, 32, side)
+for predicting in (layer.offset, layer.modulator):
+    torch.nn.init.normal_(predicting.weight, std=0.15)
+    torch.nn.init.normal_(predicting.bias, std=0.5)  # beyond the border too
+x, gradient = torch.randn(2, 16, height, width, requires_grad=True), torch.randn(2, 32, height, width)
+found = []
+for convolve in (layer, lambda x: deformable_conv(x, layer._predict(x), layer.kernel.weight)):
+    x.grad = None
+    layer.zero_grad()
+    result = convolve(x)
+    result.backward(gradient)
+    found.append([result.detach(), x.grad, *(p.grad for p in layer.parameters())])
+for expected, ours in zip(*found):
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 print("equal")
 """
 
@@ -39,11 +40,14 @@ print("equal")
 @pytest.mark.skipif(
     deformable_kernels.triton is None, reason="Triton, which comes with torch for CUDA, is missing"
 )
-def test_result_and_every_gradient_equal_the_other_path() -> None:
+@pytest.mark.parametrize(
+    "shape", [("3", "9", "13"), pytest.param(("7", "10", "8"), marks=pytest.mark.slow)], ids=lambda s: s[0]
+)
+def test_result_and_every_gradient_equal_the_other_path(shape: tuple[str, ...]) -> None:
     """In a process of its own: the interpreter is chosen before the kernels are defined."""
     environment = {"PYTHONPATH": str(SOURCE), "TRITON_INTERPRET": "1", "PATH": ""}
     ended = subprocess.run(
-        [sys.executable, "-c", COMPARE], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", COMPARE, *shape], env=environment, capture_output=True, text=True, check=False
     )
     assert ended.stdout.strip() == "equal", ended.stderr
 
