@@ -1,14 +1,56 @@
-"""What goes wrong with W&B is told and ends nothing; a server: tests/test_wandb_server.py."""
+"""The W&B run of a stage: its identity and its begin."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from helpers.small_runs import quiet_trainer
-from pisam.training.logging.wandb_logger import StageRun, begin_logging, finish_logging
+from helpers.small_runs import quiet_trainer, small_config
+from pisam.core.errors import PisamError
+from pisam.training.loggers import build_loggers
+from pisam.training.logging.wandb_logger import (
+    StageRun,
+    begin_logging,
+    finish_logging,
+    new_run_id,
+    read_run_id,
+)
+from pisam.training.run_folder import stage_dir
+
+
+def test_the_same_until_the_stage_begins_afresh(tmp_path: Path) -> None:
+    assert read_run_id(tmp_path) is None
+    new_run_id(tmp_path)
+    first = read_run_id(tmp_path)
+    assert first == read_run_id(tmp_path) and first and first.isalnum()
+    new_run_id(tmp_path)
+    assert read_run_id(tmp_path) != first
+
+
+def test_wandb_gets_it_and_a_sweeps_own_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config(tmp_path, tmp_path, "logging.mode=offline")
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+
+    def settings() -> dict[str, Any]:
+        return build_loggers(config, 2, {})[1]._wandb_init  # type: ignore[attr-defined]
+
+    assert settings()["id"] is None
+    new_run_id(stage_dir(config, 2))
+    assert settings()["id"] == read_run_id(stage_dir(config, 2))
+    assert settings()["resume"] == "allow"
+    monkeypatch.setenv("WANDB_RUN_ID", "of-the-sweep")
+    assert settings()["id"] == "of-the-sweep"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"../../x", b"a" * 500, b"x\ny"])
+def test_a_file_of_something_else_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "wandb_id").write_bytes(content)
+    with pytest.raises(PisamError, match=r"wandb_id: expected the id of a W&B run, got '") as error:
+        read_run_id(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 @pytest.fixture
