@@ -66,7 +66,16 @@ def test_sams_answer_counts_half_and_not_at_all_where_several_clicks_made_it_let
     fine, lost = before + 0.5, -np.abs(before)
     for asked, several, both in ((fine, True, True), (lost, True, False), (lost, False, True)):
         click = [(30.0, 30.0, 1)]
-        joined, in_it = join_answers(before, fine, asked, click, several=several)
+        joined, in_it = join_answers(before, fine, asked, click, several=several, rough=False)
         near = stay_near(before, fine, click)
         assert in_it == both
         assert np.allclose(joined, (near + stay_near(before, asked, click)) / 2 if both else near)
+
+
+def test_after_points_or_a_given_mask_sams_answer_counts_whole() -> None:
+    before, click = np.full((SIDE, SIDE), -1, np.float32), [(30.0, 30.0, 1)]
+    alone, asked = before + 0.5, np.where(disc(30, 30, 20), np.float32(3), before)
+    joined, in_it = join_answers(before, alone, asked, click, several=False, rough=True)
+    assert in_it and np.array_equal(joined, stay_near(before, asked, click))
+    joined, in_it = join_answers(before, alone, asked, click, several=True, rough=True)
+    assert not in_it and np.array_equal(joined, alone)

@@ -20,12 +20,19 @@ ALIKE = 0.8  # IoU from which on two answers are of the same object
 
 
 def join_answers(
-    before: FloatArray, alone: FloatArray, asked: FloatArray, clicks: Sequence[Click], *, several: bool
+    before: FloatArray,
+    alone: FloatArray,
+    asked: FloatArray,
+    clicks: Sequence[Click],
+    *,
+    several: bool,
+    rough: bool,
 ) -> tuple[FloatArray, bool]:
-    """The mean of what the interactor answers alone and after SAM was asked again, each near the clicks.
+    """Logits after clicks, from what the interactor answers alone and after SAM was asked again.
 
-    The one repairs finely and seldom harms, the other also mends what is grossly wrong. Their mean gains as
-    much by a click, and loses a third of what the second alone loses where it errs (results of real_small).
+    The one repairs finely and seldom harms, the other also mends what is grossly wrong. After a box their
+    mean gains as much by a click, and loses a third of what the second alone loses where it errs; where the
+    first mask may be grossly wrong, the second is needed whole (results of real_small).
 
     Args:
         before: float32 (H, W), positive = object.
@@ -33,14 +40,16 @@ def join_answers(
         asked: float32 (H, W), that of SAM and then the interactor.
         clicks: in pixels of the logits, at least one.
         several: more than one is new; then SAM counts only where the two are `alike`.
+        rough: the prompt was no box, but points or a given mask.
 
     Returns:
         float32 (H, W), and whether SAM's answer is in it.
     """
-    near = stay_near(before, alone, clicks)
+    near = alone if rough else stay_near(before, alone, clicks)
     if several and not alike(alone, asked):
         return near, False
-    mean: FloatArray = (near + stay_near(before, asked, clicks)) / np.float32(2)
+    told = stay_near(before, asked, clicks)
+    mean: FloatArray = told if rough else (near + told) / np.float32(2)
     return mean, True
 
 

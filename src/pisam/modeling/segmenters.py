@@ -194,11 +194,13 @@ class PiSamSegmenter:
         )
         asked = self._interact(state, objects, clicks)
         heard = list(state.heard or [0] * len(asked))
+        prompts = ["box"] * len(asked) if state.prompts is None else state.prompts.kinds
         maps = [each[:, 0].float().cpu().numpy() for each in (state.logits, alone, asked)]
         logits, believed = alone.clone(), torch.zeros_like(clicks.valid[:, 0])
         for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
             made, (before, without, new) = clicks.rows(row), (each[row] for each in maps)
-            joined, both = join_answers(before, without, new, made, several=len(made) - heard[row] > 1)
+            several, rough = len(made) - heard[row] > 1, prompts[row] != "box"
+            joined, both = join_answers(before, without, new, made, several=several, rough=rough)
             logits[row, 0] = torch.from_numpy(joined)
             if both:
                 heard[row], believed[row] = len(made), True

@@ -116,7 +116,12 @@ class OnnxEngine:
         new = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
         new = self._interact(new, clicks)
         logits, both = join_answers(
-            state.logits, alone.logits, new.logits, clicks, several=len(clicks) - state.heard > 1
+            state.logits,
+            alone.logits,
+            new.logits,
+            clicks,
+            several=len(clicks) - state.heard > 1,
+            rough=state.prompt.mask is not None or bool(state.prompt.points) or state.prompt.box is None,
         )
         return replace(new, logits=logits, heard=len(clicks)) if both else replace(alone, logits=logits)
 
