@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from helpers.small_runs import small_batch, small_model
 from pisam.core.locality import stay_near
-from pisam.core.types import Clicks
+from pisam.core.types import Clicks, Prompts
 from pisam.modeling.hq_sam import HqSam, build_hq_sam
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.segmenters import (
@@ -225,3 +225,18 @@ def test_several_clicks_at_once_count_for_sam_only_where_it_keeps_the_object(
     assert torch.equal(after.low_res[0], first.low_res[0]) != like
     assert torch.equal(after.logits[1], first.logits[1])
     assert not torch.equal(after.logits[2], without.logits[2])
+
+
+def test_only_answers_that_are_read_are_worked_out(model: PiSam, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a given mask SAM's answer counts alone, unless several clicks are new."""
+    batch, calls = small_batch(1, SIDE), []
+    interact = model.interact
+    monkeypatch.setattr(model, "interact", lambda *given: calls.append(1) or interact(*given))
+    segmenter = PiSamSegmenter(model, reprompt=True)
+    mask = torch.zeros(1, 1, SIDE // 4, SIDE // 4)
+    given = Prompts(["box+mask"], Clicks.none(1), mask)
+    one, two = clicks_of([(20.5, 30.5, 1)]), clicks_of([(20.5, 30.5, 1), (9.5, 9.5, 0)])
+    for prompts, clicks, times in ((None, one, 2), (given, one, 1), (given, two, 2)):
+        calls.clear()
+        segmenter.after(segmenter.first(batch.image, batch.box, prompts=prompts), clicks)
+        assert len(calls) == times

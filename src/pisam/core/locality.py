@@ -24,7 +24,6 @@ def join_answers(
     alone: FloatArray,
     asked: FloatArray,
     clicks: Sequence[Click],
-    *,
     several: bool,
     rough: bool,
 ) -> tuple[FloatArray, bool]:
@@ -36,7 +35,7 @@ def join_answers(
 
     Args:
         before: float32 (H, W), positive = object.
-        alone: float32 (H, W), the interactor's answer to all clicks.
+        alone: float32 (H, W), the interactor's answer to all clicks; not read if `rough` and not `several`.
         asked: float32 (H, W), that of SAM and then the interactor.
         clicks: in pixels of the logits, at least one.
         several: more than one is new; then SAM counts only where the two are `alike`.

@@ -158,8 +158,7 @@ class PiSamSegmenter:
     Args:
         model: in evaluation mode.
         name: in tables.
-        reprompt: ask the decoder again with the clicks, not the encoder, let the interactor repair that and
-            the answer before alike, and join the two (`join_answers`). None = if trained for it.
+        reprompt: ask the decoder again with the clicks, see `join_answers`; None = if trained for it.
     """
 
     def __init__(self, model: PiSam, name: str = "Pi-SAM", *, reprompt: bool | None = None) -> None:
@@ -185,25 +184,25 @@ class PiSamSegmenter:
         assert state.objects is not None
         if not clicks.valid.any():
             return state
-        alone = self._interact(state, state.objects, clicks)
         if not self.reprompt:
-            return replace(state, logits=alone)
+            return replace(state, logits=self._interact(state, state.objects, clicks))
         encoded = state.encoded.embedding, state.encoded.early
         objects, low_res = self.model.ask_again(
             encoded, state.box, clicks, state.objects, state.low_res, state.prompts
         )
         asked = self._interact(state, objects, clicks)
+        made = [clicks.rows(row) for row in range(len(asked))]
         heard = list(state.heard or [0] * len(asked))
-        prompts = ["box"] * len(asked) if state.prompts is None else state.prompts.kinds
+        many = [len(new) - known > 1 for new, known in zip(made, heard, strict=True)]
+        rough = [state.prompts is not None and state.prompts.kinds[row] != "box" for row in range(len(asked))]
+        alone = self._interact(state, state.objects, clicks) if any(many) or not all(rough) else state.logits
         maps = [each[:, 0].float().cpu().numpy() for each in (state.logits, alone, asked)]
-        logits, believed = alone.clone(), torch.zeros_like(clicks.valid[:, 0])
+        logits, believed = state.logits.clone(), torch.zeros_like(clicks.valid[:, 0])
         for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
-            made, (before, without, new) = clicks.rows(row), (each[row] for each in maps)
-            several, rough = len(made) - heard[row] > 1, prompts[row] != "box"
-            joined, both = join_answers(before, without, new, made, several=several, rough=rough)
-            logits[row, 0] = torch.from_numpy(joined)
-            if both:
-                heard[row], believed[row] = len(made), True
+            before, without, new = (each[row] for each in maps)
+            joined, both = join_answers(before, without, new, made[row], many[row], rough[row])
+            logits[row, 0], believed[row] = torch.from_numpy(joined), both
+            heard[row] = len(made[row]) if both else heard[row]
         choose = partial(_chosen, believed)
         return replace(
             state,

@@ -108,21 +108,16 @@ class OnnxEngine:
 
     def after(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
         """See `Engine`."""
-        alone = self._interact(state, clicks)
         if not self._reprompt:
-            return alone
+            return self._interact(state, clicks)
         points = (*state.prompt.points, *clicks)
         asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])
         new = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
         new = self._interact(new, clicks)
-        logits, both = join_answers(
-            state.logits,
-            alone.logits,
-            new.logits,
-            clicks,
-            several=len(clicks) - state.heard > 1,
-            rough=state.prompt.mask is not None or bool(state.prompt.points) or state.prompt.box is None,
-        )
+        several = len(clicks) - state.heard > 1
+        rough = state.prompt.mask is not None or bool(state.prompt.points) or state.prompt.box is None
+        alone = self._interact(state, clicks) if several or not rough else state
+        logits, both = join_answers(state.logits, alone.logits, new.logits, clicks, several, rough)
         return replace(new, logits=logits, heard=len(clicks)) if both else replace(alone, logits=logits)
 
     def _interact(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
