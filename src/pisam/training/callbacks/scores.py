@@ -21,7 +21,7 @@ from pisam.training.resume.ranks import from_every_rank
 
 
 class ValidationScores(Callback):
-    """Logs `val/...`, overall and per data set; a subclass adds the images of each batch.
+    """Logs `val/...`, overall and per data set; a subclass scores each image, by `add`.
 
     Args:
         scores: the metric, over all validation sets, the same on every rank.
@@ -37,6 +37,22 @@ class ValidationScores(Callback):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.scores.to(pl_module.device).reset()
         self.rows.clear()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,  # type: ignore[override]
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        for index, logits in enumerate(outputs):
+            self.score(batch, index, logits)
+
+    def score(self, batch: Batch, index: int, logits: Tensor) -> None:
+        """Add one image of a batch, whose answer at the frame's size is `logits` (1, S, S)."""
+        raise NotImplementedError
 
     def add(self, batch: Batch, index: int, *values: Any, **more: Any) -> None:
         """Add one image of a batch; the metric is updated with `values`, the name of its set, and `more`."""
@@ -61,17 +77,9 @@ class SegmentationIoU(ValidationScores):
     def __init__(self, set_names: Sequence[str]) -> None:
         super().__init__(SetScores(set_names, SCORES))
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor,  # type: ignore[override]
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        for index, mask in enumerate(batch.original_masks):
-            self.add(batch, index, score_logits(outputs[index], mask, SCORES, batch.ignored_at(index)))
+    def score(self, batch: Batch, index: int, logits: Tensor) -> None:
+        mask, ignored = batch.original_masks[index], batch.ignored_at(index)
+        self.add(batch, index, score_logits(logits, mask, SCORES, ignored))
 
 
 class InteractionIoU(ValidationScores):
@@ -86,21 +94,12 @@ class InteractionIoU(ValidationScores):
     def __init__(self, set_names: Sequence[str]) -> None:
         super().__init__(InteractionScores(set_names))
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor,  # type: ignore[override]
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def score(self, batch: Batch, index: int, logits: Tensor) -> None:
         assert batch.straight_forward is not None
-        for index, mask in enumerate(batch.original_masks):
-            both = batch.straight_forward.high_res[index], outputs[index]
-            ignored = batch.ignored_at(index)
-            before, after = (logits_to_original(logits[None], mask.shape, ignored) for logits in both)
-            self.add(batch, index, before, after, mask, repaired=_repaired(before, mask, batch, index))
+        mask, ignored = batch.original_masks[index], batch.ignored_at(index)
+        both = batch.straight_forward.high_res[index], logits
+        before, after = (logits_to_original(each[None], mask.shape, ignored) for each in both)
+        self.add(batch, index, before, after, mask, repaired=_repaired(before, mask, batch, index))
 
 
 def _repaired(before: Tensor, mask: Tensor, batch: Batch, index: int) -> Tensor:
