@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,8 +23,11 @@ Report = Callable[[str], None]
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
+def one_thread() -> Iterator[None]:
+    usual = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(usual)
 
 
 def pair(backbone: str, size: int) -> tuple[PiSam, PiSam]:
