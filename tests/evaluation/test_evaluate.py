@@ -20,7 +20,8 @@ from pisam.evaluation.evaluate import evaluate_segmenters
 from pisam.metrics.functional import binarise, boundary_iou, iou
 from pisam.metrics.image_scores import METRICS, score_logits
 from pisam.metrics.protocol import logits_to_original
-from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter, State
+from pisam.modeling.sam_segmenters import SamSegmenter
+from pisam.modeling.segmenters import PiSamSegmenter, State
 
 
 def results(config: Config) -> tuple[list[dict[str, str]], dict[str, Any]]:

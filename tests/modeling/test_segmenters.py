@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,18 +11,11 @@ import torch.nn.functional as F
 
 from helpers.small_runs import small_batch, small_model
 from pisam.core.locality import stay_near
-from pisam.core.types import Clicks, Prompts
+from pisam.core.types import Clicks, ObjectFeatures, Prompts
 from pisam.modeling.hq_sam import HqSam, build_hq_sam
 from pisam.modeling.pisam import PiSam
-from pisam.modeling.segmenters import (
-    HqSamSegmenter,
-    PiSamSegmenter,
-    SamSegmenter,
-    Segmenter,
-    encode,
-    first_answers,
-    share_encoders,
-)
+from pisam.modeling.sam_segmenters import HqSamSegmenter, SamSegmenter
+from pisam.modeling.segmenters import PiSamSegmenter, Segmenter, encode, first_answers, share_encoders
 
 SIDE = 64
 
@@ -40,9 +35,7 @@ CLICKS = clicks_of([(20.5, 30.5, 1), (50.5, 8.5, 0)], [], [(33.5, 12.5, 1)])
 @pytest.fixture
 def model() -> PiSam:
     model = small_model(SIDE).eval()
-    torch.nn.init.normal_(
-        model.interactor.residual.weight, std=0.5
-    )  # an untrained interactor changes nothing
+    torch.nn.init.normal_(model.interactor.residual.weight, std=0.5)  # untrained, it changes nothing
     return model
 
 
@@ -230,8 +223,13 @@ def test_several_clicks_at_once_count_for_sam_only_where_it_keeps_the_object(
 def test_only_answers_that_are_read_are_worked_out(model: PiSam, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a given mask SAM's answer counts alone, unless several clicks are new."""
     batch, calls = small_batch(1, SIDE), []
-    interact = model.interact
-    monkeypatch.setattr(model, "interact", lambda *given: calls.append(1) or interact(*given))
+    repair = model.interact_each
+
+    def counted(each: list[ObjectFeatures], *given: Any) -> list[torch.Tensor]:
+        calls.append(len(each))
+        return repair(each, *given)
+
+    monkeypatch.setattr(model, "interact_each", counted)
     segmenter = PiSamSegmenter(model, reprompt=True)
     mask = torch.zeros(1, 1, SIDE // 4, SIDE // 4)
     given = Prompts(["box+mask"], Clicks.none(1), mask)
@@ -239,4 +237,4 @@ def test_only_answers_that_are_read_are_worked_out(model: PiSam, monkeypatch: py
     for prompts, clicks, times in ((None, one, 2), (given, one, 1), (given, two, 2)):
         calls.clear()
         segmenter.after(segmenter.first(batch.image, batch.box, prompts=prompts), clicks)
-        assert len(calls) == times
+        assert calls == [times]

@@ -70,7 +70,9 @@ def _squares(along: Tensor, side: int) -> Tensor:
 
 def _likeness(features: Tensor, points: Tensor) -> Tensor:
     """Cosine likeness (B, M, H, W) of each pixel's features to those at the points, negative ones as 0."""
-    unit = F.normalize(features.float(), dim=1)
+    features = features.float()
+    # F.normalize's norm over a strided axis takes eight times as long.
+    unit = features * features.square().sum(dim=1, keepdim=True).clamp(min=1e-24).rsqrt()
     clicked = F.normalize(sample_at(unit, points), dim=2)
     return torch.einsum("bmc,bchw->bmhw", clicked, unit).clamp(min=0)
 
@@ -120,11 +122,18 @@ class LocalInteractor(PreciseInteractor):
         changed = enhanced + fade * self.residual(pixels)
         return changed, None if base is None else base + fade * self.base_residual(pixels)
 
-    def touched(self, logits: Tensor, colours: Tensor, clicks: Clicks, frame: int) -> Tensor:
-        side = logits.shape[-1]
+    def seen(self, colours: Tensor, clicks: Clicks, frame: int) -> tuple[Tensor, Tensor]:
+        side = colours.shape[-1]
         points, frames = clicks.points / side, frame / side  # of the window: units and the size of a frame
         maps = click_maps(colours, points, clicks.labels, clicks.valid, [frames * spread for spread in FINE])
         fade = reach(points, clicks.valid, side // FRAME_PER_FEATURE, frames * REACH)
         fade = F.interpolate(fade, size=(side, side), mode="bilinear", align_corners=False)
-        shown = torch.cat([maps, colours, (logits / LOGIT).clamp(-1, 1), fade], dim=1)
-        return logits + fade * LOGIT * self.touch(shown)
+        weight, bias = self.touch.get_parameter("0.weight"), self.touch.get_parameter("0.bias")
+        return F.conv2d(torch.cat([maps, colours], dim=1), weight[:, :-2], bias, padding=1), fade
+
+    def touched(self, logits: Tensor, seen: tuple[Tensor, Tensor] | None) -> Tensor:
+        assert seen is not None
+        of_others, fade = seen  # the first convolution's part of maps and colours
+        shown = torch.cat([(logits / LOGIT).clamp(-1, 1), fade], dim=1)
+        first = of_others + F.conv2d(shown, self.touch.get_parameter("0.weight")[:, -2:], padding=1)
+        return logits + fade * LOGIT * self.touch[1:](first)

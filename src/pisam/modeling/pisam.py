@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +109,21 @@ class PiSam(SamNetwork):
             clicks: of each sample.
             colours: of these images as `colours` gave them, where they are clicked again and again.
         """
+        return self.interact_each([objects], image, clicks, colours)[0]
+
+    def interact_each(
+        self, states: Sequence[ObjectFeatures], image: Tensor, clicks: Clicks, colours: Tensor | None = None
+    ) -> list[Tensor]:
+        """As `interact`, for each of several states of the objects; what is of clicks alone is made once."""
         if colours is None:
             colours = self.colours(image)
-        enhanced, base = self.repair(objects, clicks)
-        logits = self.decoder.head.finish(enhanced, colours, base)
-        return self.interactor.touched(logits, colours, clicks, self.image_size)
+        seen = self.interactor.seen(colours, clicks, self.image_size)
+        answers = []
+        for objects in states:
+            enhanced, base = self.repair(objects, clicks)
+            logits = self.decoder.head.finish(enhanced, colours, base)
+            answers.append(self.interactor.touched(logits, seen))
+        return answers
 
     def repair(self, objects: ObjectFeatures, clicks: Clicks) -> tuple[Tensor, Tensor | None]:
         """O' (B, 32, F, F), and the logits (B, 1, F, F) that the head's are added to, if any."""

@@ -134,15 +134,18 @@ class PreciseInteractor(nn.Module):
         clicked = clicks.valid.any(dim=1)[:, None, None, None]
         return torch.where(clicked, repaired, enhanced), objects.base
 
-    def touched(self, logits: Tensor, colours: Tensor, clicks: Clicks, frame: int) -> Tensor:
-        """The final logits from the head's: these themselves.
+    def seen(self, colours: Tensor, clicks: Clicks, frame: int) -> tuple[Tensor, Tensor] | None:
+        """All that `touched` takes of image and clicks: nothing.
 
         Args:
-            logits: float (B, 1, h, h), of a window of the frame, or of all of it.
-            colours: float (B, 8, h, h), what the head takes of the image there.
+            colours: float (B, 8, h, h), what the head takes of the image; of a window of the frame, or all.
             clicks: in pixels of the window.
             frame: side S of the whole frame.
         """
+        return None
+
+    def touched(self, logits: Tensor, seen: tuple[Tensor, Tensor] | None) -> Tensor:
+        """The final logits, float (B, 1, h, h), from the head's and what `seen` gave: these themselves."""
         return logits
 
     def attend(self, objects: ObjectFeatures, clicks: Clicks, seen: Tensor) -> Tensor:

@@ -6,20 +6,17 @@ models that stand on the same SAM.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pisam.core.locality import join_answers
-from pisam.core.types import Clicks, ObjectFeatures, Prompts, SamFeatures
-from pisam.modeling.hq_sam import HqSam
+from pisam.core.types import Clicks, ObjectFeatures, Prompts
 from pisam.modeling.pisam import PiSam
-from pisam.modeling.sam_encoder import with_clicks
 from pisam.modeling.sam_network import SamNetwork
 
 
@@ -134,11 +131,24 @@ class Segmenter(Protocol):
 
 
 @torch.no_grad()
-def encode(model: SamNetwork, image: Tensor) -> EncodedImage:
-    """SAM's encoding of uint8 images (B, 3, S, S), to be handed to every segmenter that shares this SAM."""
+def encode(model: SamNetwork, image: Tensor, known: EncodedImage | None = None) -> EncodedImage:
+    """SAM's encoding of uint8 images (B, 3, S, S), for every segmenter that shares this SAM.
+
+    Args:
+        model: whose SAM encodes.
+        image: the images.
+        known: these images encoded before, returned as they are.
+
+    Raises:
+        ValueError: `known` comes from the encoder of another model.
+    """
     encoder = model.encoder.image_encoder
-    embedding, early = encoder(model.normalise(image))
-    return EncodedImage(image, embedding, early, encoder)
+    if known is None:
+        embedding, early = encoder(model.normalise(image))
+        return EncodedImage(image, embedding, early, encoder)
+    if known.encoder is not encoder:
+        raise ValueError("the images were encoded by another model's SAM; build the models on the same parts")
+    return known
 
 
 def first_answers(segmenters: Iterable[Segmenter], image: Tensor, box: Tensor) -> list[State]:
@@ -174,7 +184,7 @@ class PiSamSegmenter:
         encoded: EncodedImage | None = None,
         prompts: Prompts | None = None,
     ) -> State:
-        encoded = _encoded(self.model, image, encoded)
+        encoded = encode(self.model, image, encoded)
         objects, prediction = self.model.decode(encoded.embedding, encoded.early, image, box, prompts)
         colours = self.model.colours(image)
         return State(prediction.high_res, prediction.low_res, encoded, box, prompts, objects, colours)
@@ -185,17 +195,19 @@ class PiSamSegmenter:
         if not clicks.valid.any():
             return state
         if not self.reprompt:
-            return replace(state, logits=self._interact(state, state.objects, clicks))
+            return replace(state, logits=self._interact(state, [state.objects], clicks)[0])
         encoded = state.encoded.embedding, state.encoded.early
         objects, low_res = self.model.ask_again(
             encoded, state.box, clicks, state.objects, state.low_res, state.prompts
         )
-        asked = self._interact(state, objects, clicks)
-        made = [clicks.rows(row) for row in range(len(asked))]
-        heard = list(state.heard or [0] * len(asked))
+        rows = range(len(low_res))
+        made = [clicks.rows(row) for row in rows]
+        heard = list(state.heard or [0] * len(made))
         many = [len(new) - known > 1 for new, known in zip(made, heard, strict=True)]
-        rough = [state.prompts is not None and state.prompts.kinds[row] != "box" for row in range(len(asked))]
-        alone = self._interact(state, state.objects, clicks) if any(many) or not all(rough) else state.logits
+        rough = [state.prompts is not None and state.prompts.kinds[row] != "box" for row in rows]
+        read = [objects, state.objects] if any(many) or not all(rough) else [objects]
+        repaired = self._interact(state, read, clicks)
+        asked, alone = repaired[0], repaired[-1]
         maps = [each[:, 0].float().cpu().numpy() for each in (state.logits, alone, asked)]
         logits, believed = state.logits.clone(), torch.zeros_like(clicks.valid[:, 0])
         for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
@@ -212,115 +224,10 @@ class PiSamSegmenter:
             heard=tuple(heard),
         )
 
-    def _interact(self, state: State, objects: ObjectFeatures, clicks: Clicks) -> Tensor:
-        """The interactor's logits (B, 1, S, S); of a sample without a click as they were."""
-        repaired = self.model.interact(objects, state.encoded.image, clicks, state.of_image)
-        return _chosen(clicks.valid.any(dim=1), repaired, state.logits)
-
-
-class SamSegmenter:
-    """SAM's own mask decoder: clicks are point prompts beside the box, one mask comes back.
-
-    Args:
-        model: any network on frozen SAM; only its SAM is used.
-        name: in tables.
-        mask_input: give SAM its previous mask together with the clicks.
-    """
-
-    model: SamNetwork
-
-    def __init__(self, model: SamNetwork, name: str = "SAM", *, mask_input: bool = False) -> None:
-        self.model = model
-        self.name = name
-        self.mask_input = mask_input
-
-    def of_image(self, encoded: EncodedImage) -> Tensor | None:
-        """See `State`."""
-        return None
-
-    def decode(self, features: SamFeatures, of_image: Tensor | None) -> Tensor:
-        """Mask logits (1, 1, F, F) of one image from its features and prompts, and what `of_image` gave."""
-        low_res, _ = self.model.decoder.get_submodule("sam_decoder")(
-            image_embeddings=features.image_embedding,
-            image_pe=features.position,
-            sparse_prompt_embeddings=features.sparse_prompt,
-            dense_prompt_embeddings=features.dense_prompt,
-            multimask_output=False,
-        )
-        return low_res
-
-    @torch.no_grad()
-    def first(
-        self,
-        image: Tensor,
-        box: Tensor,
-        encoded: EncodedImage | None = None,
-        prompts: Prompts | None = None,
-    ) -> State:
-        encoded = _encoded(self.model, image, encoded)
-        of_image = self.of_image(encoded)
-        rows = range(len(box))
-        low_res = torch.cat([self._answer(encoded, of_image, box, prompts, row) for row in rows])
-        return State(_to_frame(low_res, image), low_res, encoded, box, prompts, of_image=of_image)
-
-    @torch.no_grad()
-    def after(self, state: State, clicks: Clicks) -> State:
-        prompts = with_clicks(state.prompts, clicks, state.low_res if self.mask_input else None)
-        # One by one: padding to equal numbers of points would take part in SAM's attention.
-        low_res = torch.cat(
-            [
-                self._answer(state.encoded, state.of_image, state.box, prompts, row)
-                if clicks.valid[row].any()
-                else state.low_res[row : row + 1]
-                for row in range(len(state.box))
-            ]
-        )
-        return replace(state, logits=_to_frame(low_res, state.encoded.image), low_res=low_res)
-
-    def _answer(
-        self,
-        encoded: EncodedImage,
-        of_image: Tensor | None,
-        box: Tensor,
-        prompts: Prompts | None,
-        row: int,
-    ) -> Tensor:
-        """Logits (1, 1, F, F) of one sample of the batch."""
-        one = slice(row, row + 1)
-        features = self.model.encoder.prompt(
-            encoded.embedding[one],
-            encoded.early[one],
-            box[one],
-            None if prompts is None else prompts.select([row]),
-        )
-        return self.decode(features, None if of_image is None else of_image[one])
-
-
-class HqSamSegmenter(SamSegmenter):
-    """HQ-SAM, prompted as SAM is.
-
-    Args:
-        model: in evaluation mode.
-        name: in tables.
-        mask_input: give it its previous mask together with the clicks.
-        add_sam: answer with the sum of the HQ mask and SAM's, as the authors do by default, instead of the HQ
-            mask alone, which they advise for pictures of one object and which training scores.
-    """
-
-    model: HqSam
-
-    def __init__(
-        self, model: HqSam, name: str = "HQ-SAM", *, mask_input: bool = False, add_sam: bool = False
-    ) -> None:
-        super().__init__(model, name, mask_input=mask_input)
-        self.add_sam = add_sam
-
-    def of_image(self, encoded: EncodedImage) -> Tensor:
-        return self.model.decoder.hq_feature(encoded.embedding, encoded.early)
-
-    def decode(self, features: SamFeatures, of_image: Tensor | None) -> Tensor:
-        sam, hq = self.model.decoder(features, of_image)
-        return sam + hq if self.add_sam else hq
+    def _interact(self, state: State, each: Sequence[ObjectFeatures], clicks: Clicks) -> list[Tensor]:
+        """The interactor's logits (B, 1, S, S) from each; of a sample without a click as they were."""
+        repaired = self.model.interact_each(each, state.encoded.image, clicks, state.of_image)
+        return [_chosen(clicks.valid.any(dim=1), logits, state.logits) for logits in repaired]
 
 
 def share_encoders(models: Iterable[SamNetwork]) -> None:
@@ -331,19 +238,6 @@ def share_encoders(models: Iterable[SamNetwork]) -> None:
         model.encoder = like.encoder
 
 
-def _encoded(model: SamNetwork, image: Tensor, encoded: EncodedImage | None) -> EncodedImage:
-    if encoded is None:
-        return encode(model, image)
-    if encoded.encoder is not model.encoder.image_encoder:
-        raise ValueError("the images were encoded by another model's SAM; build the models on the same parts")
-    return encoded
-
-
 def _chosen(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """`new` in the rows that are true in a bool (B,), `old` in the others."""
     return new.where(rows.reshape(-1, *[1] * (new.dim() - 1)), old)
-
-
-def _to_frame(low_res: Tensor, image: Tensor) -> Tensor:
-    """Logits (B, 1, F, F) -> (B, 1, S, S), as SAM enlarges its masks."""
-    return F.interpolate(low_res.float(), size=image.shape[-2:], mode="bilinear", align_corners=False)

@@ -22,7 +22,8 @@ from pisam.evaluation.parallel import threads_beside
 from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.hq_sam import build_hq_sam
 from pisam.modeling.pisam import load_model
-from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, Segmenter
+from pisam.modeling.sam_segmenters import HqSamSegmenter, SamSegmenter
+from pisam.modeling.segmenters import PiSamSegmenter, Segmenter
 from pisam.predictor.predictor import TorchEngine
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)

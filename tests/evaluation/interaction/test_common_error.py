@@ -17,7 +17,8 @@ from pisam.evaluation.interaction.common_error import (
     common_error,
     select_images,
 )
-from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter
+from pisam.modeling.sam_segmenters import SamSegmenter
+from pisam.modeling.segmenters import PiSamSegmenter
 
 SIMULATION = {"min_area": 8, "margin": 0.25, "connectivity": 8}
 

@@ -11,7 +11,8 @@ from helpers.reference import deepest_pixels
 from helpers.small_runs import small_batch, small_model
 from pisam.evaluation.interaction.curves import Stopwatch, iterative, readings, single_shot
 from pisam.evaluation.parallel import threads_beside
-from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter
+from pisam.modeling.sam_segmenters import SamSegmenter
+from pisam.modeling.segmenters import PiSamSegmenter
 from pisam.predictor.session import Answer
 
 LACKING = rectangle(8, 8, 56, 30)

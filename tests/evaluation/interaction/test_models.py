@@ -12,7 +12,8 @@ from pisam.core.errors import PisamError
 from pisam.core.types import Batch
 from pisam.evaluation.interaction.models import FirstAnswers
 from pisam.modeling.pisam import PiSam
-from pisam.modeling.segmenters import PiSamSegmenter, SamSegmenter, State, first_answers
+from pisam.modeling.sam_segmenters import SamSegmenter
+from pisam.modeling.segmenters import PiSamSegmenter, State, first_answers
 
 LARGE = 10**9
 

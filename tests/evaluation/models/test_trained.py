@@ -16,7 +16,8 @@ from pisam.evaluation.models.trained import compared_models, find_checkpoint, mo
 from pisam.modeling.hq_sam import build_hq_sam
 from pisam.modeling.pisam import build_model, checkpoint_of, load_model
 from pisam.modeling.sam_network import SamNetwork
-from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, first_answers
+from pisam.modeling.sam_segmenters import HqSamSegmenter, SamSegmenter
+from pisam.modeling.segmenters import PiSamSegmenter, first_answers
 from pisam.modeling.shared_weights import save_model
 
 

@@ -58,7 +58,8 @@ def own_entrants(
     names: Sequence[str], config: Config, checkpoints: Sequence[Path] = (), device: Any = "cpu"
 ) -> dict[str, Any]:
     """SAM, HQ-SAM and Pi-SAM by the names in `OWN`; those with one SAM share its encoding of an image."""
-    from pisam.modeling.segmenters import HqSamSegmenter, PiSamSegmenter, SamSegmenter, share_encoders
+    from pisam.modeling.sam_segmenters import HqSamSegmenter, SamSegmenter
+    from pisam.modeling.segmenters import PiSamSegmenter, share_encoders
     from pisam.predictor.predictor import TorchEngine
 
     networks: dict[str, Any] = {}

@@ -16,14 +16,8 @@ from pisam.metrics.levels import logits_to_levels
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
-from pisam.modeling.segmenters import (
-    HqSamSegmenter,
-    PiSamSegmenter,
-    SamSegmenter,
-    Segmenter,
-    State,
-    first_answers,
-)
+from pisam.modeling.sam_segmenters import HqSamSegmenter, SamSegmenter
+from pisam.modeling.segmenters import PiSamSegmenter, Segmenter, State, first_answers
 from pisam.predictor.predictor import TorchEngine
 from pisam.predictor.session import Answer, SeenImage
 

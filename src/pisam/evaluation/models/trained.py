@@ -14,14 +14,9 @@ from pisam.metrics.protocol import Protocol
 from pisam.modeling.hq_sam import HqSam, is_published_hq, load_published_hq
 from pisam.modeling.pisam import PiSam, load_checkpoint, read_identity, read_own_checkpoint
 from pisam.modeling.sam_network import SamNetwork
+from pisam.modeling.sam_segmenters import HqSamSegmenter, SamSegmenter
 from pisam.modeling.sam_weights import hash_tensors
-from pisam.modeling.segmenters import (
-    HqSamSegmenter,
-    PiSamSegmenter,
-    SamSegmenter,
-    Segmenter,
-    share_encoders,
-)
+from pisam.modeling.segmenters import PiSamSegmenter, Segmenter, share_encoders
 from pisam.modeling.shared_weights import SUFFIX
 from pisam.modeling.weights_file import read_checkpoint
 from pisam.training.from_config import build_hq_network, build_network

@@ -145,7 +145,8 @@ class InteractorStage(Stage):
             inside = clicks.valid & ((clicks.points >= 0) & (clicks.points < side)).all(dim=2)
         colours = self.model.colours(image)
         logits = self.model.decoder.head.finish(enhanced, colours, base)
-        logits = self.model.interactor.touched(logits, colours, clicks, size)
+        interactor = self.model.interactor
+        logits = interactor.touched(logits, interactor.seen(colours, clicks, size))
         terms = mask_loss(
             logits,
             mask,
