@@ -79,10 +79,14 @@ def test_clicks_after_asking_the_decoder_again_are_those_of_torch(
     assert np.abs(logits[0] - logits[2]).max() > 1e-3
 
 
-def test_a_model_as_the_trained_one_is_exported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("least", [-1.0, 2.0], ids=["familiar pictures", "others"])
+def test_a_model_as_the_trained_one_is_exported(tmp_path: Path, least: float) -> None:
     torch.manual_seed(0)
-    model = build_model("nano", image_size=SIDE, from_sam=True, local=True, reprompt=True).eval()
-    randomise(model.interactor, scale=0.2)
+    model = build_model("nano", image_size=SIDE, from_sam=True, local=True, reprompt=True, guard=True).eval()
+    for part in (model.interactor, model.decoder.token_mlp):
+        randomise(part, scale=0.2)
+    assert model.decoder.guard is not None
+    model.decoder.guard.least.fill_(least)
     path = write_checkpoint(model, tmp_path / "local.ckpt")
     assert pisam("export", path, f"out={tmp_path / 'exported'}") == 0
     rows = json.loads((tmp_path / "exported" / "meta.json").read_text())["compared"]

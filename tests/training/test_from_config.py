@@ -68,11 +68,19 @@ def test_stage_1_goes_on_from_another_run(tmp_path: Path) -> None:
         build_stage(small_config(tmp_path, tmp_path, f"stage1.from={tmp_path / 'nowhere'}"), 1)
 
 
-@pytest.mark.parametrize("departure", ["model.from_sam=true", "model.local=true", "clicks.reprompt=true"])
+@pytest.mark.parametrize(
+    "departure", ["model.from_sam=true", "model.local=true", "clicks.reprompt=true", "model.guard=true"]
+)
 def test_departures_from_the_paper_are_part_of_a_model(tmp_path: Path, departure: str) -> None:
-    paper, other = small_config(tmp_path, tmp_path), small_config(tmp_path, tmp_path, departure)
+    given = ["model.from_sam=true"] if departure == "model.guard=true" else []
+    paper, other = (small_config(tmp_path, tmp_path, *given, *more) for more in ([], [departure]))
     save_stage_1(other, Path(other.run_dir))
     name = departure.split("=")[0].split(".")[1]
     with pytest.raises(PisamError, match=f"made with {name} True, this model has False"):
         build_stage(paper, 2)
     assert build_stage(other, 2).model.identity()[name]
+
+
+def test_a_guard_needs_sams_own_mask(tmp_path: Path) -> None:
+    with pytest.raises(PisamError, match=r"model\.guard"):
+        build_stage(small_config(tmp_path, tmp_path, "model.guard=true"), 1)

@@ -83,6 +83,7 @@ class ModelConfig:
     weights: str | None = key(None, "SAM's file or a folder of them (default: $PISAM_WEIGHTS)", PATH, LOCAL)
     image_size: int = key(1024, "side of the square network frame", between(64, LARGEST_FRAME), MULTIPLE)
     from_sam: bool = key(False, "the decoder starts as SAM's and learns what to add to SAM's mask")
+    guard: bool = key(False, "with from_sam: SAM's mask stands on pictures unlike those of training")
     local: bool = key(False, "the interactor sees how near its pixels are to the clicks, and stays there")
     decoder: str = key("pi", "pi = Pi-SAM; hq = HQ-SAM, the baseline, a stage 1 alone", one_of("pi", "hq"))
 

@@ -176,11 +176,13 @@ class ObjectFeatures:
         enhanced: float (B, 32, F, F), the enhanced feature O of the Object Embedder.
         token: float (B, 32), the output token T after its MLP.
         base: float (B, 1, F, F), logits that the head's are added to; None = the head's stand alone.
+        familiar: float (B,), 1 where a guard finds the picture like those of training; None = no guard.
     """
 
     enhanced: Tensor
     token: Tensor
     base: Tensor | None = None
+    familiar: Tensor | None = None
 
     def each(self, change: Callable[..., Tensor], *others: ObjectFeatures) -> ObjectFeatures:
         """The results of `change` on each feature that is there, and on the same one of the others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pisam.modeling.guard import guarded
 from pisam.modeling.layers import Conv1x1, LayerNorm2d, conv3x3, upscale2x
 
 
@@ -29,22 +30,28 @@ class HRConvHead(nn.Module):
             conv3x3(dim // 4, 1),
         )
 
-    def forward(self, enhanced: Tensor, image: Tensor, base: Tensor | None = None) -> Tensor:
+    def forward(
+        self, enhanced: Tensor, image: Tensor, base: Tensor | None = None, familiar: Tensor | None = None
+    ) -> Tensor:
         """Predict the high-resolution mask.
 
         Args:
             enhanced: float (B, dim, F, F), O or the interactor's O'.
             image: float (B, 3, S, S), normalised with SAM's mean and standard deviation; S = 4 F.
             base: float (B, 1, F, F), logits to add to, if any.
+            familiar: float (B,) of a guard, if any: see `guarded`.
 
         Returns:
             logits (B, 1, S, S).
         """
-        return self.finish(enhanced, self.rgb_embedding(image), base)
+        return self.finish(enhanced, self.rgb_embedding(image), base, familiar)
 
-    def finish(self, enhanced: Tensor, colours: Tensor, base: Tensor | None = None) -> Tensor:
+    def finish(
+        self, enhanced: Tensor, colours: Tensor, base: Tensor | None = None, familiar: Tensor | None = None
+    ) -> Tensor:
         """Logits (B, 1, S, S), with `colours` float (B, dim / 4, S, S) as `rgb_embedding` gives them."""
         logits: Tensor = self.output(self.upscaling(enhanced) + colours)
         if base is None:
             return logits
-        return logits + F.interpolate(base, size=logits.shape[-2:], mode="bilinear", align_corners=False)
+        base = F.interpolate(base, size=logits.shape[-2:], mode="bilinear", align_corners=False)
+        return guarded(logits + base, base, familiar)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from segment_anything.modeling import MaskDecoder
 from torch import Tensor, nn
 
 from pisam.core.types import ObjectFeatures, Prediction, SamFeatures
 from pisam.modeling.attention import run_sam_transformer
+from pisam.modeling.guard import Guard, guarded
 from pisam.modeling.hr_conv_head import HRConvHead
 from pisam.modeling.layers import MLP, LayerNorm2d, conv3x3, upscale2x
 from pisam.modeling.object_embedder import ObjectEmbedder
@@ -53,10 +56,18 @@ class HighResolutionMaskDecoder(nn.Module):
         sam_decoder: SAM's mask decoder; frozen by the owner of this module.
         early_dim: channels D of the early encoder feature.
         from_sam: start as SAM and learn what to add to its mask: see `_start_as_sam`.
+        guard: with `from_sam`, what it adds to SAM's mask is `guarded`.
+
+    Raises:
+        ValueError: `guard` without `from_sam`.
     """
 
-    def __init__(self, *, sam_decoder: MaskDecoder, early_dim: int, from_sam: bool = False) -> None:
+    def __init__(
+        self, *, sam_decoder: MaskDecoder, early_dim: int, from_sam: bool = False, guard: bool = False
+    ) -> None:
         super().__init__()
+        if guard and not from_sam:
+            raise ValueError("guard needs from_sam: without it the decoder has no mask of SAM's")
         sam_dim = sam_decoder.transformer_dim
         dim = sam_dim // 8
         self.sam_decoder = sam_decoder
@@ -65,6 +76,7 @@ class HighResolutionMaskDecoder(nn.Module):
         self.mask_feature = MaskFeature(early_dim, sam_dim, dim)
         self.object_embedder = ObjectEmbedder(dim)
         self.head = HRConvHead(dim)
+        self.guard = Guard(early_dim) if guard else None
         self.from_sam = from_sam
         if from_sam:
             self._start_as_sam()
@@ -79,7 +91,17 @@ class HighResolutionMaskDecoder(nn.Module):
         Returns:
             the object's features, which the interactor starts from, and the masks.
         """
-        return self.enhance(*self.low_res(features), image)
+        objects, low_res = self.answer(features)
+        return objects, Prediction(low_res, self._head(objects, image))
+
+    def answer(self, features: SamFeatures) -> tuple[ObjectFeatures, Tensor]:
+        """The object's features and the low-resolution logits (B, 1, F, F), guarded but in training."""
+        token, mask_feature, low_res = self.low_res(features)
+        if self.guard is None or self.training:
+            return self.embed(token, mask_feature, low_res), low_res
+        familiar = self.guard(features.early)
+        low_res = guarded(low_res, low_res - _dot(token, mask_feature), familiar)
+        return replace(self.embed(token, mask_feature, low_res), familiar=familiar), low_res
 
     def low_res(self, features: SamFeatures) -> tuple[Tensor, Tensor, Tensor]:
         """T (B, 32), M (B, 32, F, F) and the low-resolution logits (B, 1, F, F)."""
@@ -98,7 +120,10 @@ class HighResolutionMaskDecoder(nn.Module):
     ) -> tuple[ObjectFeatures, Prediction]:
         """From what `low_res` gives, or the same part of it and of the image, to the masks."""
         objects = self.embed(token, mask_feature, low_res)
-        return objects, Prediction(low_res, self.head(objects.enhanced, image, objects.base))
+        return objects, Prediction(low_res, self._head(objects, image))
+
+    def _head(self, objects: ObjectFeatures, image: Tensor) -> Tensor:
+        return self.head(objects.enhanced, image, objects.base, objects.familiar)
 
     def embed(self, token: Tensor, mask_feature: Tensor, low_res: Tensor) -> ObjectFeatures:
         """From what `low_res` gives to the object's features."""

@@ -27,6 +27,7 @@ PAPER = {
     "from_sam": False,
     "local": False,
     "reprompt": False,
+    "guard": False,
 }  # what a checkpoint means that does not say how it departs from the paper
 
 
@@ -40,6 +41,7 @@ class PiSam(SamNetwork):
         from_sam: see `HighResolutionMaskDecoder`.
         local: the interactor is a `LocalInteractor`.
         reprompt: its decoder was trained to be asked again with the clicks, see `ask_again`.
+        guard: see `HighResolutionMaskDecoder`.
     """
 
     kind = "pi"
@@ -54,9 +56,10 @@ class PiSam(SamNetwork):
         from_sam: bool = False,
         local: bool = False,
         reprompt: bool = False,
+        guard: bool = False,
     ) -> None:
         decoder = HighResolutionMaskDecoder(
-            sam_decoder=parts.mask_decoder, early_dim=parts.early_dim, from_sam=from_sam
+            sam_decoder=parts.mask_decoder, early_dim=parts.early_dim, from_sam=from_sam, guard=guard
         )
         super().__init__(backbone=backbone, image_size=image_size, parts=parts, decoder=decoder)
         self.local = local
@@ -64,7 +67,12 @@ class PiSam(SamNetwork):
         self.reprompt = reprompt
 
     def identity(self) -> dict[str, Any]:
-        departs = {"from_sam": self.decoder.from_sam, "local": self.local, "reprompt": self.reprompt}
+        departs = {
+            "from_sam": self.decoder.from_sam,
+            "local": self.local,
+            "reprompt": self.reprompt,
+            "guard": self.decoder.guard is not None,
+        }
         return {**super().identity(), **departs}
 
     def straight_forward(
@@ -121,7 +129,7 @@ class PiSam(SamNetwork):
         answers = []
         for objects in states:
             enhanced, base = self.repair(objects, clicks)
-            logits = self.decoder.head.finish(enhanced, colours, base)
+            logits = self.decoder.head.finish(enhanced, colours, base, objects.familiar)
             answers.append(self.interactor.touched(logits, seen))
         return answers
 
@@ -136,8 +144,7 @@ class PiSam(SamNetwork):
     ) -> tuple[ObjectFeatures, Tensor]:
         """Decode but for the head, which an interactor's answer makes another mask of anyway."""
         features = self.encoder.prompt(embedding, early, box, prompts)
-        token, mask_feature, low_res = self.decoder.low_res(features)
-        return self.decoder.embed(token, mask_feature, low_res), low_res
+        return self.decoder.answer(features)
 
     @torch.no_grad()
     def ask_again(
@@ -210,6 +217,7 @@ def build_model(
     from_sam: bool = False,
     local: bool = False,
     reprompt: bool = False,
+    guard: bool = False,
 ) -> PiSam:
     """A Pi-SAM with SAM's weights loaded and its own parts freshly initialised.
 
@@ -217,11 +225,11 @@ def build_model(
         backbone: nano, vit_t, vit_b, vit_l or vit_h.
         weights: SAM's checkpoint or a directory of them; default: $PISAM_WEIGHTS. `nano` has none.
         image_size: side S of the square frame, a multiple of 64.
-        from_sam, local, reprompt: how it departs from the paper, see `PiSam`.
+        from_sam, local, reprompt, guard: how it departs from the paper, see `PiSam`.
 
     Raises:
         PisamError: weights absent, unreadable or of another model.
-        ValueError: unknown backbone or a size that is no multiple of 64.
+        ValueError: unknown backbone, a size that is no multiple of 64, or `guard` without `from_sam`.
     """
     return PiSam(
         backbone=backbone,
@@ -230,6 +238,7 @@ def build_model(
         from_sam=from_sam,
         local=local,
         reprompt=reprompt,
+        guard=guard,
     )
 
 

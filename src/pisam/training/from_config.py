@@ -23,12 +23,17 @@ def build_network(config: Config, image_size: int | None = None) -> PiSam:
     """Pi-SAM with SAM's weights, its own parts initialised from the seed; of another frame if given."""
     torch.manual_seed(config.seed)
     model = config.model
+    if model.guard and not model.from_sam:
+        raise PisamError(
+            "model.guard: needs model.from_sam=true, for without it the decoder has no mask of SAM's"
+        )
     return build_model(
         model.backbone,
         model.weights,
         image_size or model.image_size,
         from_sam=model.from_sam,
         local=model.local,
+        guard=model.guard,
         reprompt=config.clicks.reprompt,
     )
 

@@ -43,6 +43,16 @@ def test_rounds_end_in_prompts_of_box_clicks_and_mask(model: PiSam) -> None:
     assert alone.kinds[0] == prompts.kinds[7]
 
 
+def test_the_guard_keeps_what_the_decoder_learns_from() -> None:
+    stage = DecoderStage(build_model("nano", image_size=64, from_sam=True, guard=True))
+    batch = small_batch(3)
+    stage.losses(batch)
+    guard = stage.model.decoder.guard
+    assert guard is not None and guard.count == 3
+    early = stage.model.encode(batch.image)[1]
+    assert guard(early).all() and not guard(-early).any()
+
+
 def test_proposals_are_sams_and_sure_of_themselves(model: PiSam) -> None:
     batch = small_batch(8)
     batch.extent[:, 0] = 48

@@ -88,6 +88,8 @@ class DecoderStage(Stage):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         encoded = self._encode(batch)
+        if self.model.decoder.guard is not None:
+            self.model.decoder.guard.remember(encoded[1], batch.extent / self.model.image_size)
         if self.proposals:
             batch = with_proposals(self.model, batch, encoded, self.proposals)
         prompts = batch.prompts
