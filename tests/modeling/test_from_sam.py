@@ -58,7 +58,7 @@ def test_asked_again_hears_clicks_and_keeps_samples_without(model: PiSam) -> Non
     for row in (1, 2):
         valid = clicks.valid[row]
         own = Clicks(*(value[[row]][:, valid] for value in vars(clicks).values()))
-        one = type(objects)(*(value[[row]] for value in vars(objects).values()))
+        one = objects.each(lambda value, row=row: value[[row]])
         alone, logits = model.ask_again(
             (encoded[0][[row]], encoded[1][[row]]), batch.box[[row]], own, one, prediction.low_res[[row]]
         )

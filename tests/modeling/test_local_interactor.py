@@ -58,7 +58,7 @@ def test_padding_and_company_change_nothing(model: PiSam) -> None:
         own = Clicks(
             clicks.points[[row]][:, valid], clicks.labels[[row]][:, valid], clicks.valid[[row]][:, valid]
         )
-        one = ObjectFeatures(*(value[[row]] for value in vars(objects).values()))
+        one = objects.each(lambda value, row=row: value[[row]])
         torch.testing.assert_close(
             model.interact(one, image[[row]], own)[0], together[row], atol=1e-4, rtol=1e-4
         )
