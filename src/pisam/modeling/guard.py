@@ -33,6 +33,7 @@ class Guard(nn.Module):
         self.register_buffer("known", torch.zeros(CAPACITY, dim, dtype=torch.float16))  # of unit length
         self.register_buffer("least", torch.tensor(-1.0))  # cosine likeness of a familiar picture
         self.register_buffer("count", torch.tensor(0))
+        self._full = False  # so that no step waits for the device to tell `count`
 
     def forward(self, early: Tensor) -> Tensor:
         """1.0 for familiar pictures, else 0.0, float (B,); `early` float (B, D, E, E), of whole pictures."""
@@ -47,8 +48,11 @@ class Guard(nn.Module):
             early: float (B, D, E, E).
             content: float (B, 2), width and height of what is no padding, as shares of the frame.
         """
+        if self._full:
+            return
         side, start = early.shape[-1], int(self.count)
         free = len(self.known) - start
+        self._full = free <= len(early)
         if not free:
             return
         cells = (content * side).ceil().int().tolist()
