@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pisam.core.locality import ALIKE
+
 CAPACITY = 256  # of pictures that are kept
 USUAL = 0.05  # share of them that may be less like their nearest than a picture has to be
-ALIKE = 0.8  # IoU from which on two masks are of the same object
 
 
 class Guard(nn.Module):

@@ -12,6 +12,7 @@ from pisam.modeling.pisam import PiSam, build_model
 from pisam.training.callbacks.click_simulation import ClickSimulation
 from pisam.training.callbacks.frozen_features import FrozenFeatures
 from pisam.training.callbacks.guards import TrainabilityGuard
+from pisam.training.callbacks.memory_check import MemoryCheck
 from pisam.training.losses import loss_at_clicks
 from pisam.training.stages.decoder_stage import DecoderStage, Encodings
 from pisam.training.stages.interactor_stage import InteractorStage
@@ -45,11 +46,12 @@ def test_rounds_end_in_prompts_of_box_clicks_and_mask(model: PiSam) -> None:
 
 def test_the_guard_keeps_what_the_decoder_learns_from() -> None:
     stage = DecoderStage(build_model("nano", image_size=64, from_sam=True, guard=True))
-    batch = small_batch(3)
-    stage.losses(batch)
     guard = stage.model.decoder.guard
-    assert guard is not None and guard.count == 3
-    early = stage.model.encode(batch.image)[1]
+    assert guard is not None
+    check = MemoryCheck(batch_size=2, image_size=64, on_cpu=True)  # tries a step on a grey batch
+    quiet_trainer(check, max_steps=2).fit(stage, loader(small_batch(3), small_batch(3, seed=1)))
+    assert guard.count == 6
+    early = stage.model.encode(small_batch(3).image)[1]
     assert guard(early).all() and not guard(-early).any()
 
 

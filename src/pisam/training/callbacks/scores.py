@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,8 +21,8 @@ from pisam.training.logging.wandb_logger import X_AXIS, last_step, tell_wandb
 from pisam.training.resume.ranks import from_every_rank
 
 
-class ValidationScores(Callback):
-    """Logs `val/...`, overall and per data set; a subclass scores each image, by `add`.
+class ValidationScores(Callback, ABC):
+    """Logs `val/...`, overall and per data set; a subclass scores each image and calls `add`.
 
     Args:
         scores: the metric, over all validation sets, the same on every rank.
@@ -50,9 +51,9 @@ class ValidationScores(Callback):
         for index, logits in enumerate(outputs):
             self.score(batch, index, logits)
 
+    @abstractmethod
     def score(self, batch: Batch, index: int, logits: Tensor) -> None:
         """Add one image of a batch, whose answer at the frame's size is `logits` (1, S, S)."""
-        raise NotImplementedError
 
     def add(self, batch: Batch, index: int, *values: Any, **more: Any) -> None:
         """Add one image of a batch; the metric is updated with `values`, the name of its set, and `more`."""

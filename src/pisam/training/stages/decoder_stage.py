@@ -86,10 +86,15 @@ class DecoderStage(Stage):
         self.proposals = proposals
         self.window = window
 
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """See `Stage`; the guard sees what is trained on, and not what `losses` is only tried on."""
+        if self.model.decoder.guard is not None:
+            batch.encoded = self._encode(batch)
+            self.model.decoder.guard.remember(batch.encoded[1], batch.extent / self.model.image_size)
+        return super().training_step(batch, batch_idx)
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         encoded = self._encode(batch)
-        if self.model.decoder.guard is not None:
-            self.model.decoder.guard.remember(encoded[1], batch.extent / self.model.image_size)
         if self.proposals:
             batch = with_proposals(self.model, batch, encoded, self.proposals)
         prompts = batch.prompts
