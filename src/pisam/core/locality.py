@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pisam.core.types import ALIKE
+
 Click = tuple[float, float, int]  # x, y, label; in pixels, label 1 = object
 Pixel = tuple[int, int]  # row, column
 FloatArray = npt.NDArray[np.float32]
 
 REACH = 1 / 8  # of the longer side: standard deviation of the distance over which changes fade
-ALIKE = 0.8  # IoU from which on two answers are of the same object
 
 
 def join_answers(

@@ -21,6 +21,8 @@ UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.integer]
 
+ALIKE = 0.8  # IoU from which on two masks are of the same object
+
 
 @dataclass  # not frozen: Lightning writes to the copy it moves to a device
 class Window:

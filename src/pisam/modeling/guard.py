@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pisam.core.locality import ALIKE
+from pisam.core.types import ALIKE
 
 CAPACITY = 256  # of pictures that are kept
 USUAL = 0.05  # share of them that may be less like their nearest than a picture has to be
