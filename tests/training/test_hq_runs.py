@@ -46,3 +46,16 @@ def test_stage_2_of_hq_sam_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert "model.decoder=hq has none" in error and error.count("\n") == 1
     assert not run_dir.exists()
+
+
+def test_keys_that_hq_sam_has_no_use_for_are_named(
+    tmp_path: Path, sets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = str(write_experiment(tmp_path, sets))
+    set_ = ["model.from_sam=true", "model.guard=true", "stage1.window=0.5", f"run_dir={tmp_path / 'run'}"]
+    absent = f"data.root={tmp_path / 'absent'}"  # ends before the first step
+    assert cli.main(["train", experiment, "stage=1", "model.decoder=hq", absent, *set_]) == 2
+    said = capsys.readouterr().out
+    assert "HQ-SAM makes no use of model.from_sam, model.guard, stage1.window\n" in said
+    assert cli.main(["train", experiment, "stage=1", absent, *set_]) == 2
+    assert "makes no use" not in capsys.readouterr().out

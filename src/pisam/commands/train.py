@@ -32,7 +32,13 @@ from pisam.core.set_names import refuse_no_folder
 from pisam.evaluation.rows import text_table
 from pisam.modeling.pisam import read_own_checkpoint
 from pisam.training.callback_list import build_callbacks
-from pisam.training.from_config import build_data, build_stage, check_stage, compile_network
+from pisam.training.from_config import (
+    build_data,
+    build_stage,
+    check_stage,
+    compile_network,
+    keys_without_effect,
+)
 from pisam.training.loggers import build_loggers
 from pisam.training.logging.wandb_logger import begin_logging, finish_logging, new_run_id
 from pisam.training.preflight import alone_in, checking, job, wait_for_rank_0
@@ -75,6 +81,8 @@ def run(arguments: Arguments) -> None:
     config, number = arguments.config(*folder), int(arguments.own["stage"])
     reads = [*training_sources(config, number), *config.data.val]
     begin(config, f"train stage {number}", reads=reads, writes=stage_dir(config, number))
+    if unused := keys_without_effect(config):
+        rank_zero_only(_say)(f"  HQ-SAM makes no use of {', '.join(unused)}")
     train(config, number)
 
 

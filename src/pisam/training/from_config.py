@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import torch
 
-from pisam.config.schema import Config, stage_config, training_prompts, training_sources
+from pisam.config.schema import Config, stage_config, to_plain, training_prompts, training_sources
 from pisam.core.errors import PisamError
 from pisam.data.datamodule import PairDataModule
 from pisam.data.prompts import PromptMix
@@ -17,6 +17,12 @@ from pisam.training.run_folder import decoder_checkpoint, stage1_checkpoint
 from pisam.training.stages.decoder_stage import DecoderStage, HqStage
 from pisam.training.stages.interactor_stage import InteractorStage
 from pisam.training.stages.stage import Stage
+
+OF_PI_SAM = {  # keys that mean nothing to HQ-SAM
+    "model": ("from_sam", "guard", "local"),
+    "stage1": ("from", "rounds", "proposals", "window"),
+    "loss": ("high_res",),
+}
 
 
 def build_network(config: Config, image_size: int | None = None) -> PiSam:
@@ -90,6 +96,19 @@ def check_stage(config: Config, number: int) -> None:
             "stage 2 trains Pi-SAM's interactor, and model.decoder=hq has none: train stage=1 of it, or use "
             "model.decoder=pi"
         )
+
+
+def keys_without_effect(config: Config) -> list[str]:
+    """Keys that are set and that HQ-SAM has no use for; none where the decoder is Pi-SAM's."""
+    if config.model.decoder != "hq":
+        return []
+    own, default = to_plain(config), to_plain(Config())
+    return [
+        f"{section}.{name}"
+        for section, names in OF_PI_SAM.items()
+        for name in names
+        if own[section][name] != default[section][name]
+    ]
 
 
 def build_stage(config: Config, number: int) -> Stage:
