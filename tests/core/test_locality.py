@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pisam.core.locality import Click, alike, join_answers, regions_asked_for, stay_near
+from pisam.core.locality import Click, Heard, alike, join_answers, regions_asked_for, stay_near
 
 SIDE = 64
 LOGITS = arrays(np.float32, (16, 24), elements=st.floats(-4, 4, width=32))
@@ -61,21 +61,37 @@ def test_answers_are_alike_while_most_of_the_object_stays() -> None:
     assert alike(-np.abs(whole), -np.abs(whole)), "two empty masks"
 
 
+CLICK: list[Click] = [(30.0, 30.0, 1)]
+BEFORE = np.where(disc(30, 30, 20), np.float32(1), np.float32(-1))
+FINE, LOST = BEFORE + np.float32(0.5), -np.abs(BEFORE)
+
+
 def test_sams_answer_counts_half_and_not_at_all_where_several_clicks_made_it_let_go() -> None:
-    before = np.where(disc(30, 30, 20), np.float32(1), np.float32(-1))
-    fine, lost = before + 0.5, -np.abs(before)
-    for asked, several, both in ((fine, True, True), (lost, True, False), (lost, False, True)):
-        click = [(30.0, 30.0, 1)]
-        joined, in_it = join_answers(before, fine, asked, click, several=several, rough=False)
-        near = stay_near(before, fine, click)
-        assert in_it == both
-        assert np.allclose(joined, (near + stay_near(before, asked, click)) / 2 if both else near)
+    two = [*CLICK, (31.0, 30.0, 1)]
+    for asked, clicks, both in ((FINE, two, True), (LOST, two, False), (LOST, CLICK, True)):
+        joined = join_answers(BEFORE, FINE, asked, clicks, Heard(), rough=False)
+        near = stay_near(BEFORE, FINE, clicks)
+        assert joined.believed == both and joined.heard.clicks == both * len(clicks)
+        assert np.allclose(joined.logits, (near + stay_near(BEFORE, asked, clicks)) / 2 if both else near)
+
+
+def test_once_sam_agreed_one_click_does_not_ask_for_another_object() -> None:
+    for rough in (False, True):
+        first = join_answers(BEFORE, FINE, FINE, CLICK, Heard(), rough)
+        assert first.heard == Heard(1, settled=True)
+        again = join_answers(BEFORE, FINE, LOST, [*CLICK, (9.0, 30.0, 0)], first.heard, rough)
+        assert not again.believed and again.heard == first.heard
+        other = join_answers(BEFORE, FINE, LOST, CLICK, Heard(), rough)
+        assert other.heard == Heard(1, settled=False)
+        found = join_answers(BEFORE, FINE, LOST, [*CLICK, (9.0, 30.0, 0)], other.heard, rough)
+        assert found.believed, "what object is meant was not known yet"
 
 
 def test_after_points_or_a_given_mask_sams_answer_counts_whole() -> None:
-    before, click = np.full((SIDE, SIDE), -1, np.float32), [(30.0, 30.0, 1)]
+    before = np.full((SIDE, SIDE), -1, np.float32)
     alone, asked = before + 0.5, np.where(disc(30, 30, 20), np.float32(3), before)
-    joined, in_it = join_answers(before, alone, asked, click, several=False, rough=True)
-    assert in_it and np.array_equal(joined, stay_near(before, asked, click))
-    joined, in_it = join_answers(before, alone, asked, click, several=True, rough=True)
-    assert not in_it and np.array_equal(joined, alone)
+    joined = join_answers(before, alone, asked, CLICK, Heard(), rough=True)
+    assert joined.believed and np.array_equal(joined.logits, stay_near(before, asked, CLICK))
+    two = [*CLICK, (31.0, 30.0, 1)]
+    joined = join_answers(before, alone, asked, two, Heard(), rough=True)
+    assert not joined.believed and np.array_equal(joined.logits, stay_near(before, alone, two))

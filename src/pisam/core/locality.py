@@ -6,6 +6,8 @@ NumPy and OpenCV alone, so that it is the same with or without torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,15 +22,44 @@ FloatArray = npt.NDArray[np.float32]
 REACH = 1 / 8  # of the longer side: standard deviation of the distance over which changes fade
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What SAM has said to the clicks on an object so far.
+
+    Attributes:
+        clicks: how many of them its answer is in the mask of.
+        settled: it has once agreed with the mask that was clicked on, so what object is meant is known.
+    """
+
+    clicks: int = 0
+    settled: bool = False
+
+    def doubtful(self, clicks: Sequence[Click]) -> bool:
+        """True where SAM's answer counts only if it is `alike` that of the interactor.
+
+        SAM was made to hear clicks one by one; told several at once it may let go of the object. And once the
+        object is known, one more click does not ask for another.
+        """
+        return self.settled or len(clicks) - self.clicks > 1
+
+
+class Joined(NamedTuple):
+    """Logits float32 (H, W); whether SAM's answer is in them; and what is known of SAM's answers now."""
+
+    logits: FloatArray
+    believed: bool
+    heard: Heard
+
+
 def join_answers(
     before: FloatArray,
     alone: FloatArray,
     asked: FloatArray,
     clicks: Sequence[Click],
-    several: bool,
+    heard: Heard,
     rough: bool,
-) -> tuple[FloatArray, bool]:
-    """Logits after clicks, from what the interactor answers alone and after SAM was asked again.
+) -> Joined:
+    """The answer to clicks, from what the interactor answers alone and after SAM was asked again.
 
     The one repairs finely and seldom harms, the other also mends what is grossly wrong. After a box their
     mean gains as much by a click, and loses a third of what the second alone loses where it errs; where the
@@ -36,21 +67,17 @@ def join_answers(
 
     Args:
         before: float32 (H, W), positive = object.
-        alone: float32 (H, W), the interactor's answer to all clicks; not read if `rough` and not `several`.
+        alone: float32 (H, W), the interactor's answer to all clicks; not read if `rough` and not doubtful.
         asked: float32 (H, W), that of SAM and then the interactor.
         clicks: in pixels of the logits, at least one.
-        several: more than one is new; then SAM counts only where the two are `alike`.
+        heard: of SAM's earlier answers on this object.
         rough: the prompt was no box, but points or a given mask.
-
-    Returns:
-        float32 (H, W), and whether SAM's answer is in it.
     """
-    near = alone if rough else stay_near(before, alone, clicks)
-    if several and not alike(alone, asked):
-        return near, False
+    if heard.doubtful(clicks) and not alike(alone, asked):
+        return Joined(stay_near(before, alone, clicks), False, heard)
     told = stay_near(before, asked, clicks)
-    mean: FloatArray = told if rough else (near + told) / np.float32(2)
-    return mean, True
+    mean = told if rough else (stay_near(before, alone, clicks) + told) / np.float32(2)
+    return Joined(mean, True, Heard(len(clicks), heard.settled or alike(before, asked)))
 
 
 def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> FloatArray:
@@ -76,11 +103,7 @@ def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) ->
 
 
 def alike(one: FloatArray, other: FloatArray) -> bool:
-    """True of two answers, float32 (H, W), whose masks overlap by `ALIKE` or more.
-
-    SAM was made to hear clicks one by one and to see whole objects; told several clicks at once, or shown a
-    part, it may let go of the object.
-    """
+    """True of two answers, float32 (H, W), whose masks overlap by `ALIKE` or more."""
     union = np.count_nonzero((one > 0) | (other > 0))
     return np.count_nonzero((one > 0) & (other > 0)) >= ALIKE * union
 

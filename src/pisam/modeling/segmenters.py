@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from pisam.core.locality import join_answers
+from pisam.core.locality import Heard, join_answers
 from pisam.core.types import Clicks, ObjectFeatures, Prompts
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
@@ -60,7 +60,7 @@ class State:
         prompts: what was given in place of boxes alone.
         objects: Pi-SAM's object features, None for the others.
         of_image: what the decoder takes of the images whatever is clicked, worked out once; None for SAM.
-        heard: how many clicks of each sample SAM has taken part in the answer to; none where it is empty.
+        heard: of SAM's answers to the clicks on each sample so far; empty before the first.
     """
 
     logits: Tensor
@@ -70,7 +70,7 @@ class State:
     prompts: Prompts | None = None
     objects: ObjectFeatures | None = None
     of_image: Tensor | None = None
-    heard: tuple[int, ...] = ()
+    heard: tuple[Heard, ...] = ()
 
     def rows(self) -> list[State]:
         """The states of the samples, one by one."""
@@ -200,21 +200,20 @@ class PiSamSegmenter:
         objects, low_res = self.model.ask_again(
             encoded, state.box, clicks, state.objects, state.low_res, state.prompts
         )
-        rows = range(len(low_res))
-        made = [clicks.rows(row) for row in rows]
-        heard = list(state.heard or [0] * len(made))
-        many = [len(new) - known > 1 for new, known in zip(made, heard, strict=True)]
-        rough = [state.prompts is not None and state.prompts.kinds[row] != "box" for row in rows]
-        read = [objects, state.objects] if any(many) or not all(rough) else [objects]
+        made = [clicks.rows(row) for row in range(len(low_res))]
+        heard = list(state.heard or [Heard()] * len(made))
+        doubtful = [old.doubtful(all_) for old, all_ in zip(heard, made, strict=True)]
+        rough = [state.prompts is not None and state.prompts.kinds[row] != "box" for row in range(len(made))]
+        read = [objects, state.objects] if any(doubtful) or not all(rough) else [objects]
         repaired = self._interact(state, read, clicks)
         asked, alone = repaired[0], repaired[-1]
         maps = [each[:, 0].float().cpu().numpy() for each in (state.logits, alone, asked)]
         logits, believed = state.logits.clone(), torch.zeros_like(clicks.valid[:, 0])
         for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
             before, without, new = (each[row] for each in maps)
-            joined, both = join_answers(before, without, new, made[row], many[row], rough[row])
-            logits[row, 0], believed[row] = torch.from_numpy(joined), both
-            heard[row] = len(made[row]) if both else heard[row]
+            joined = join_answers(before, without, new, made[row], heard[row], rough[row])
+            logits[row, 0], believed[row] = torch.from_numpy(joined.logits), joined.believed
+            heard[row] = joined.heard
         choose = partial(_chosen, believed)
         return replace(
             state,

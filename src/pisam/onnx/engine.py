@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object
-from pisam.core.locality import Click, join_answers
+from pisam.core.locality import Click, Heard, join_answers
 from pisam.core.types import UInt8Array
 from pisam.predictor.engine import FloatArray, Prompt, Size
 from pisam.predictor.interactive import InteractivePredictor
@@ -37,14 +37,14 @@ class OnnxState:
         prompt: what was asked for.
         objects: the decoder's outputs: low_res, logits, and what the interactor starts from; one row each.
         logits: float32 (S, S).
-        heard: how many clicks SAM has taken part in the answer to.
+        heard: of SAM's answers to clicks so far.
     """
 
     encoded: Arrays
     prompt: Prompt
     objects: Arrays
     logits: FloatArray
-    heard: int = 0
+    heard: Heard = field(default_factory=Heard)
 
 
 class OnnxEngine:
@@ -114,11 +114,10 @@ class OnnxEngine:
         asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])
         new = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
         new = self._interact(new, clicks)
-        several = len(clicks) - state.heard > 1
         rough = state.prompt.mask is not None or bool(state.prompt.points) or state.prompt.box is None
-        alone = self._interact(state, clicks) if several or not rough else state
-        logits, both = join_answers(state.logits, alone.logits, new.logits, clicks, several, rough)
-        return replace(new, logits=logits, heard=len(clicks)) if both else replace(alone, logits=logits)
+        alone = self._interact(state, clicks) if state.heard.doubtful(clicks) or not rough else state
+        joined = join_answers(state.logits, alone.logits, new.logits, clicks, state.heard, rough)
+        return replace(new if joined.believed else alone, logits=joined.logits, heard=joined.heard)
 
     def _interact(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
         """The state with the interactor's answer to all clicks so far."""
