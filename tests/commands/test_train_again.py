@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from helpers.deaths import Die, Killed, train_with
 from helpers.small_runs import (
@@ -56,16 +57,27 @@ def test_run_knows_its_images(tmp_path: Path, sets: Path) -> None:
         match=r"begun with 8 samples \(a 6, b 2\) in data\.train, now there are 9 samples \(a 7, b 2\); put",
     ):
         train(config, 1)
-    (sets / "a/images/5.jpg").unlink(), (sets / "a/masks/5.png").unlink()
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    for file in ("a/images/5.jpg", "a/masks/5.png"):
+        (sets / file).rename(aside / Path(file).name)
     with pytest.raises(PisamError, match=r"8 samples \(a 6, b 2\), of other names; put back"):
         train(config, 1)
     assert last.read_bytes() == before
-    copy_image(sets, "a", "5")
+    for file in ("a/images/5.jpg", "a/masks/5.png"):
+        (aside / Path(file).name).rename(sets / file)
     (sets / "a/images/new.jpg").unlink(), (sets / "a/masks/new.png").unlink()
-    (sets / "val/images/2.jpg").unlink(), (sets / "val/masks/2.png").unlink()
+    for file in ("val/images/2.jpg", "val/masks/2.png"):
+        (sets / file).rename(aside / Path(file).name)
     with pytest.raises(PisamError, match=r"5 samples \(val 3, other 2\) in data\.val, now there are 4"):
         train(config, 1)
-    copy_image(sets, "val", "2")
+    for file in ("val/images/2.jpg", "val/masks/2.png"):
+        (aside / Path(file).name).rename(sets / file)
+    mask = (sets / "a/masks/5.png").read_bytes()
+    Image.new("L", Image.open(sets / "a/masks/5.png").size, 255).save(sets / "a/masks/5.png")
+    with pytest.raises(PisamError, match=r"8 samples \(a 6, b 2\), in files of other sizes; put back"):
+        train(config, 1)
+    (sets / "a/masks/5.png").write_bytes(mask)
     train(config, 1)
     assert summary(Path(config.run_dir), 1)["steps"] == 8
 

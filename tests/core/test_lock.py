@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,57 @@ def test_second_process_is_refused_by_process_and_host(tmp_path: Path, holder: s
     ):
         Lock(tmp_path / "run").acquire()
     assert lock_file(tmp_path / "run").exists(), "it stays its holder's"
+
+
+def test_links_to_a_folder_lead_to_its_one_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "link").symlink_to("../run")
+    (tmp_path / "parent").symlink_to(tmp_path)
+    for way in (tmp_path / "other" / "link", tmp_path / "parent" / "run"):
+        with pytest.raises(PisamError, match=f"in use by process {holder.pid}"):
+            Lock(way).acquire()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be two users")
+def test_another_users_lock_is_refused_while_it_lives_and_then_replaced(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)
+    first, facts = Lock(tmp_path / "run"), f"process {os.getpid()} on"
+    first.acquire()
+    assert facts in _as_nobody(tmp_path / "run")
+    left = lock_file(tmp_path / "run").read_bytes()  # which ends the kernel's lock
+    first.release()
+    lock_file(tmp_path / "run").write_bytes(left.replace(str(os.getpid()).encode(), b"999999999"))
+    assert _as_nobody(tmp_path / "run") == ""
+    assert not lock_file(tmp_path / "run").exists()
+    lock_file(tmp_path / "run").mkdir()
+    with pytest.raises(PisamError, match="no lock that this process may take"):
+        Lock(tmp_path / "run").acquire()
+
+
+def _as_nobody(folder: Path) -> str:
+    """The error of a process of another user that wants the lock; empty where it gets it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with suppress(BaseException):
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            lock.HELD.clear()
+            try:
+                own = Lock(folder)
+                own.acquire()
+                code = 0 if own._descriptor >= 0 else 3
+                own.release()
+            except PisamError as error:
+                folder.with_name("said").write_text(str(error))
+                code = 2
+        os._exit(code)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, 2)
+    return folder.with_name("said").read_text() if code else ""
 
 
 def test_lock_of_a_killed_process_is_taken_at_once(tmp_path: Path, holder: subprocess.Popen[str]) -> None:

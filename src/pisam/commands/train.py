@@ -13,7 +13,6 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -23,7 +22,7 @@ from pisam.commands.begin import begin
 from pisam.commands.command import Arguments
 from pisam.commands.generate import generate_data
 from pisam.config.load import load_config, save_config
-from pisam.config.schema import Config, to_plain, training_sources
+from pisam.config.schema import Config, decisive_settings, training_sources
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, refuse_unwritable, sweep_temporaries
 from pisam.core.lock import Lock
@@ -56,15 +55,6 @@ from pisam.training.resume.ranks import leave_together
 from pisam.training.run_folder import stage_dir
 from pisam.training.store import open_store
 from pisam.training.trainer import build_trainer
-
-# Keys that may change between the parts of one run: they say where, how fast and how it is measured,
-# not what. Of `trainer` the precision decides numbers; the number of ranks is in the checkpoint.
-FREE_KEYS = (
-    *("trainer", "logging", "interact", "data.root", "data.workers", "model.weights", "run_dir"),
-    *(f"stage{number}.{key}" for number in (1, 2) for key in ("cache", "cache_gb")),
-)
-DECISIVE_KEYS = ("trainer.precision",)
-OF_THE_OTHER_STAGE = {1: ("stage2", "clicks"), 2: ("stage1",)}
 
 
 def run(arguments: Arguments) -> None:
@@ -238,10 +228,10 @@ def _refuse_unfinished_stage_1(config: Config) -> None:
 def _refuse_another_run(config: Config, number: int, folder: Path) -> None:
     saved = folder / "config.yaml"
     try:
-        before = essence(to_plain(load_config(saved)), number)
+        before = decisive_settings(load_config(saved), number)
     except PisamError as error:
         raise PisamError(f"{saved}: not readable as the configuration of this run: {error}") from error
-    now = essence(to_plain(config), number)
+    now = decisive_settings(config, number)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise PisamError(
@@ -250,18 +240,5 @@ def _refuse_another_run(config: Config, number: int, folder: Path) -> None:
             )
 
 
-def essence(plain: Any, number: int) -> dict[str, Any]:
-    """The settings that decide the numbers of a stage, under dotted keys."""
-    flat = {}
-    for section, value in plain.items():
-        for key, item in value.items() if isinstance(value, dict) else [("", value)]:
-            dotted = f"{section}.{key}".rstrip(".")
-            free = section in (*FREE_KEYS, *OF_THE_OTHER_STAGE[number]) or dotted in FREE_KEYS
-            if dotted in DECISIVE_KEYS or not free:
-                flat[dotted] = item
-    return flat
-
-
-@rank_zero_only
 def _say(text: str) -> None:
     print(text, flush=True)

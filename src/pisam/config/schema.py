@@ -24,6 +24,15 @@ from pisam.modeling.backbone_table import BACKBONES, LARGEST_FRAME
 
 MOST = 1000  # of what is kept for each sample or started for each run: more fills any memory
 
+# Keys that may change between the parts of one run: they say where, how fast and how it is measured,
+# not what. Of `trainer` the precision decides numbers; the number of ranks is in the checkpoint.
+FREE_KEYS = (
+    *("trainer", "logging", "interact", "data.root", "data.workers", "model.weights", "run_dir"),
+    *(f"stage{number}.{key}" for number in (1, 2) for key in ("cache", "cache_gb")),
+)
+DECISIVE_KEYS = ("trainer.precision",)
+OF_THE_OTHER_STAGE = {1: ("stage2", "clicks"), 2: ("stage1",)}
+
 
 def _policies() -> Iterable[str]:
     from pisam.clicks.policies import POLICIES  # slow to load
@@ -257,3 +266,15 @@ def to_plain(config: Config) -> dict[str, Any]:
     for stage in ("stage1", "stage2"):
         plain[stage]["from"] = plain[stage].pop("from_")
     return plain
+
+
+def decisive_settings(config: Config, number: int) -> dict[str, Any]:
+    """The settings that decide the numbers of stage 1 or 2, by dotted key."""
+    flat = {}
+    for section, value in to_plain(config).items():
+        for name, item in value.items() if isinstance(value, dict) else [("", value)]:
+            dotted = f"{section}.{name}".rstrip(".")
+            free = section in (*FREE_KEYS, *OF_THE_OTHER_STAGE[number]) or dotted in FREE_KEYS
+            if dotted in DECISIVE_KEYS or not free:
+                flat[dotted] = item
+    return flat

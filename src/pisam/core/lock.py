@@ -45,14 +45,17 @@ class Lock:
         """Begin to hold the lock; where none can be kept, what is written next gives the reason.
 
         Raises:
-            PisamError: another process holds it; names process and host.
+            PisamError: another process holds it, and is named with its host; or what is in the lock's place
+                cannot be opened.
         """
         if self.path in HELD:
             raise _in_use(self.folder, {"pid": os.getpid(), "host": socket.gethostname()})
         try:
             self._open()
-        except OSError:
-            return
+        except OSError as error:
+            if not os.path.lexists(self.path):
+                return
+            self._open_anew(error)
         HELD.add(self.path)
         started = time.strftime("%Y-%m-%d %H:%M:%S")
         self.announce(pid=os.getpid(), host=socket.gethostname(), machine=machine(), since=started)
@@ -100,6 +103,22 @@ class Lock:
             self._descriptor = descriptor
             return
 
+    def _open_anew(self, reason: OSError) -> None:
+        """Open in place of a file that this user may not write: of another user, whose process has ended."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+            try:
+                _refuse_living(descriptor, self.folder, _lock(descriptor, self.folder, shared=True))
+            finally:
+                os.close(descriptor)
+            self.path.unlink()
+            self._open()
+        except OSError:
+            raise PisamError(
+                f"{self.path}: no lock that this process may take ({reason.strerror}); remove it if nobody "
+                "writes there, or write to another folder"
+            ) from reason
+
     def _make_folders(self) -> None:
         missing = [folder for folder in (self.path.parent, *self.path.parent.parents) if not folder.exists()]
         for folder in reversed(missing):
@@ -138,8 +157,8 @@ def holding(folder: str | Path) -> Iterator[Lock]:
 
 
 def lock_file(folder: Path) -> Path:
-    """The path of a folder's lock."""
-    absolute = Path(os.path.abspath(folder))
+    """The path of a folder's lock, the same whatever links lead to the folder."""
+    absolute = Path(os.path.realpath(folder))
     return absolute.with_name(f".{absolute.name}.lock")
 
 
@@ -166,8 +185,11 @@ def read_lock(folder: Path) -> tuple[dict[str, Any], float]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, folder: Path) -> bool:
+def _lock(descriptor: int, folder: Path, *, shared: bool = False) -> bool:
     """Ask the operating system for the lock; False where its file system has none.
+
+    Args:
+        shared: to see whether another process has it, of a file that may only be read.
 
     Raises:
         PisamError: another process has it.
@@ -176,7 +198,7 @@ def _lock(descriptor: int, folder: Path) -> bool:
         import fcntl
 
         # Not `flock`: a forked loader process would hold that on, after its parent's death.
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         raise _in_use(folder, _content(descriptor)) from None
     except (ImportError, OSError):

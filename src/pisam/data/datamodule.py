@@ -115,9 +115,9 @@ class PairDataModule(LightningDataModule):
 
     @property
     def samples(self) -> dict[str, dict[str, Any]]:
-        """Samples per source of what is set up, `train` and `val`, and a digest of their names in order."""
+        """See `PairDataset.identity`, of what is set up: `train` and `val`."""
         parts = {"train": self.train_set, "val": self.val_set}
-        return {part: data.identity() for part, data in parts.items() if data is not None}
+        return {part: data.identity for part, data in parts.items() if data is not None}
 
     @property
     def val_pairs(self) -> dict[tuple[str, str], Pair]:

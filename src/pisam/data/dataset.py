@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from pisam.core.errors import PisamError
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, BoolArray, Clicks, Prompts
+from pisam.data.audit.cache import stamp_of
 from pisam.data.audit.prepared import MAX_SIDE, prepared_pairs
 from pisam.data.composites import PASTED_JITTER, paste
 from pisam.data.photometric import Photometric, Step
@@ -161,11 +162,18 @@ class PairDataset(Dataset[Sample]):
             counts[source.name] += 1
         return counts
 
+    @cached_property
     def identity(self) -> dict[str, Any]:
-        """Samples per source under `sets`, and under `sha256` a digest of all sources' and samples' names."""
-        names = "".join(f"{source.name}\0{pair.id}\0" for source, pair in self.items)
-        digest = hashlib.sha256(names.encode("utf-8", "surrogateescape"))
-        return {"sets": self.counts(), "sha256": digest.hexdigest()}
+        """What tells the samples from others, found once.
+
+        Samples per source under `sets`; digests, in their order, of all sources' and samples' names under
+        `sha256`, and of the sizes of their files, which other contents seldom share, under `bytes`.
+        """
+        names, sizes = hashlib.sha256(), hashlib.sha256()
+        for source, pair in self.items:
+            names.update(f"{source.name}\0{pair.id}\0".encode("utf-8", "surrogateescape"))
+            sizes.update(f"{(stamp_of(pair) or [0])[1::2]}\n".encode())
+        return {"sets": self.counts(), "sha256": names.hexdigest(), "bytes": sizes.hexdigest()}
 
     def _training_sample(self, source: Source, pair: Pair, epoch: int) -> Sample:
         view = epoch % self.views if self.views else 0

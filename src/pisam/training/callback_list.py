@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning.pytorch import Callback
 
-from pisam.config.schema import Config, stage_config
+from pisam.config.schema import Config, decisive_settings, stage_config
 from pisam.core.errors import PisamError, nearest
 from pisam.core.provenance import git_revision
 from pisam.metrics.protocol import Protocol
@@ -118,7 +118,7 @@ def build_callbacks(
         Preemption(),
         TimeLimit(config.trainer.max_time),
         FirstError(),
-        SameStart(),
+        SameStart(decisive_settings(config, number)),
         *own,
         FinalValidation(schedule.max_steps),
         Throughput(),

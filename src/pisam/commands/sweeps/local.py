@@ -15,8 +15,7 @@ from typing import Any
 from pisam.commands.sweeps.parameters import Values, draws, grid
 from pisam.commands.sweeps.processes import TOLD_TO_GO, run_together
 from pisam.commands.sweeps.sweep_file import Sweep, as_arguments
-from pisam.commands.train import essence
-from pisam.config.schema import to_plain
+from pisam.config.schema import decisive_settings
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, shown
 from pisam.core.lock import holding
@@ -98,7 +97,7 @@ def trials_of(sweep: Sweep, count: int | None = None, seed: int = 0) -> Iterator
     seen = set()
     for values in combinations:
         config = sweep.config(values)
-        decisive = json.dumps(essence(to_plain(config), sweep.stage), sort_keys=True)
+        decisive = json.dumps(decisive_settings(config, sweep.stage), sort_keys=True)
         name = hashlib.sha256(decisive.encode()).hexdigest()[:10]
         if name not in seen:
             seen.add(name)

@@ -247,12 +247,14 @@ def refuse_other_samples(path: Any, before: Mapping[str, Any] | None, now: Mappi
     """
     for part, found in (now or {}).items():
         begun = (before or {}).get(part)
-        if begun is None or begun["sha256"] == found["sha256"]:
+        if begun is None or all(begun.get(key, digest) == digest for key, digest in found.items()):
             continue
-        renamed = ", of other names" if begun["sets"] == found["sets"] else ""
+        how = ""
+        if begun["sets"] == found["sets"]:
+            how = ", of other names" if begun["sha256"] != found["sha256"] else ", in files of other sizes"
         raise PisamError(
             f"checkpoint {path}: this run was begun with {_counted(begun)} in data.{part}, now there are "
-            f"{_counted(found)}{renamed}; put back what was there, or choose another run_dir"
+            f"{_counted(found)}{how}; put back what was there, or choose another run_dir"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import torch
@@ -43,22 +44,32 @@ def fail_together(trainer: Trainer, message: str) -> NoReturn:
 
 
 class SameStart(Callback):
-    """Compares weights and sample counts over the ranks before DDP exchanges any, and again after a resume.
+    """Compares what the ranks start with before DDP exchanges any, and again after a resume.
 
     DDP sends rank 0's parameters to all others, which would hide another seed, another file of SAM's weights
-    or another checkpoint on one node; a data set that is not complete on one node would end in a hang.
+    or another checkpoint on one node; a data set that is not complete on one node would end in a hang, one
+    that is another in a mixture.
+
+    Args:
+        settings: those that decide the numbers of a stage, by their keys.
     """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         if trainer.world_size == 1:
             return
-        counts = getattr(getattr(trainer, "datamodule", None), "counts", None)
+        samples = getattr(getattr(trainer, "datamodule", None), "samples", {})
         self._compare(
             trainer,
             {
+                **self.settings,
                 "initial weights": hash_tensors(pl_module.model.own_state()),
                 "weights of SAM": pl_module.model.frozen_hash(),
-                "number of samples": counts,
+                "number of samples": {part: found["sets"] for part, found in samples.items()},
+                "names of samples": {part: found["sha256"] for part, found in samples.items()},
+                "sizes of the samples' files": {part: found["bytes"] for part, found in samples.items()},
             },
         )
 
@@ -82,4 +93,6 @@ class SameStart(Callback):
 
 
 def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _short(each) for key, each in value.items()}
     return value[:12] if isinstance(value, str) else value
