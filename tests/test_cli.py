@@ -160,7 +160,7 @@ def test_error_of_the_system_is_one_line_and_a_traceback_with_v(
     monkeypatch.delenv("PISAM_VERBOSE", raising=False)
     assert cli.main(["interact"]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "error: [Errno 28] No space left on device: 'masks/a.png'"
+    assert last == "error: masks/a.png: No space left on device"
     monkeypatch.setenv("PISAM_VERBOSE", "1")
     with pytest.raises(OSError, match="No space left"):
         cli.main(["interact"])
@@ -285,3 +285,21 @@ def test_reader_that_leaves_early_is_no_traceback() -> None:
 def test_import_of_a_url_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["import-released", "https://example.org/pi_sam.pth"]) == 2
     assert "expected a local file, got a URL; download it" in capsys.readouterr().err
+
+
+def test_a_working_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    source = str(Path(cli.__file__).parents[1])
+    code = "import os, sys; os.rmdir(os.getcwd()); from pisam.cli import main; sys.exit(main(['sets']))"
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "gone",
+        env={**os.environ, "PYTHONPATH": source},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert (
+        done.stderr.startswith("error: the working folder cannot be used (") and done.stderr.count("\n") == 1
+    )

@@ -42,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pisam.core.errors import PisamError
 
     try:
+        os.getcwd()
+    except OSError as error:
+        return _fail(f"the working folder cannot be used ({error.strerror}); change to another")
+    try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return code
@@ -54,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # the last resort: whoever opens a file says what it is for
         if os.environ.get(VERBOSE):
             raise
-        return _fail(_one_line(error))
+        named = error.filename is not None and error.strerror is not None
+        return _fail(_one_line(OSError(f"{error.filename}: {error.strerror}") if named else error))
     except KeyboardInterrupt:
         return INTERRUPTED
 

@@ -102,3 +102,19 @@ def test_wandbs_own_variables_turn_it_down_and_are_named(
     said = respect_wandbs_variables(config)
     assert config.logging.mode == becomes
     assert bool(said) == (asked != becomes) and said.split("=")[0] in ("", *variables)
+
+
+@pytest.mark.parametrize("verb", [["train", "stage=1"], ["evaluate"], ["interact"]])
+@pytest.mark.parametrize("kind", ["a file", "a link to nowhere"])
+def test_a_run_folder_that_cannot_be_made_is_refused_before_data_are_looked_for(
+    verb: list[str], kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment, run = tmp_path / "absent.yaml", tmp_path / "run"
+    experiment.write_text("data: {root: absent, train: [DIS5K-TR], val: [DIS5K-VD]}")
+    if kind == "a file":
+        run.write_text("mine")
+    else:
+        run.symlink_to("nowhere")
+    assert cli.main([verb[0], str(experiment), *verb[1:], f"run_dir={run}"]) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: {run}: {kind} stands where a folder is needed; remove it, or write elsewhere\n"

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from pisam.config.schema import Config
 from pisam.core.chatter import VERBOSE
 from pisam.core.errors import PisamError
+from pisam.core.files import refuse_blocked
 
 COMPILERS = ("c++", "g++", "clang++")
 
@@ -30,9 +31,11 @@ def begin(config: Config, what: str, *, reads: list[Any], writes: Path) -> None:
         writes: the folder of results.
 
     Raises:
-        PisamError: an accelerator, precision or compiler that is not here, or too few devices.
+        PisamError: an accelerator, precision or compiler that is not here, or too few devices; or a file
+            stands where `writes` should.
     """
     refuse_devices(config)
+    refuse_blocked(writes)
     opted_out = respect_wandbs_variables(config)
     if not os.environ.get(VERBOSE):
         os.environ.setdefault("WANDB_SILENT", "true")  # not for `wandb sweep`, whose words are read

@@ -49,10 +49,23 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        refuse_blocked(path.parent)
         raise PisamError(
             f"{path}: not written: {error.strerror or error}; make room or the folder writable, and run the "
             "same command again: what was saved before is kept"
         ) from error
+
+
+def refuse_blocked(folder: Path) -> None:
+    """Refuse a folder that cannot be made.
+
+    Raises:
+        PisamError: a file, or a link to nowhere, stands in its place or above it.
+    """
+    for path in (folder, *folder.parents):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            what = "a file" if path.exists() else "a link to nowhere"
+            raise PisamError(f"{path}: {what} stands where a folder is needed; remove it, or write elsewhere")
 
 
 def refuse_unwritable(folder: Path) -> None:

@@ -7,6 +7,7 @@ counts as none.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -110,7 +111,12 @@ def _save(known: Known, file: Path, rules: str) -> None:
         with replacing(file) as temporary:
             temporary.write_text(f"{_digest(rules, text)}\n{text}", encoding="utf-8")
     except PisamError as error:
-        log.warning("findings cannot be remembered (%s); set PISAM_CACHE", error)
+        _warn(file.parent, getattr(error.__cause__, "strerror", None) or str(error))
+
+
+@functools.cache
+def _warn(folder: Path, reason: str) -> None:
+    log.warning("%s: what is found cannot be remembered there (%s); set PISAM_CACHE", folder, reason)
 
 
 def _digest(rules: str, text: str) -> str:
