@@ -13,7 +13,7 @@ from pisam.core.errors import PisamError
 from pisam.data.reading.reader import read_image
 from pisam.data.reading.targets import read_labels
 from pisam.data.sources.pairs import Pair
-from pisam.evaluation.benchmark.entrant import Entrant, WrongAnswer, facts_of, name_of
+from pisam.evaluation.benchmark.entrant import Entrant, WrongAnswer, facts_of, file_stem, name_of
 from pisam.evaluation.benchmark.interaction_file import (
     MOST_FACTS,
     is_fact,
@@ -79,12 +79,11 @@ def open_entry(
         PisamError: the file there is of another protocol, model or images; it is left alone.
     """
     name = name_of(entrant)
-    plain = "".join(letter if letter.isalnum() or letter in "+-_." else "-" for letter in name).strip(".-")
-    if not plain or not is_text(name):
+    if not (stem := file_stem(name)) or not is_text(name):
         raise PisamError(
             f"a model's name has letters or digits and one line, got {name!r:.80}; give it another"
         )
-    path = folder / f"{plain}.json"
+    path = folder / f"{stem}.json"
     facts = [(key, value) for key, value in facts_of(entrant).items() if is_text(key) and is_fact(value)]
     record = Interaction(protocol, dict(facts[:MOST_FACTS]), versions(), sets)
     if path.exists():
