@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -11,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pisam.core.errors import PisamError
 
@@ -86,11 +87,15 @@ def parse_json(text: str, *, nan: bool = False) -> Any:
         ValueError: not JSON of finite numbers, one key twice in an object, or nested too deep.
     """
 
-    def refuse(constant: str) -> None:
+    def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} among the numbers")
 
+    def finite(digits: str) -> float:
+        return number if math.isfinite(number := float(digits)) else refuse(digits)
+
+    kinds: dict[str, Any] = {} if nan else {"parse_constant": refuse, "parse_float": finite}
     try:
-        return json.loads(text, parse_constant=None if nan else refuse, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=_once, **kinds)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
