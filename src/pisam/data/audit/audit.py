@@ -96,6 +96,7 @@ def audit(sources: Iterable[tuple[Part, Source]], findings: Sequence[Finding] = 
             _of_files(matched.pairs, facts),
             _soft(matched.pairs, facts),
             _few_shades(matched.pairs, facts),
+            _blank(matched.pairs, facts),
         )
         result.findings += [
             Finding(level, part, source.name, image, mask, text) for level, image, mask, text in found
@@ -172,5 +173,17 @@ def _few_shades(pairs: Sequence[Pair], facts: Sequence[PairFacts]) -> Iterator[F
             f"{pair.mask}: of all greys between black and white it has {', '.join(map(str, shades))} alone, "
             f"so it may be a trimap or number objects ({len(found)} of {len(pairs)} masks); say ignore: "
             f"{shades[0]} or ids: true in the row if it does"
+        )
+        yield "note", pair.image, pair.mask, text
+
+
+def _blank(pairs: Sequence[Pair], facts: Sequence[PairFacts]) -> Iterator[Found]:
+    """One note for all annotations without a pixel: of an object each, they would vanish silently."""
+    found = [(pair, fact.blank) for pair, fact in zip(pairs, facts, strict=True) if fact.blank]
+    if found:
+        pair, _ = found[0]
+        text = (
+            f"{pair.mask}: {sum(count for _, count in found)} annotations without a pixel in the frame left "
+            f"out, the first of {pair.image.name}"
         )
         yield "note", pair.image, pair.mask, text

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
-from pisam.data.reading.reader import read_image
-from pisam.data.reading.targets import read_labels
+from pisam.data.reading.targets import read_pair
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.benchmark.entrant import Entrant, WrongAnswer, facts_of, file_stem, name_of
 from pisam.evaluation.benchmark.interaction_file import (
@@ -183,15 +182,8 @@ def read_scene(item: Item, hashes: tuple[str, str]) -> Scene:
         PisamError: unreadable, of two sizes, or a mask without object.
     """
     name, pair = item
-    pixels, labels = read_image(pair.image), read_labels(pair)
-    mask, unknown = labels.mask, labels.ignored
-    if pixels.shape[:2] != mask.shape:
-        raise PisamError(
-            f"{pair.image} and {pair.mask} have other sizes: {pixels.shape[:2]} and {mask.shape}"
-        )
-    if not mask.any():
-        raise PisamError(f"{pair.mask}: no object in it; leave this image out")
-    return Scene(name, pair.id, pixels, mask, unknown, *hashes)
+    pixels, labels = read_pair(pair)
+    return Scene(name, pair.id, pixels, labels.mask, labels.ignored, *hashes)
 
 
 def _ask(entry: Entry, scene: Scene, threads: Threads, limit: float | None) -> None:
