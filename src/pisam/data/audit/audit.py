@@ -165,16 +165,26 @@ def _soft(pairs: Sequence[Pair], facts: Sequence[PairFacts]) -> Iterator[Found]:
 
 
 def _few_shades(pairs: Sequence[Pair], facts: Sequence[PairFacts]) -> Iterator[Found]:
-    """One note for all masks of a source with a few greys alone: trimaps, or numbers of objects."""
-    found = [(pair, fact.shades) for pair, fact in zip(pairs, facts, strict=True) if fact.shades]
-    if found:
+    """One note for all masks of a source with a few greys alone: trimaps, or numbers of objects.
+
+    And one for those with a few colours: classes or objects, of which no value in the row could choose one.
+    """
+    few = [(pair, fact) for pair, fact in zip(pairs, facts, strict=True) if fact.shades]
+    for coloured in (False, True):
+        found = [(pair, fact.shades) for pair, fact in few if fact.coloured == coloured]
+        if not found:
+            continue
         pair, shades = found[0]
+        levels, masks = ", ".join(map(str, shades)), f"({len(found)} of {len(pairs)} masks)"
         text = (
-            f"{pair.mask}: of all greys between black and white it has {', '.join(map(str, shades))} alone, "
-            f"so it may be a trimap or number objects ({len(found)} of {len(pairs)} masks); say ignore: "
-            f"{shades[0]} or ids: true in the row if it does"
+            f"the largest channel of its colours is {levels} alone between black and white, so they may be "
+            f"classes or objects {masks}, yet object is what is above 127; save it in black and white, or "
+            "objects as ids, if they are"
+            if coloured
+            else f"of all greys between black and white it has {levels} alone, so it may be a trimap or "
+            f"number objects {masks}; say ignore: {shades[0]} or ids: true in the row if it does"
         )
-        yield "note", pair.image, pair.mask, text
+        yield "note", pair.image, pair.mask, f"{pair.mask}: {text}"
 
 
 def _blank(pairs: Sequence[Pair], facts: Sequence[PairFacts]) -> Iterator[Found]:

@@ -35,6 +35,7 @@ class PairFacts(NamedTuple):
         soft: share of the object's pixels, edges included, that are neither black nor white.
         blank: annotations without a pixel in the frame.
         shades: the values between black and white, where they are so few that they look chosen.
+        coloured: those are of colours, not of greys.
         content: hash of the image file's bytes.
         look: perceptual hash of the image in hexadecimal, empty for an image of one shade.
     """
@@ -46,6 +47,7 @@ class PairFacts(NamedTuple):
     soft: float = 0.0
     blank: int = 0
     shades: Sequence[int] = ()
+    coloured: bool = False
     content: str = ""
     look: str = ""
 
@@ -66,6 +68,7 @@ def examine(pair: Pair) -> PairFacts:
         counts = histogram(coverage)
         between = counts[SOFT[0] : SOFT[1] + 1]
         shades = (np.flatnonzero(between) + SOFT[0]).tolist()
+        shades = shades if len(shades) <= FEW_SHADES else []
         look = look_hash(image)
         return PairFacts(
             width=image.shape[1],
@@ -73,7 +76,8 @@ def examine(pair: Pair) -> PairFacts:
             share=float((coverage > OBJECT_ABOVE).mean()),
             soft=float(between.sum() / counts[SOFT[0] :].sum()),
             blank=0 if pair.shapes is None else sum(area == 0 for area in pair.shapes.areas().values()),
-            shades=shades if len(shades) <= FEW_SHADES else (),
+            shades=shades,
+            coloured=bool(shades) and _has_colours(pair.mask),
             content=content_hash(pair.image.read_bytes()),
             look="" if look is None else f"{look:016x}",
         )
@@ -85,6 +89,12 @@ def examine(pair: Pair) -> PairFacts:
             problem=f"{pair.image} or {pair.mask}: {type(error).__name__}: {error}; expected a readable "
             "pair; replace one"
         )
+
+
+def _has_colours(mask: Path) -> bool:
+    """True for a picture whose channels differ somewhere."""
+    pixels = np.asarray(image_files.load_picture(mask).image.convert("RGB"))
+    return bool((pixels != pixels[..., :1]).any())
 
 
 def _rules() -> str:
