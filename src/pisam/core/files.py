@@ -172,9 +172,19 @@ def local_path(location: str | Path, what: str) -> Path:
 
 
 def is_possible_path(text: str) -> bool:
-    """False for what no file system takes: a NUL, a name or a whole that is too long."""
-    parts = text.split(os.sep)
-    return "\0" not in text and len(text) < 4096 and all(len(os.fsencode(p)) <= LONGEST_NAME for p in parts)
+    """False for what no file system takes: a NUL, half a character, a name or a whole that is too long."""
+    if "\0" in text or len(text) >= 4096 or not is_encodable(text):
+        return False
+    return all(len(os.fsencode(part)) <= LONGEST_NAME for part in text.split(os.sep))
+
+
+def is_encodable(text: str) -> bool:
+    """False for half a character (a surrogate), but for those that stand for the bytes of a file's name."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def shipped(name: str) -> Path:

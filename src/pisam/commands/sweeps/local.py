@@ -16,6 +16,7 @@ from pisam.commands.sweeps.parameters import Values, draws, grid
 from pisam.commands.sweeps.processes import TOLD_TO_GO, run_together
 from pisam.commands.sweeps.sweep_file import Sweep, as_arguments
 from pisam.commands.train import essence
+from pisam.config.rules import LARGEST
 from pisam.config.schema import to_plain
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, shown
@@ -127,7 +128,7 @@ def _score(sweep: Sweep, trial: Trial) -> float | None:
     if sweep.metric not in best:
         raise PisamError(f"{sweep.file}: metric: {path} has no {sweep.metric}, only {', '.join(best)}")
     score = best[sweep.metric]
-    if type(score) not in (int, float):
+    if type(score) not in (int, float) or (type(score) is int and abs(score) > LARGEST):
         raise PisamError(f"{path}: {sweep.metric}: expected a number, got {shown(score)}; restore it")
     return float(score)
 
@@ -137,10 +138,14 @@ def _state(sweep: Sweep, trial: Trial, states: dict[Path, str]) -> str:
 
 
 def _ranked(sweep: Sweep, trials: list[Trial]) -> list[tuple[Trial, float | None]]:
-    """The best first, those without a score last."""
+    """The best first, those without a score last, as those whose score is NaN."""
     sign = -1 if sweep.goal == "maximize" else 1
     scored = [(trial, _score(sweep, trial)) for trial in trials]
-    return sorted(scored, key=lambda pair: math.inf if pair[1] is None else sign * pair[1])
+
+    def place(pair: tuple[Trial, float | None]) -> float:
+        return math.inf if pair[1] is None or math.isnan(pair[1]) else sign * pair[1]
+
+    return sorted(scored, key=place)
 
 
 def _write(sweep: Sweep, trials: list[Trial], states: dict[Path, str], path: Path) -> None:
