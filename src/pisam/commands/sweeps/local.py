@@ -16,7 +16,6 @@ from pisam.commands.sweeps.parameters import Values, draws, grid
 from pisam.commands.sweeps.processes import TOLD_TO_GO, run_together
 from pisam.commands.sweeps.sweep_file import Sweep, as_arguments
 from pisam.commands.train import essence
-from pisam.config.rules import LARGEST
 from pisam.config.schema import to_plain
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, shown
@@ -128,7 +127,7 @@ def _score(sweep: Sweep, trial: Trial) -> float | None:
     if sweep.metric not in best:
         raise PisamError(f"{sweep.file}: metric: {path} has no {sweep.metric}, only {', '.join(best)}")
     score = best[sweep.metric]
-    if type(score) not in (int, float) or (type(score) is int and abs(score) > LARGEST):
+    if type(score) not in (int, float) or (type(score) is int and abs(score) > sys.float_info.max):
         raise PisamError(f"{path}: {sweep.metric}: expected a number, got {shown(score)}; restore it")
     return float(score)
 
