@@ -14,6 +14,7 @@ from helpers.small_runs import write_experiment, write_sets
 from pisam import cli
 from pisam.commands.audit import write_findings
 from pisam.data.audit.audit import Audit, Finding
+from pisam.data.sources.known_sets import GROUPS, KNOWN_SETS
 
 VAL = "data.val=[{name: val, images: val/images, masks: val/masks}]"
 
@@ -89,6 +90,36 @@ def test_sources_of_both_stages_are_audited_once_in_their_full_length(
         f"stage2.train=[{row}, limit: 4}}]",
     )
     assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["train", "a", "4"]
+
+
+def test_what_training_refuses_of_a_list_is_an_error(tmp_path: Path, root: Path) -> None:
+    """Two rows of one name, whatever each is; each bad row by itself."""
+    row = "{name: %s, images: %s/images, masks: %s/masks}"
+    for rows, problems in (
+        ([row % ("a", "a", "a"), row % ("a", "b", "b")], ["data row a: two entries have this name"]),
+        ([row % ("a", "no", "no"), row % ("a", "nor", "nor")], ["no folder", "no folder"]),
+        ([row % ("a", "a", "a"), row % ("a", "no", "no")], ["no folder"]),
+    ):
+        code, found = run(tmp_path, root, f"data.train=[{', '.join(rows)}]")
+        assert code == 1 and len(found) == len(problems)
+        for each, problem in zip(found, problems, strict=True):
+            assert each["source"] == "a" and problem in each["problem"]
+
+
+def test_a_group_of_sets_is_audited_set_by_set(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, count in GROUPS["HQSEG44K-VAL"].items():
+        at = next(at for at in KNOWN_SETS[name].layouts if at.pairs == count)
+        shutil.copytree(root / "other/images", root / at.images, dirs_exist_ok=True)
+        shutil.copytree(root / "other/masks", root / at.masks, dirs_exist_ok=True)
+        if at.names:
+            (root / at.names).write_text("0\n1\n")
+    run(tmp_path, root, "data.val=[HQSEG44K-VAL]")
+    lines = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line[:1] == ["val"] and len(line) == 3][:4] == [
+        ["val", name, "2"] for name in GROUPS["HQSEG44K-VAL"]
+    ]
 
 
 def test_forbidden_training_source_is_an_error(tmp_path: Path, root: Path) -> None:

@@ -179,6 +179,15 @@ def test_partial_results_are_shown_loudly(copied: Config) -> None:
             lambda s: s["benchmark"]["models"]["SAM"]["pooled"].update(iou_after=0.9),
             "several runs: per_image.csv is not of the run that summary.json tells of",
         ),
+        *(
+            (
+                "summary.json",
+                lambda s, part=part, odd=odd: part(s["benchmark"]["models"]["SAM"]).update(odd),
+                r"several runs: per_image\.csv|no results of this version",
+            )
+            for part in (lambda means: means["pooled"], lambda means: next(iter(means["sets"].values())))
+            for odd in ({"mae_before": -1}, {"hce_before": [[[]]]}, {"nof_90": 77}, {"iou_gain": None})
+        ),
         ("summary.json", lambda s: s["benchmark"]["models"].pop("HQ-SAM"), "several runs: per_image.csv"),
     ],
 )

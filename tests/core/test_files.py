@@ -105,6 +105,7 @@ def test_archive_without_a_seal_is_checked_by_its_own_checksums(tmp_path: Path) 
     [
         ("[" * 100_000, "nested too deep"),
         ("[NaN]", "NaN among the numbers"),
+        ("[1e999]", "1e999 among the numbers"),
         ('{"a": {"b": 1, "b": 2}}', "an object has the key b twice"),
         ("", "Expecting value"),
         ("1" * 5000, "digits"),

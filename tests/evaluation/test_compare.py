@@ -106,6 +106,27 @@ def test_each_model_of_an_interaction_benchmark_is_compared_with_itself(tmp_path
     assert [each.a for each in same] == pytest.approx([0.2, 3, 0.7, 3])
 
 
+@pytest.mark.parametrize("lacking", ["a", "b"])
+def test_an_image_that_one_model_lacks_is_named(tmp_path: Path, lacking: str) -> None:
+    """Also where the first model of the file has it."""
+    for name in ("a", "b"):
+        rows: list[Row] = [
+            {"set": "s", "image": image, "model": model, "iou": 0.5}
+            for model in ("SAM", "Pi-SAM")
+            for image in ("1", "2")
+        ]
+        run(tmp_path / name, rows=rows[:3] if name == lacking else rows)
+    with pytest.raises(PisamError, match=r"compare: 1 images of .* are not in .*: s/2"):
+        compare_runs(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize("score", [1e308, -1e308, 1e13])
+def test_what_no_score_can_be_is_refused(tmp_path: Path, score: float) -> None:
+    run(tmp_path / "a", rows=[{"set": "s", "image": "1", "iou": score}])
+    with pytest.raises(PisamError, match=r"per_image\.csv: not readable as a table of numbers: .*beyond"):
+        compare_runs(tmp_path / "a", tmp_path / "a")
+
+
 def test_other_protocol_is_refused_by_key(tmp_path: Path) -> None:
     unlike = Protocol(image_size=64, threshold=0.5).as_dict()
     with pytest.raises(PisamError, match=r"unlike protocols: threshold 0\.0 and 0\.5"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from pisam.core.errors import PisamError
 from pisam.evaluation.parallel import bounded_map, gather, in_order, own_share
 
 
@@ -38,6 +40,12 @@ def test_processes_keep_the_order_and_hold_few_items_at_once() -> None:
     assert list(results) == [2 * number for number in range(1, 40)]
     with pytest.raises(ZeroDivisionError):
         list(bounded_map(operator.truediv, [(1, 1), (1, 0), (1, 1)], 1))
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_one_line() -> None:
+    with pytest.raises(PisamError, match=r"was killed, .* with fewer workers"):
+        list(bounded_map(os._exit, [(1,)] * 9, 1))
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,15 @@ def test_page_and_tables_hold_every_model_and_image(tmp_path: Path) -> None:
     data = json.loads(re.search(r'application/json">(.*?)</script>', page)[1])  # type: ignore[index]
     assert data[0]["images"] == ["set/0", "set/1", "set/2"]
     assert data[0]["scores"]["auc"][1][2] == pytest.approx(float(images[5]["auc"]), abs=1e-4)
+
+
+def test_a_file_whose_name_is_no_utf8_is_shown(tmp_path: Path) -> None:
+    write_interaction(interaction("one", seed=2), tmp_path / "in" / os.fsdecode(b"twin\xff.json"))
+    page, out, code = show(tmp_path, interaction("one"))
+    assert code == 0 and "one (twin\\udcff, 2)" in page
+    assert all(
+        b"one (twin\xff, 2)" in (out / name).read_bytes() for name in ("leaderboard.csv", "per_image.csv")
+    )
 
 
 def test_unlike_protocols_are_told_apart(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pisam.core.errors import PisamError
 from pisam.core.files import replacing
 from pisam.data.audit.audit import Audit, Finding, Level, SourceReport, audit
 from pisam.data.audit.duplicates import Part
-from pisam.data.sources.rows import Source, longest_parts, resolve_sources
+from pisam.data.sources.rows import Source, longest_parts, refuse_twice, resolve_sources
 from pisam.evaluation.rows import csv_cell, text_table
 
 COLUMNS = ("source", "image", "mask", "problem")
@@ -65,26 +65,29 @@ def write_findings(result: Audit, file: Path) -> None:
 
 
 def _sources(config: Config) -> tuple[list[tuple[Part, Source]], list[Finding]]:
-    """The sources of all parts, each of a part once, and what cannot even be found."""
+    """The sources of all parts, each of a part once, and what no run could use."""
     root = None if config.data.root is None else Path(config.data.root)
-    rows: list[tuple[Part, Any]] = [
-        *(("train", row) for row in config.data.train),
-        *(("train", row) for stage in (config.stage1, config.stage2) for row in stage.train or []),
-        *(("val", row) for row in config.data.val),
-        *(("test", row) for row in config.data.test),
+    lists: list[tuple[Part, list[Any]]] = [
+        ("train", config.data.train),
+        *(("train", stage.train or []) for stage in (config.stage1, config.stage2)),
+        ("val", config.data.val),
+        ("test", config.data.test),
     ]
     found: dict[Part, list[Source]] = {}
-    missing: dict[tuple[Part, str], Finding] = {}
-    for part, row in rows:
-        try:
-            (source,) = resolve_sources([row], root, training=part == "train")
-        except PisamError as error:
+    wrong: list[Finding] = []
+    for part, rows in lists:
+        own: list[Source] = []
+        for row in rows:
             name = row if isinstance(row, str) else str(row.get("name"))
-            missing[part, name] = Finding("error", part, name, None, None, str(error))
-        else:
-            found.setdefault(part, []).append(source)
+            try:
+                more = resolve_sources([row], root, training=part == "train")
+                refuse_twice([*own, *more])
+                own += more
+            except PisamError as error:
+                wrong.append(Finding("error", part, name, None, None, str(error)))
+        found.setdefault(part, []).extend(own)
     whole = [(part, source) for part, sources in found.items() for source in longest_parts(sources)]
-    return whole, list(missing.values())
+    return whole, list(dict.fromkeys(wrong))  # once, where both stages name it
 
 
 def _report(result: Audit, file: Path) -> str:

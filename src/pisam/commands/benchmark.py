@@ -28,9 +28,10 @@ group: Measure
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from pisam.core.set_names import refuse_reserved
 from pisam.data.sources.pairs import list_pairs
 from pisam.data.sources.rows import Source, published_pairs, resolve_sources
 from pisam.evaluation.benchmark.enter import Item, enter, hashes_of, open_entry, refuse_changed
+from pisam.evaluation.benchmark.entrant import LONGEST_LIMIT
 from pisam.evaluation.benchmark.entrants import entrants_of
 from pisam.evaluation.benchmark.interaction_file import read_interaction
 from pisam.evaluation.benchmark.leaderboard import curves
@@ -86,8 +88,8 @@ def run(arguments: Arguments) -> int:
         else Path(config.run_dir if config else ".") / "benchmark" / protocol.id
     )
     limit = _number("limit", own["limit"]) if "limit" in own else None
-    if limit is not None and limit <= 0:
-        raise PisamError(f"limit={own['limit']}: expected a positive number of seconds")
+    if limit is not None and not 0 < limit <= LONGEST_LIMIT:
+        raise PisamError(f"limit={own['limit']}: expected seconds, more than 0, at most {LONGEST_LIMIT}")
     workers = int(own.get("workers", "0"))
     with alone_in(out):
         return benchmark(
@@ -175,11 +177,13 @@ def protocol_of(own: dict[str, str], base: ClickProtocol) -> ClickProtocol:
     Raises:
         PisamError: a value that is none.
     """
-    kinds = {each.name: type(getattr(base, each.name)) for each in fields(ClickProtocol)}
-    said: dict[str, Any] = {}
-    for key in ("prompt", "user", "clicks", "seed", "jitter", "delay"):
+    said: dict[str, Any] = {key: own[key] for key in ("prompt", "user") if key in own}
+    for key in ("clicks", "seed", "jitter", "delay"):
         if key in own:
-            said[key] = own[key] if kinds[key] is str else kinds[key](_number(key, own[key]))
+            number, before = _number(key, own[key]), getattr(base, key)
+            whole = key != "jitter" and number.is_integer()
+            # 5 and 5.0 are one number of two hashes.
+            said[key] = before if number == before else int(number) if whole else number
     return replace(base, **said)
 
 
@@ -221,6 +225,7 @@ def _list(text: str) -> list[str]:
 
 
 def _number(key: str, text: str) -> float:
-    if not re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?", text):
+    plain = re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?", text)
+    if not plain or not math.isfinite(number := float(text)):
         raise PisamError(f"{key}={text:.40}: expected a number")
-    return float(text)
+    return number

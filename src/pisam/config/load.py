@@ -19,7 +19,7 @@ from pisam.config.rules import key_name, wrong_values
 from pisam.config.schema import Config, PromptsConfig, to_plain
 from pisam.core.errors import PisamError, nearest
 from pisam.core.files import replacing, shipped
-from pisam.core.yaml_text import LARGEST_FILE, STRING, nodes, plain, short
+from pisam.core.yaml_text import LARGEST_FILE, STRING, entries, keep_text, nodes, plain, short
 
 ROW_TEXTS = {"name": False, "images": True, "masks": True, "annotations": True, "names": True}  # True: a path
 
@@ -149,7 +149,7 @@ def _argument_node(argument: str) -> Node:
     if not (equals and key):
         raise PisamError(f"{short(argument)}: expected key=value, for example stage1.lr=3e-4")
     node: Node | None
-    if _is_text(key) and not re.fullmatch(r"""|~|null|Null|NULL|'.*'|".*\"""", value):
+    if is_text_key(key) and not re.fullmatch(r"""|~|null|Null|NULL|'.*'|".*\"""", value):
         node = ScalarNode(STRING, value)
         _refuse_references([node], argument)
     else:
@@ -178,7 +178,8 @@ def _refuse_references(scalars: Iterable[ScalarNode], source: str) -> None:
             )
 
 
-def _is_text(key: str) -> bool:
+def is_text_key(key: str) -> bool:
+    """True for a dotted key of the configuration that holds text."""
     section: Any = Config()
     *sections, name = key.split(".")
     for part in sections:
@@ -243,10 +244,10 @@ def _typed(field: Field, node: Node, where: str) -> Any:
 def _keep_texts_of_rows(node: Node) -> None:
     """Names and paths in rows of data sets are text as it was typed, too."""
     for row in node.value if isinstance(node, yaml.SequenceNode) else ():
-        for name, value in row.value if isinstance(row, MappingNode) else ():
-            if name.value in ROW_TEXTS and isinstance(value, ScalarNode) and not value.tag.endswith(":null"):
-                value.tag = STRING
-                if ROW_TEXTS[name.value]:
+        for name, value in entries(row):
+            if name in ROW_TEXTS and isinstance(value, ScalarNode):
+                keep_text(value)
+                if ROW_TEXTS[name]:
                     value.value = os.path.expanduser(value.value)
 
 

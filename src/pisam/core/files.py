@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -11,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pisam.core.errors import PisamError
 
@@ -99,11 +100,15 @@ def parse_json(text: str, *, nan: bool = False) -> Any:
         ValueError: not JSON of finite numbers, one key twice in an object, or nested too deep.
     """
 
-    def refuse(constant: str) -> None:
+    def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} among the numbers")
 
+    def finite(digits: str) -> float:
+        return number if math.isfinite(number := float(digits)) else refuse(digits)
+
+    kinds: dict[str, Any] = {} if nan else {"parse_constant": refuse, "parse_float": finite}
     try:
-        return json.loads(text, parse_constant=None if nan else refuse, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=_once, **kinds)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
@@ -180,9 +185,19 @@ def local_path(location: str | Path, what: str) -> Path:
 
 
 def is_possible_path(text: str) -> bool:
-    """False for what no file system takes: a NUL, a name or a whole that is too long."""
-    parts = text.split(os.sep)
-    return "\0" not in text and len(text) < 4096 and all(len(os.fsencode(p)) <= LONGEST_NAME for p in parts)
+    """False for what no file system takes: a NUL, half a character, a name or a whole that is too long."""
+    if "\0" in text or len(text) >= 4096 or not is_encodable(text):
+        return False
+    return all(len(os.fsencode(part)) <= LONGEST_NAME for part in text.split(os.sep))
+
+
+def is_encodable(text: str) -> bool:
+    """False for half a character (a surrogate), but for those that stand for the bytes of a file's name."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def shipped(name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pisam.core.errors import PisamError
+from pisam.core.files import is_encodable
 
 POOLED = "pooled"  # among keys
 ALL_IMAGES = "all images"  # among the rows of a table
@@ -40,7 +41,7 @@ def refuse_no_folder(name: str, where: str) -> None:
     harmful = next((part for part in ("/", "\\", "\0", "\n", "\r") if part in name), None)
     if harmful is not None:
         raise PisamError(f"{where}: name is {name!r}, expected a text without {harmful!r}; choose another")
-    too_long = len(os.fsencode(name)) > MOST_BYTES
+    too_long = not is_encodable(name) or len(os.fsencode(name)) > MOST_BYTES
     if not name.strip() or name != name.strip() or name.startswith(".") or too_long:
         raise PisamError(
             f"{where}: name is {name[:40]!r}, expected the name of a folder: not empty, no dot first, no "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import yaml
 from yaml import MappingNode, Node, ScalarNode
 
 from pisam.core.errors import PisamError
+from pisam.core.files import is_encodable
 
 LARGEST_FILE = 2**16  # bytes; settings are a page
 MOST_VALUES = 10_000  # aliases make more of a small file
@@ -48,8 +49,13 @@ _Loader.add_constructor(
 )
 
 
-def parse_yaml(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str, prepare: Callable[[Node], None] = lambda node: None) -> Any:
     """The value of a YAML text that anybody may have written.
+
+    Args:
+        text: the whole of it.
+        source: begins errors.
+        prepare: changes the nodes before they become values, see `keep_text`.
 
     Raises:
         PisamError: not YAML, a key twice, nested too deep, or more than `MOST_VALUES` values; begins with
@@ -57,7 +63,10 @@ def parse_yaml(text: str, source: str) -> Any:
     """
     try:
         node, _ = nodes(text, source)
-        return None if node is None else plain(node)
+        if node is None:
+            return None
+        prepare(node)
+        return plain(node)
     except (yaml.YAMLError, ValueError) as error:
         raise PisamError(f"{short(source)}: not readable as YAML: {' '.join(str(error).split())}") from error
 
@@ -98,6 +107,8 @@ def _scalars(node: Node, left: list[int], source: str) -> Iterator[ScalarNode]:
     if left[0] < 0:
         raise PisamError(f"{source}: more than {MOST_VALUES} values; those are no settings")
     if isinstance(node, ScalarNode):
+        if not is_encodable(node.value):
+            raise PisamError(f"{short(source)}: {short(repr(node.value))} has a character that no text holds")
         yield node
         return
     if isinstance(node, MappingNode):
@@ -108,11 +119,13 @@ def _scalars(node: Node, left: list[int], source: str) -> Iterator[ScalarNode]:
 
 
 def _refuse_double_keys(node: MappingNode, source: str) -> None:
-    """PyYAML alone keeps the last of two equal keys."""
+    """PyYAML alone keeps the last of two equal keys; a list is none."""
     seen = set()
-    for key in (key for key, _ in node.value if isinstance(key, ScalarNode)):
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, ScalarNode):
+            raise PisamError(f"{short(source)}: not valid YAML in line {line}: a key is a list or has keys")
         if key.value in seen:
-            line = key.start_mark.line + 1
             raise PisamError(
                 f"{short(source)}: not valid YAML in line {line}: {key.value:.80} is there twice"
             )
@@ -125,6 +138,18 @@ def plain(node: Node) -> Any:
         return _Loader("").construct_object(node, deep=True)
     except (ValueError, OverflowError, TypeError, yaml.YAMLError):
         return str(node.value)
+
+
+def entries(node: Node) -> list[tuple[str, Node]]:
+    """The keys and values of a mapping, as typed; none of any other node."""
+    return [(key.value, value) for key, value in node.value] if isinstance(node, MappingNode) else []
+
+
+def keep_text(node: Node) -> None:
+    """Have a scalar, or each of a list, read as the text that was typed, null excepted."""
+    for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+        if isinstance(each, ScalarNode) and not each.tag.endswith(":null"):
+            each.tag = STRING
 
 
 def short(text: str) -> str:

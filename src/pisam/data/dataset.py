@@ -22,8 +22,8 @@ from pisam.data.audit.prepared import MAX_SIDE, prepared_pairs
 from pisam.data.composites import PASTED_JITTER, paste
 from pisam.data.photometric import Photometric, Step
 from pisam.data.prompts import Prompt, PromptMix, draw_prompt
-from pisam.data.reading.reader import check_sizes, read_image, read_reduced
-from pisam.data.reading.targets import open_target, read_labels
+from pisam.data.reading.reader import check_sizes, read_reduced
+from pisam.data.reading.targets import open_target, read_pair
 from pisam.data.sampler import Key
 from pisam.data.sources.instances import split_pairs
 from pisam.data.sources.pairs import Pair, list_pairs
@@ -232,9 +232,8 @@ class PairDataset(Dataset[Sample]):
         return frame_view(drawn, image, self.image_size, change, left_out)
 
     def _sample(self, source: Source, pair: Pair) -> Sample:
-        image, labels = read_image(pair.image), read_labels(pair)
+        image, labels = read_pair(pair)
         mask, ignored = labels.mask, labels.ignored
-        check_sizes(pair.image, image.shape, pair.mask, mask.shape)
         framed = frame_for_validation(image, mask, self.image_size, ignored)
         return Sample(
             image=_chw(framed.image),

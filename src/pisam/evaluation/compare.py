@@ -67,7 +67,8 @@ def compare_runs(a: Path, b: Path, *, seed: int = 0) -> list[Difference]:
     shared = [score for score in scores_a if score in scores_b]
     if not shared:
         raise PisamError(f"compare: {a} and {b} have no score in common")
-    _refuse_other_images(a, b, {*scores_a[shared[0]]}, {*scores_b[shared[0]]})
+    for score in shared:  # a model may lack images that another of its file has
+        _refuse_other_images(a, b, {*scores_a[score]}, {*scores_b[score]})
     return [_difference(score, scores_a[score], scores_b[score], seed) for score in shared]
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -61,6 +62,9 @@ def bounded_map(
         function: importable by name, as its arguments and results must be picklable.
         arguments: of each call; taken from here only as fast as they are worked off.
         workers: processes, each with one thread; 0 = in this process.
+
+    Raises:
+        PisamError: a process was killed.
     """
     if workers == 0:
         yield from (function(*each) for each in arguments)
@@ -76,6 +80,11 @@ def bounded_map(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise PisamError(
+                "a process that works beside this one was killed, in all likelihood because memory ran out; "
+                "run the same command with fewer workers"
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pisam.config.rules import LARGEST
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing
 
@@ -92,8 +93,8 @@ def _read_row(head: Sequence[str], line: Sequence[str]) -> Row:
         name: _text(cell) if name in TEXTS else float(cell or math.nan)
         for name, cell in zip(head, line, strict=True)
     }
-    if any(isinstance(value, float) and math.isinf(value) for value in row.values()):
-        raise ValueError("infinity among the numbers")
+    if any(isinstance(value, float) and abs(value) > LARGEST for value in row.values()):
+        raise ValueError(f"a number beyond {LARGEST:.0e}")
     return row
 
 

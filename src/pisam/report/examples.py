@@ -10,8 +10,7 @@ from pathlib import Path
 from pisam.core.drawing import Click
 from pisam.core.errors import PisamError
 from pisam.core.types import BoolArray, UInt8Array
-from pisam.data.reading.reader import check_sizes, read_image
-from pisam.data.reading.targets import read_target
+from pisam.data.reading.targets import read_pair
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.interaction.common_error import ClickedImage
 from pisam.evaluation.interaction.masks import When, mask_path
@@ -111,8 +110,8 @@ def read_example(files: Files) -> Example:
         PisamError: a file is missing or damaged, has another size, or a mask is not the one that was scored.
     """
     pair, clicked = files.pair, files.clicked
-    photo, mask = read_image(pair.image), read_target(pair)
-    check_sizes(pair.image, photo.shape, pair.mask, mask.shape)
+    photo, labels = read_pair(pair)
+    mask = labels.mask
     true = KnownMask(mask)
     answers = {}
     for model, scores in files.scores.items():

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from pisam import __version__
 from pisam.evaluation.benchmark.leaderboard import LeftOut, Ranked, Table
 from pisam.evaluation.benchmark.record import CONTROLS
-from pisam.evaluation.rows import Row, csv_cell, write_csv
+from pisam.evaluation.rows import ANY_BYTES, Row, csv_cell, write_csv
 from pisam.metrics.number_of_clicks import TARGETS, heading
 from pisam.report.page import asset
 from pisam.report.write import replacing_folder
@@ -31,9 +31,10 @@ def write_leaderboard(tables: Sequence[Table], left_out: Sequence[LeftOut], fold
         PisamError: the folder holds something else; nothing was changed.
     """
     with replacing_folder(folder) as new:
-        (new / "index.html").write_text(leaderboard_page(tables, left_out), encoding="utf-8")
+        text = leaderboard_page(tables, left_out)
+        (new / "index.html").write_text(text, encoding="utf-8", errors="backslashreplace")
         write_csv([row for table in tables for row in _rows(table)], new / "leaderboard.csv")
-        with (new / "per_image.csv").open("w", encoding="utf-8", newline="") as file:
+        with (new / "per_image.csv").open("w", encoding="utf-8", errors=ANY_BYTES, newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             scores = list(dict.fromkeys(score for table in tables for score in table.scores))
             writer.writerow(["table", "model", "set", "image", *scores])

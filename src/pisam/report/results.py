@@ -14,7 +14,7 @@ from pisam.core.errors import PisamError
 from pisam.core.files import read_object
 from pisam.core.set_names import POOLED
 from pisam.evaluation.interaction.click_file import ClickFile, clicks_hash, read_clicks
-from pisam.evaluation.rows import RENAMED, Row, column_mean, read_csv
+from pisam.evaluation.rows import RENAMED, Row, column_mean, groups_by, read_csv
 
 AGAIN = "run `pisam interact EXPERIMENT`"
 ROUNDING = 1e-5  # of scores in a table
@@ -107,7 +107,7 @@ def _refuse_unlike_files(results: Interaction) -> None:
     expected = sorted((image.set, image.image, model) for image in images for model in models)
     checks = {
         "clicks.json": clicks_hash(results.clicks) == results.summary["protocol"]["clicks_hash"],
-        "per_image.csv": rows == expected and all(_has_told_means(results, model) for model in models),
+        "per_image.csv": rows == expected and all(_are_told_means(results, model) for model in models),
         "curves.csv": {row["model"] for row in results.curves} == {*models},
     }
     for name, fits in checks.items():
@@ -118,8 +118,22 @@ def _refuse_unlike_files(results: Interaction) -> None:
             )
 
 
-def _has_told_means(results: Interaction, model: str) -> bool:
+def _are_told_means(results: Interaction, model: str) -> bool:
+    """True where every mean of a model that the summary tells is that of its rows, of all and of each set."""
     rows = [row for row in results.rows if row["model"] == model]
-    told = results.summary["benchmark"]["models"][model][POOLED]
-    means = {column: column_mean(rows, column) for column in ("iou_before", "iou_after")}
-    return all(mean is not None and abs(mean - told[column]) < ROUNDING for column, mean in means.items())
+    means, of_sets = results.summary["benchmark"]["models"][model], groups_by(rows, "set")
+    told_of_sets = [(means["sets"][name], group) for name, group in of_sets.items()]
+    return of_sets.keys() == means["sets"].keys() and all(
+        _is_told(told[column], group, column)
+        for told, group in [(means[POOLED], rows), *told_of_sets]
+        for column in rows[0]
+        if column in told and column != "oracle_share"  # which is told of the mean gain
+    )
+
+
+def _is_told(told: float | None, rows: list[Row], column: str) -> bool:
+    mean = column_mean(rows, column)
+    if mean is None or told is None:
+        return mean is told
+    failed = column.startswith("nof_")  # told as a number of images
+    return abs(mean * (len(rows) if failed else 1) - told) < ROUNDING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,11 @@ from pisam.report.results import Interaction
 
 CONTENTS = "report.json"  # lists what a report consists of
 MADE_BY = "pisam report"
+# What a report or a leaderboard may consist of: whatever a file says, nothing else is a part of one.
+PARTS = re.compile(
+    r"index\.html|report\.json|page\.(css|js)|(leaderboard|per_image)\.csv"
+    r"|(distributions|curves|figure_3|figure_4)\.(png|pdf)|images/\d+/(photo\.jpg|mask\.png|\d+-(before|after)\.png)"
+)
 
 
 def refuse_foreign_folder(folder: Path) -> None:
@@ -62,6 +68,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             new.mkdir(parents=True)
             yield new
             files = sorted(path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file())
+            assert all(map(PARTS.fullmatch, files)), files
             contents = {"made_by": MADE_BY, "version": __version__, "files": [*files, CONTENTS]}
             write_json(contents, new / CONTENTS)
             refuse_foreign_folder(folder)  # again: something may have been saved there meanwhile
@@ -82,7 +89,7 @@ def _contents(folder: Path) -> set[str]:
     """The files that an earlier report lists as its own; none where there is no such report."""
     try:
         told = parse_json((folder / CONTENTS).read_text(encoding="utf-8"))
-        return {*told["files"]} if told["made_by"] == MADE_BY else set()
+        return set(filter(PARTS.fullmatch, told["files"])) if told["made_by"] == MADE_BY else set()
     except (OSError, ValueError, KeyError, TypeError):
         return set()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ import pytest
 from helpers.small_runs import HARD_TIMEOUT, command, summary, wait_until, write_experiment, write_sets
 from helpers.small_sweeps import write_sweep
 from pisam import cli
-from pisam.commands.sweeps.local import MOST_TRIALS, trials_of
+from pisam.commands.sweeps import local
+from pisam.commands.sweeps.local import MOST_TRIALS, Trial, trials_of
 from pisam.commands.sweeps.sweep_file import read_sweep
 from pisam.core.errors import PisamError
 
@@ -62,6 +65,7 @@ def test_combination_that_is_no_experiment_stops_before_the_first_trial(
         ("null", "expected a JSON object"),
         ("{}", "best: expected a dict"),
         ('{"best": {"val/iou": "x"}}', "val/iou: expected a number, got 'x'"),
+        (f'{{"best": {{"val/iou": {10**400}}}}}', "val/iou: expected a number, got a number of more than"),
         ('{"best": {"val/iou": null}}', "val/iou: expected a number, got None"),
         ("[" * 100_000, "nested too deep"),
     ],
@@ -77,6 +81,16 @@ def test_a_trials_summary_is_checked(
     assert cli.main(["sweep", str(file), "local=true"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "summary.json" in error and message in error
+
+
+def test_a_score_that_is_nan_is_ranked_last(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = read_sweep(write_sweep(workplace, workplace / "small.yaml"))
+    for goal, expected in (("maximize", [0.9, 0.5]), ("minimize", [0.5, 0.9])):
+        scores = iter([0.5, math.nan, 0.9, None])
+        monkeypatch.setattr(local, "_score", lambda *_, scores=scores: next(scores))
+        trials = [Trial({}, Path(name)) for name in "abcd"]
+        ranked = [score for _, score in local._ranked(replace(sweep, goal=goal), trials)]
+        assert ranked[:2] == expected and ranked[3] is None
 
 
 def test_more_trials_than_can_be_run_are_refused(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

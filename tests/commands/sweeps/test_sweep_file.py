@@ -78,6 +78,7 @@ def test_overrides_and_experiment_take_the_place_of_those_in_the_file(
         ({"command": ["${env}", "${program}", "${args}"]}, "command: expected"),
         ({"run_cap": 0}, "run_cap: got 0"),
         ({"run_cap": True}, "run_cap: got True"),
+        ({"run_caps": 3}, "unknown key 'run_caps'; did you mean run_cap"),
     ],
 )
 def test_mistake_is_one_line_and_exit_code_2(
@@ -90,6 +91,27 @@ def test_mistake_is_one_line_and_exit_code_2(
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and str(file) in error
     assert not (Path("runs") / "sweeps" / "small").exists()
+
+
+@pytest.mark.parametrize("more", ["stage=2", "sweep=other", "data.batch_size=2"])
+def test_two_values_of_one_key_in_the_command_are_refused(
+    tmp_path: Path, experiment: Path, more: str
+) -> None:
+    file = write_sweep(tmp_path, experiment, overrides=["data.batch_size=1", more])
+    with pytest.raises(PisamError, match=f"command: {more.partition('=')[0]} is there twice"):
+        read_sweep(file)
+
+
+def test_text_is_as_it_was_typed(tmp_path: Path, experiment: Path) -> None:
+    file = write_sweep(tmp_path, experiment, parameters={"stage1.from": {"values": ["FIRST", "SECOND"]}})
+    text = file.read_text().replace("FIRST", "20261126_1530").replace("SECOND", "0123")
+    file.write_text(text.replace(str(experiment), "0123"))
+    (tmp_path / "0123").write_text("")
+    with pytest.raises(PisamError, match="experiment 0123: expected"):
+        read_sweep(file)
+    sweep = read_sweep(file, experiment=str(experiment))
+    assert sweep.parameters["stage1.from"].values == ("20261126_1530", "0123")
+    assert sweep.as_file()["parameters"]["stage1.from"]["values"] == ["20261126_1530", "0123"]
 
 
 def test_unknown_file_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,23 @@ def test_soft_masks_are_one_note_at_the_softest(train: Source, val: Source) -> N
     assert level == "note" and "1.png" in problem and "in 2 of 4 masks" in problem
 
 
+def test_a_few_greys_and_a_few_colours_get_advice_that_helps(train: Source, val: Source) -> None:
+    """No `ignore` chooses among colours: it names one level of their largest channel."""
+    mask = np.zeros((60, 80), np.uint8)
+    mask[20:40, 20:50], mask[20:22, 20:50] = 255, 128
+    Image.fromarray(mask).save(train.masks / "0.png")
+    classes = np.zeros((60, 80, 3), np.uint8)
+    classes[20:40, 20:30], classes[20:40, 30:40], classes[20:40, 40:50] = (64, 0, 0), (192, 128, 128), 224
+    for name in ("1.png", "2.png"):
+        Image.fromarray(classes).save(train.masks / name)
+    (greys,) = [text for _, _, text in told(train, val) if "all greys" in text]
+    (colours,) = [text for _, _, text in told(train, val) if "its colours" in text]
+    assert "it has 128 alone" in greys and "(1 of 4 masks); say ignore: 128 or ids: true" in greys
+    assert "1.png: the largest channel of its colours is 64, 192, 224 alone" in colours
+    assert "(2 of 4 masks)" in colours and "save it in black and white" in colours
+    assert "say ignore" not in colours
+
+
 def test_masks_without_image_are_one_note(train: Source, val: Source) -> None:
     for name in ("8.png", "9.png"):
         shutil.copy(train.masks / "0.png", train.masks / name)

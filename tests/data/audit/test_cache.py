@@ -159,6 +159,6 @@ def test_an_unforeseen_error_is_a_problem_with_the_files_name(
     def fail(path: Path) -> None:
         raise RuntimeError("odd")
 
-    monkeypatch.setattr(pair_facts, "read_image", fail)
+    monkeypatch.setattr(pair_facts, "read_pair", fail)
     (fact,) = facts(write_source(tmp_path / "a", range(1)))
     assert "0.png or" in fact.problem and "RuntimeError: odd" in fact.problem

@@ -184,10 +184,54 @@ def test_crowds_and_the_like_are_counted(tmp_path: Path, crowd: Any) -> None:
         "2 annotations without a segmentation left out",
         "1 annotations of no image in the file left out",
         "1 images without a segmentation left out",
+        f"{tmp_path}: 1 pictures without a segmentation in the file left out",
+        f"{tmp_path}: 1 files of .json left out",
     ]
     result = audit([("train", source)])
-    assert [finding.problem.endswith("left out") for finding in result.of("note")] == [True] * 4
+    assert [finding.problem.endswith("left out") for finding in result.of("note")] == [True] * 6
     assert result.sources[0].shares == pytest.approx([400 / HEIGHT / WIDTH])
+
+
+def test_annotations_without_a_pixel_are_counted(tmp_path: Path) -> None:
+    save(np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8), tmp_path / "a.png")
+    tiny, outside = [[5.1, 5.1, 5.2, 5.1, 5.2, 5.2]], [[-20, 10, -10, 10, -10, 30]]
+    annotations = [annotation(1, LEFT), annotation(2, tiny), annotation(3, outside), annotation(4, rle(4800))]
+    file = coco(tmp_path, [image()], annotations)
+    assert read_coco(file)["a.png"].areas() == {1: 400, 2: 0, 3: 0, 4: 0}
+    notes = audit([("train", Source("set", tmp_path, file, annotated=True))]).of("note")
+    assert f"{file}: 3 annotations without a pixel in the frame left out, the first of a.png" in [
+        note.problem for note in notes
+    ]
+
+
+def test_nothing_is_drawn_in_a_frame_that_is_not_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(np.zeros((HEIGHT, WIDTH, 3), np.uint8), tmp_path / "a.png")
+    file = coco(tmp_path, [image(height=12600, width=12600)], [annotation(1, LEFT)])
+    monkeypatch.setattr("pisam.data.sources.coco.decode", lambda *_: pytest.fail("drawn"))
+    (error,) = audit([("train", Source("set", tmp_path, file, annotated=True))]).of("error")
+    assert "the mask is 12600x12600 but its image" in error.problem
+
+
+def test_a_list_of_names_and_a_coco_file_are_compared(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        save(np.zeros((HEIGHT, WIDTH, 3), np.uint8), tmp_path / name)
+    file, names = coco(tmp_path, [image()], [annotation(1, LEFT)]), tmp_path / "part.txt"
+    source = Source("set", tmp_path, file, annotated=True, names=names)
+    for text, lost in (("a\nb\nzzz\n", ["b", "zzz"]), ("zzz.jpg", ["zzz"])):
+        names.write_text(text)
+        matched = match_files(source)
+        assert [pair.id for pair in matched.pairs] == ["a"] * ("a" in text)
+        assert [problem for _, problem in matched.gaps] == [
+            f"{names}: lists {stem}, but {file} has no segmentation of such an image; mend one of them"
+            for stem in lost
+        ]
+    names.write_text("a.png\n")
+    assert match_files(source).gaps == [] and "pictures" not in " ".join(match_files(source).left_out)
+    names.write_text("\n")
+    with pytest.raises(PisamError, match=r"part\.txt: lists nothing"):
+        match_files(source)
 
 
 @pytest.mark.parametrize(

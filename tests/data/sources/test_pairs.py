@@ -44,6 +44,9 @@ def test_list_of_names_chooses_with_and_without_suffix(tmp_path: Path) -> None:
     (tmp_path / "part.txt").write_text("a\nd.png\n")
     with pytest.raises(PisamError, match=r"part.txt: lists d, but .*i holds no such image"):
         list_pairs(listed)
+    (tmp_path / "part.txt").write_text("d\n")
+    with pytest.raises(PisamError, match=r"part.txt: lists d, but .*i holds no such image"):
+        list_pairs(listed)
     (tmp_path / "part.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(PisamError, match=r"part.txt: cannot be read as text"):
         list_pairs(listed)

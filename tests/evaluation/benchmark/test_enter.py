@@ -309,7 +309,8 @@ def test_the_command_line_enters_a_model_and_shows_the_leaderboard(
         (["quickstart"], "give an experiment, or images=DIR masks=DIR, not both"),
         (["jitter=12:30"], "jitter=12:30: expected a number"),
         (["jitter=nan"], "jitter=nan: expected a number"),
-        (["limit=-1"], "limit=-1: expected a positive number of seconds"),
+        (["limit=-1"], "limit=-1: expected seconds, more than 0"),
+        (["limit=1e12"], "limit=1e12: expected seconds, more than 0, at most 1000000"),
     ):
         assert cli.main(["benchmark", *folders, f"models=[{one}]", *wrong]) == 2
         assert message in capsys.readouterr().err

@@ -126,7 +126,7 @@ def _score(sweep: Sweep, trial: Trial) -> float | None:
     if sweep.metric not in best:
         raise PisamError(f"{sweep.file}: metric: {path} has no {sweep.metric}, only {', '.join(best)}")
     score = best[sweep.metric]
-    if type(score) not in (int, float):
+    if type(score) not in (int, float) or (type(score) is int and abs(score) > sys.float_info.max):
         raise PisamError(f"{path}: {sweep.metric}: expected a number, got {shown(score)}; restore it")
     return float(score)
 
@@ -136,10 +136,14 @@ def _state(sweep: Sweep, trial: Trial, states: dict[Path, str]) -> str:
 
 
 def _ranked(sweep: Sweep, trials: list[Trial]) -> list[tuple[Trial, float | None]]:
-    """The best first, those without a score last."""
+    """The best first, those without a score last, as those whose score is NaN."""
     sign = -1 if sweep.goal == "maximize" else 1
     scored = [(trial, _score(sweep, trial)) for trial in trials]
-    return sorted(scored, key=lambda pair: math.inf if pair[1] is None else sign * pair[1])
+
+    def place(pair: tuple[Trial, float | None]) -> float:
+        return math.inf if pair[1] is None or math.isnan(pair[1]) else sign * pair[1]
+
+    return sorted(scored, key=place)
 
 
 def _write(sweep: Sweep, trials: list[Trial], states: dict[Path, str], path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pisam.config.rules import LARGEST
 from pisam.core.errors import PisamError, nearest
 from pisam.core.files import shown
 
@@ -128,7 +129,7 @@ def _range(where: str, spec: dict[str, Any]) -> Parameter:
 
 
 def _number(where: str, spec: dict[str, Any], key: str) -> float:
-    number = spec.get(key)
-    if isinstance(number, bool) or not isinstance(number, int | float):
+    number: Any = spec.get(key)
+    if type(number) not in (int, float) or not -LARGEST <= number <= LARGEST:
         raise PisamError(f"{where}.{key}: expected a number, got {shown(number)}")
     return number

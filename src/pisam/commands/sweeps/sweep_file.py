@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yaml import Node
+
 from pisam.commands.sweeps.parameters import Parameter, Values, read_parameter
-from pisam.config.load import load_config
+from pisam.config.load import is_text_key, load_config
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError, nearest
-from pisam.core.files import shipped
+from pisam.core.files import shipped, shown
 from pisam.core.set_names import refuse_no_folder
-from pisam.core.yaml_text import parse_yaml
+from pisam.core.yaml_text import entries, keep_text, parse_yaml
 
+KEYS = (
+    *("name", "description", "project", "entity", "program", "method", "metric", "parameters", "command"),
+    *("run_cap", "early_terminate", "controller", "scheduler", "job"),
+)  # of W&B
 METHODS = ("grid", "random", "bayes")
 # What an agent starts; ${interpreter} is the first python on the PATH.
 BEGINNING = ("${env}", "${interpreter}", "-m", "${program}", "train")
@@ -83,6 +89,8 @@ def read_sweep(file: str | Path, overrides: Sequence[str] = (), experiment: str 
     """
     path = _find(str(file))
     content = _read(path)
+    if unknown := next((key for key in content if key not in KEYS), None):
+        raise PisamError(f"{path}: unknown key {shown(unknown)}{nearest(unknown, KEYS)}")
     if content.get("program") != PROGRAM:
         raise PisamError(f"{path}: program: expected {PROGRAM}, got {content.get('program')}")
     name, stage, own_experiment, fixed = _read_command(path, content.get("command"))
@@ -130,12 +138,23 @@ def _find(file: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        content = parse_yaml(path.read_text(encoding="utf-8"), str(path), _keep_texts)
     except (OSError, ValueError) as error:
         raise PisamError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(content, dict):
         raise PisamError(f"{path}: expected a W&B sweep file, got {type(content).__name__}")
     return content
+
+
+def _keep_texts(content: Node) -> None:
+    """Words of the command and values of keys that hold text are text as it was typed."""
+    for name, part in entries(content):
+        if name == "command":
+            keep_text(part)
+        for key, spec in entries(part) if name == "parameters" else ():
+            for what, value in entries(spec) if is_text_key(key) else ():
+                if what in ("value", "values"):
+                    keep_text(value)
 
 
 def _read_command(path: Path, command: Any) -> tuple[str, int, str, list[str]]:
@@ -144,6 +163,9 @@ def _read_command(path: Path, command: Any) -> tuple[str, int, str, list[str]]:
     if tuple(words[: len(BEGINNING)]) != BEGINNING or words[-1] != END:
         raise PisamError(f"{path}: command: {expected}, got {command}")
     arguments = words[len(BEGINNING) : -1]
+    keys = [argument.partition("=")[0] for argument in arguments if "=" in argument]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise PisamError(f"{path}: command: {twice} is there twice; keep one")
     named = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     experiments = [argument for argument in arguments if "=" not in argument]
     if len(experiments) != 1 or named.get("stage") not in ("1", "2") or not named.get("sweep"):

@@ -96,6 +96,7 @@ def audit(sources: Iterable[tuple[Part, Source]], findings: Sequence[Finding] = 
             _of_files(matched.pairs, facts),
             _soft(matched.pairs, facts),
             _few_shades(matched.pairs, facts),
+            _blank(matched.pairs, facts),
         )
         result.findings += [
             Finding(level, part, source.name, image, mask, text) for level, image, mask, text in found
@@ -164,13 +165,35 @@ def _soft(pairs: Sequence[Pair], facts: Sequence[PairFacts]) -> Iterator[Found]:
 
 
 def _few_shades(pairs: Sequence[Pair], facts: Sequence[PairFacts]) -> Iterator[Found]:
-    """One note for all masks of a source with a few greys alone: trimaps, or numbers of objects."""
-    found = [(pair, fact.shades) for pair, fact in zip(pairs, facts, strict=True) if fact.shades]
-    if found:
+    """One note for all masks of a source with a few greys alone: trimaps, or numbers of objects.
+
+    And one for those with a few colours: classes or objects, of which no value in the row could choose one.
+    """
+    few = [(pair, fact) for pair, fact in zip(pairs, facts, strict=True) if fact.shades]
+    for coloured in (False, True):
+        found = [(pair, fact.shades) for pair, fact in few if fact.coloured == coloured]
+        if not found:
+            continue
         pair, shades = found[0]
+        levels, masks = ", ".join(map(str, shades)), f"({len(found)} of {len(pairs)} masks)"
         text = (
-            f"{pair.mask}: of all greys between black and white it has {', '.join(map(str, shades))} alone, "
-            f"so it may be a trimap or number objects ({len(found)} of {len(pairs)} masks); say ignore: "
-            f"{shades[0]} or ids: true in the row if it does"
+            f"the largest channel of its colours is {levels} alone between black and white, so they may be "
+            f"classes or objects {masks}, yet object is what is above 127; save it in black and white, or "
+            "objects as ids, if they are"
+            if coloured
+            else f"of all greys between black and white it has {levels} alone, so it may be a trimap or "
+            f"number objects {masks}; say ignore: {shades[0]} or ids: true in the row if it does"
+        )
+        yield "note", pair.image, pair.mask, f"{pair.mask}: {text}"
+
+
+def _blank(pairs: Sequence[Pair], facts: Sequence[PairFacts]) -> Iterator[Found]:
+    """One note for all annotations without a pixel: of an object each, they would vanish silently."""
+    found = [(pair, fact.blank) for pair, fact in zip(pairs, facts, strict=True) if fact.blank]
+    if found:
+        pair, _ = found[0]
+        text = (
+            f"{pair.mask}: {sum(count for _, count in found)} annotations without a pixel in the frame left "
+            f"out, the first of {pair.image.name}"
         )
         yield "note", pair.image, pair.mask, text

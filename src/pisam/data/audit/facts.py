@@ -15,10 +15,9 @@ from pisam.data.audit import duplicates
 from pisam.data.audit.cache import remembered
 from pisam.data.audit.duplicates import content_hash, look_hash
 from pisam.data.reading import channels, image_files, reader, targets, values, wide
-from pisam.data.reading.reader import check_sizes, read_image
-from pisam.data.reading.targets import read_labels
+from pisam.data.reading.targets import read_pair
 from pisam.data.reading.values import OBJECT_ABOVE, histogram
-from pisam.data.sources import coco
+from pisam.data.sources import coco, segmentation
 from pisam.data.sources.pairs import Pair
 from pisam.data.sources.rows import Source
 
@@ -34,7 +33,9 @@ class PairFacts(NamedTuple):
         width, height: upright, in pixels.
         share: of the pixels that are object, in [0, 1].
         soft: share of the object's pixels, edges included, that are neither black nor white.
+        blank: annotations without a pixel in the frame.
         shades: the values between black and white, where they are so few that they look chosen.
+        coloured: those are of colours, not of greys.
         content: hash of the image file's bytes.
         look: perceptual hash of the image in hexadecimal, empty for an image of one shade.
     """
@@ -44,7 +45,9 @@ class PairFacts(NamedTuple):
     height: int = 0
     share: float = 0.0
     soft: float = 0.0
+    blank: int = 0
     shades: Sequence[int] = ()
+    coloured: bool = False
     content: str = ""
     look: str = ""
 
@@ -61,18 +64,20 @@ def facts_of(source: Source, pairs: Sequence[Pair]) -> list[PairFacts]:
 def examine(pair: Pair) -> PairFacts:
     """Read both files of a pair; whatever goes wrong becomes its `problem`."""
     try:
-        image, (coverage, _) = read_image(pair.image), read_labels(pair)
-        check_sizes(pair.image, image.shape, pair.mask, coverage.shape)
+        image, (coverage, _) = read_pair(pair)
         counts = histogram(coverage)
         between = counts[SOFT[0] : SOFT[1] + 1]
         shades = (np.flatnonzero(between) + SOFT[0]).tolist()
+        shades = shades if len(shades) <= FEW_SHADES else []
         look = look_hash(image)
         return PairFacts(
             width=image.shape[1],
             height=image.shape[0],
             share=float((coverage > OBJECT_ABOVE).mean()),
             soft=float(between.sum() / counts[SOFT[0] :].sum()),
-            shades=shades if len(shades) <= FEW_SHADES else (),
+            blank=0 if pair.shapes is None else sum(area == 0 for area in pair.shapes.areas().values()),
+            shades=shades,
+            coloured=bool(shades) and _has_colours(pair.mask),
             content=content_hash(pair.image.read_bytes()),
             look="" if look is None else f"{look:016x}",
         )
@@ -86,9 +91,15 @@ def examine(pair: Pair) -> PairFacts:
         )
 
 
+def _has_colours(mask: Path) -> bool:
+    """True for a picture whose channels differ somewhere."""
+    pixels = np.asarray(image_files.load_picture(mask).image.convert("RGB"))
+    return bool((pixels != pixels[..., :1]).any())
+
+
 def _rules() -> str:
     """Changes whenever the same files might be read differently."""
-    modules = (channels, coco, duplicates, image_files, reader, targets, values, wide)
+    modules = (channels, coco, duplicates, image_files, reader, segmentation, targets, values, wide)
     files = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
     versions = f"{PIL.__version__} {np.__version__} {cv2.__version__}"
     code = b"".join(file.read_bytes() for file in files)

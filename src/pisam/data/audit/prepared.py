@@ -23,8 +23,8 @@ from pisam.core.files import parse_json, replacing, sweep_temporaries
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.audit.cache import stamp_of
 from pisam.data.audit.duplicates import content_hash
-from pisam.data.reading.reader import check_sizes, read_image, read_mask
-from pisam.data.reading.targets import read_target
+from pisam.data.reading.reader import read_image, read_mask
+from pisam.data.reading.targets import read_pair
 from pisam.data.sources.pairs import Pair, list_pairs
 from pisam.data.sources.rows import Source
 from pisam.data.threads import in_threads
@@ -103,8 +103,8 @@ def _entry(pair: Pair, own: Path, known: dict[str, Any] | None) -> tuple[dict[st
     stamps = stamp_of(pair)
     if known is not None and known["source"] == stamps and known["copy"] == _contents(pair, own, known):
         return known, False
-    image, mask = read_image(pair.image), read_target(pair)
-    check_sizes(pair.image, image.shape, pair.mask, mask.shape)
+    image, labels = read_pair(pair)
+    mask = labels.mask
     entry: dict[str, Any] = {"source": stamps, "shrunk": max(mask.shape) > MAX_SIDE}
     small, small_mask = _shrink(image, mask)
     copy = _copy_of(pair, own, entry)

@@ -13,7 +13,15 @@ import numpy.typing as npt
 from pisam.core.errors import PisamError
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.reading.image_files import load_picture
-from pisam.data.reading.reader import Reduce, binarise, open_mask, read_coverage, reduce_mask
+from pisam.data.reading.reader import (
+    Reduce,
+    binarise,
+    check_sizes,
+    open_mask,
+    read_coverage,
+    read_image,
+    reduce_mask,
+)
 from pisam.data.reading.values import Values, refuse_unstated_index, take_out
 from pisam.data.sources.pairs import Pair
 
@@ -67,6 +75,22 @@ def read_labels(pair: Pair) -> Target:
         which = "object" if pair.instance is None else f"instance {pair.instance}"
         raise PisamError(f"{pair.mask}: no pixel of {which} for {pair.image}; mend it or take the pair out")
     return Target(target.view(np.uint8) * np.uint8(255), ignored)
+
+
+def read_pair(pair: Pair) -> tuple[UInt8Array, Target]:
+    """The image, uint8 (H, W, 3) RGB, and the truth of a pair, of one size.
+
+    Sizes are compared before annotations are drawn: a file may claim any frame.
+
+    Raises:
+        PisamError: as `read_image` and `read_labels`, or two sizes.
+    """
+    image = read_image(pair.image)
+    if pair.shapes is not None:
+        check_sizes(pair.image, image.shape, pair.mask, (pair.shapes.height, pair.shapes.width))
+    labels = read_labels(pair)
+    check_sizes(pair.image, image.shape, pair.mask, labels.coverage.shape)
+    return image, labels
 
 
 def open_target(pair: Pair) -> tuple[tuple[int, int], Reduce, Reduce | None]:

@@ -8,7 +8,7 @@ image) is counted.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from pisam.core.errors import PisamError
 from pisam.core.files import parse_json
-from pisam.data.sources.segmentation import MAX_PIXELS, Id, decode, id_of, whole
+from pisam.data.sources.segmentation import MAX_PIXELS, Id, decode, id_of, run_lengths, whole
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,15 @@ class Shapes:
         """
         union = np.zeros((self.height, self.width), bool)
         for id_ in self.codes if annotation is None else [annotation]:
-            union |= self._decode(id_)
+            union |= self._of(decode, id_)
         return union
 
-    def _decode(self, id_: int) -> npt.NDArray[np.bool_]:
+    def areas(self) -> dict[int, int]:
+        """Pixels of each annotation, which may be 0; raises as `mask`."""
+        return {id_: int(self._of(run_lengths, id_)[1::2].sum()) for id_ in self.codes}
+
+    def _of(self, read: Callable[[Any, int, int], npt.NDArray[Any]], id_: int) -> npt.NDArray[Any]:
+        """What `read` makes of the segmentation of an annotation."""
         code = self.codes[id_]
         size = [whole(side) for side in code["size"]] if _has_size(code) else [self.height, self.width]
         if size != [self.height, self.width]:
@@ -57,7 +62,7 @@ class Shapes:
                 f"{self.width}x{self.height}; expected the same size; mend one of them"
             )
         try:
-            return decode(code, self.height, self.width)
+            return read(code, self.height, self.width)
         except ValueError as error:
             raise PisamError(
                 f"{self.file}: annotation {id_}: the segmentation cannot be decoded ({error}); expected "

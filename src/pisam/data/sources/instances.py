@@ -43,7 +43,7 @@ def split_pairs(source: Source, pairs: Sequence[Pair], min_area: int) -> list[Pa
 def _areas(pair: Pair) -> list[tuple[int, int]]:
     """(number, pixels) of each instance, by number."""
     if pair.shapes is not None:
-        areas = {number: int(pair.shapes.mask(number).sum()) for number in pair.shapes.codes}
+        areas = pair.shapes.areas()
     elif pair.ids:
         numbers, counts = np.unique(read_ids(pair.mask, pair.ignore), return_counts=True)
         areas = {n: count for n, count in zip(numbers.tolist(), counts.tolist(), strict=True) if n > 0}

@@ -6,7 +6,7 @@ import logging
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
@@ -89,12 +89,9 @@ def match_files(source: Source) -> Matched:
     stems = images.files
     if source.names is not None:
         listed = _listed_stems(source.names)
-        gaps += [
-            (None, f"{source.names}: lists {stem}, but {source.images} holds no such image; mend one of them")
-            for stem in sorted(listed - stems.keys())
-        ]
+        gaps += _unlisted(source, listed - stems.keys(), f"{source.images} holds no such image")
         stems = {stem: files for stem, files in stems.items() if stem in listed}
-    if not stems:
+    if not images.files:
         raise PisamError(
             f"{source.images}: no image in this folder of {source.name}{images.instead}; expected "
             f"{', '.join(SUFFIXES)}; put them there or change the row"
@@ -123,6 +120,9 @@ def _match_annotations(source: Source) -> Matched:
     contents, folder = open_coco(source.masks), list_pictures(source.images)
     gaps: list[tuple[Path | None, str]] = []
     pairs: dict[str, Pair] = {}
+    segmented = {_plain(Path(name).stem) for name in contents.shapes}
+    if listed is not None:
+        gaps += _unlisted(source, listed - segmented, f"{source.masks} has no segmentation of such an image")
     for name, shapes in contents.shapes.items():
         stem = _plain(Path(name).stem)
         if listed is not None and stem not in listed:
@@ -138,7 +138,16 @@ def _match_annotations(source: Source) -> Matched:
     if not pairs and not gaps:
         raise PisamError(f"{source.masks}: no image with a segmentation for {source.name}; expected some")
     left_out = [f"{source.masks}: {count} {what} left out" for what, count in contents.left_out.items()]
+    if listed is None and (unnamed := len(folder.files.keys() - segmented)):
+        left_out.append(f"{source.images}: {unnamed} pictures without a segmentation in the file left out")
+    if not any("/" in name for name in contents.shapes):  # else subfolders are looked at
+        left_out += folder.lines()
     return Matched([pairs[stem] for stem in sorted(pairs)][: source.limit], gaps, [], left_out)
+
+
+def _unlisted(source: Source, stems: Iterable[str], what: str) -> list[tuple[Path | None, str]]:
+    """A gap for each name of a list that means nothing."""
+    return [(None, f"{source.names}: lists {stem}, but {what}; mend one of them") for stem in sorted(stems)]
 
 
 @dataclass(frozen=True)
@@ -219,4 +228,6 @@ def _listed_stems(names: Path) -> set[str]:
         name = _plain(PureWindowsPath(line).name)  # after the last / or \
         stem, suffix = os.path.splitext(name)
         stems.add(stem if suffix.lower() in SUFFIXES else name)
+    if not stems:
+        raise PisamError(f"{names}: lists nothing; expected a file name a line")
     return stems

@@ -136,11 +136,8 @@ def resolve_sources(entries: Iterable[Entry], root: Path | None, *, training: bo
             its row says `force: true`.
     """
     sources = [resolve_source(part, root) for entry in entries for part in _parts(entry, root)]
-    seen: set[str] = set()
+    refuse_twice(sources)
     for source in sources:
-        if source.name in seen:
-            raise PisamError(f"data row {source.name}: two entries have this name; merge or rename one")
-        seen.add(source.name)
         if training and source.role == "test":
             if not source.force:
                 raise PisamError(
@@ -150,6 +147,15 @@ def resolve_sources(entries: Iterable[Entry], root: Path | None, *, training: bo
                 )
             log.warning("training on %s, a published test or validation part, as forced", source.name)
     return sources
+
+
+def refuse_twice(sources: Iterable[Source]) -> None:
+    """Raises PisamError where two sources of one list have one name."""
+    seen: set[str] = set()
+    for source in sources:
+        if source.name in seen:
+            raise PisamError(f"data row {source.name}: two entries have this name; merge or rename one")
+        seen.add(source.name)
 
 
 def _parts(entry: Entry, root: Path | None) -> list[Entry]:

@@ -23,7 +23,14 @@ Id = int | str
 
 
 def decode(code: Any, height: int, width: int) -> Mask:
-    """The pixels of a segmentation, bool (H, W).
+    """The pixels of a segmentation, bool (H, W); arguments and errors as in `run_lengths`."""
+    runs = run_lengths(code, height, width)
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(width, height).T
+
+
+def run_lengths(code: Any, height: int, width: int) -> npt.NDArray[np.int64]:
+    """The lengths of the runs of background and object, in turn, down the columns.
 
     Args:
         code: a list of polygons, each a list of x and y in turn, in pixels; or `{size, counts}` with the run
@@ -35,23 +42,23 @@ def decode(code: Any, height: int, width: int) -> Mask:
         ValueError: says what is wrong with it.
     """
     if isinstance(code, list):
-        return _draw([_polygon(points, height, width) for points in code], height, width)
+        runs = _draw([_polygon(points, height, width) for points in code], height, width)
+        return _checked(runs, height, width)
     if not isinstance(code, dict) or not code.keys() >= {"size", "counts"}:
         raise ValueError("expected a list of polygons, or size and counts of a run-length code")
     size = code["size"]
     if not isinstance(size, list) or [whole(side) for side in size] != [height, width]:
         raise ValueError(f"its size is {_short(size)}, its image {width}x{height}")
     counts = code["counts"]
-    return _fill(_decompress(counts) if isinstance(counts, str) else _listed(counts), height, width)
+    return _checked(_decompress(counts) if isinstance(counts, str) else _listed(counts), height, width)
 
 
-def _fill(runs: npt.NDArray[np.int64], height: int, width: int) -> Mask:
+def _checked(runs: npt.NDArray[np.int64], height: int, width: int) -> npt.NDArray[np.int64]:
     total = sum(runs.tolist())
     if (runs < 0).any() or total != height * width:
         what = f"add up to {total}" if (runs >= 0).all() else "are negative"
         raise ValueError(f"run lengths {what}; expected {height * width}, all pixels of the frame")
-    values = np.arange(len(runs)) % 2 == 1  # runs of background and object in turn, down the columns
-    return np.repeat(values, runs).reshape(width, height).T
+    return runs
 
 
 def whole(value: Any) -> int | None:
@@ -85,12 +92,12 @@ def _polygon(points: Any, height: int, width: int) -> npt.NDArray[np.float64]:
     return corners
 
 
-def _draw(polygons: list[npt.NDArray[np.float64]], height: int, width: int) -> Mask:
+def _draw(polygons: list[npt.NDArray[np.float64]], height: int, width: int) -> npt.NDArray[np.int64]:
     outline = sum(np.abs(np.diff(p, axis=0, append=p[:1])).max(axis=1).sum() for p in polygons)
     if outline > MAX_OUTLINE:
         raise ValueError(f"an outline of {outline:.0f} pixels; expected at most {MAX_OUTLINE}")
     codes = coco_masks.frPyObjects([polygon.ravel().tolist() for polygon in polygons], height, width)
-    return _fill(_decompress(coco_masks.merge(codes)["counts"].decode()), height, width)
+    return _decompress(coco_masks.merge(codes)["counts"].decode())
 
 
 def _listed(counts: Any) -> npt.NDArray[np.int64]:

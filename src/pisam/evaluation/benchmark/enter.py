@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
-from pisam.data.reading.reader import read_image
-from pisam.data.reading.targets import read_labels
+from pisam.data.reading.targets import read_pair
 from pisam.data.sources.pairs import Pair
-from pisam.evaluation.benchmark.entrant import Entrant, WrongAnswer, facts_of, name_of
+from pisam.evaluation.benchmark.entrant import Entrant, WrongAnswer, facts_of, file_stem, name_of
 from pisam.evaluation.benchmark.interaction_file import (
     MOST_FACTS,
     is_fact,
@@ -79,12 +78,11 @@ def open_entry(
         PisamError: the file there is of another protocol, model or images; it is left alone.
     """
     name = name_of(entrant)
-    plain = "".join(letter if letter.isalnum() or letter in "+-_." else "-" for letter in name).strip(".-")
-    if not plain or not is_text(name):
+    if not (stem := file_stem(name)) or not is_text(name):
         raise PisamError(
             f"a model's name has letters or digits and one line, got {name!r:.80}; give it another"
         )
-    path = folder / f"{plain}.json"
+    path = folder / f"{stem}.json"
     facts = [(key, value) for key, value in facts_of(entrant).items() if is_text(key) and is_fact(value)]
     record = Interaction(protocol, dict(facts[:MOST_FACTS]), versions(), sets)
     if path.exists():
@@ -184,15 +182,8 @@ def read_scene(item: Item, hashes: tuple[str, str]) -> Scene:
         PisamError: unreadable, of two sizes, or a mask without object.
     """
     name, pair = item
-    pixels, labels = read_image(pair.image), read_labels(pair)
-    mask, unknown = labels.mask, labels.ignored
-    if pixels.shape[:2] != mask.shape:
-        raise PisamError(
-            f"{pair.image} and {pair.mask} have other sizes: {pixels.shape[:2]} and {mask.shape}"
-        )
-    if not mask.any():
-        raise PisamError(f"{pair.mask}: no object in it; leave this image out")
-    return Scene(name, pair.id, pixels, mask, unknown, *hashes)
+    pixels, labels = read_pair(pair)
+    return Scene(name, pair.id, pixels, labels.mask, labels.ignored, *hashes)
 
 
 def _ask(entry: Entry, scene: Scene, threads: Threads, limit: float | None) -> None:

@@ -23,6 +23,7 @@ from pisam.core.types import UInt8Array
 
 Box = tuple[float, float, float, float]
 Clicks = npt.NDArray[np.float64]
+LONGEST_LIMIT = 10**6  # seconds of an answer; timers of some systems take no more than 1e9
 
 
 class Entrant(Protocol):
@@ -77,6 +78,11 @@ def name_of(entrant: Any) -> str:
     return str(getattr(entrant, "name", "") or type(entrant).__name__)
 
 
+def file_stem(name: str) -> str:
+    """The name of a model as that of its file, without suffix; empty for a name without letter or digit."""
+    return "".join(letter if letter.isalnum() or letter in "+-_." else "-" for letter in name).strip(".-")
+
+
 def facts_of(entrant: Any) -> dict[str, Any]:
     """The name, what else the model says of itself, and the hash of a user's file."""
     facts = getattr(entrant, "facts", None)
@@ -98,7 +104,8 @@ def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[np.float32]:
         answer = answer.detach().float().cpu()
     try:
         values = np.asarray(answer)
-        logits = values.astype(np.float32) if values.dtype.kind in "biuf" else None
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, as sure as can be
+            logits = values.astype(np.float32) if values.dtype.kind in "biuf" else None
     except (TypeError, ValueError):
         logits = None
     if logits is None:

@@ -14,7 +14,7 @@ from pisam.evaluation.benchmark.adapters.mask_folder import MaskFolder
 from pisam.evaluation.benchmark.adapters.onnx_sam import OnnxSam
 from pisam.evaluation.benchmark.adapters.transformers_sam import TransformersSam
 from pisam.evaluation.benchmark.adapters.user_file import load_class
-from pisam.evaluation.benchmark.entrant import name_of
+from pisam.evaluation.benchmark.entrant import file_stem, name_of
 from pisam.evaluation.models.trained import compared_models, interacting_models, model_facts
 from pisam.onnx.engine import META, OnnxEngine
 
@@ -48,9 +48,13 @@ def entrants_of(
         )
     own = own_entrants(wanted, config, checkpoints, device) if config is not None and wanted else {}
     entrants = [own[name] if name in OWN else _foreign(name, device) for name in names]
-    called = [name_of(entrant) for entrant in entrants]
-    if twice := next((name for name in called if called.count(name) > 1), None):
-        raise PisamError(f"models: two are called {twice}; rename a folder, or give a class another `name`")
+    called: dict[str, str] = {}  # by the file of results, which two models cannot share
+    for name in map(name_of, entrants):
+        if (stem := file_stem(name)) in called:
+            other = called[stem]
+            what = f"called {name}" if name == other else f"called {other} and {name}, one file name"
+            raise PisamError(f"models: two are {what}; rename a folder, or give a class another `name`")
+        called[stem] = name
     return entrants
 
 

@@ -241,12 +241,7 @@ def is_text(value: Any) -> bool:
 
 def is_fact(value: Any) -> bool:
     """Is it a plain value that a file may hold?"""
-    return (
-        value is None
-        or isinstance(value, bool | int)
-        or is_text(value)
-        or _are_numbers([value], -1e300, 1e300)
-    )
+    return value is None or isinstance(value, bool) or is_text(value) or _are_numbers([value], -1e300, 1e300)
 
 
 def _are_shares(values: Sequence[Any]) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
+from pisam.evaluation.benchmark.entrant import facts_of
 
 
 def load_class(path: Path, name: str) -> Any:
@@ -33,6 +34,7 @@ def load_class(path: Path, name: str) -> Any:
         entrant = made() if callable(made) else None
         if entrant is not None:
             type(entrant).code_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            facts_of(entrant)  # its properties may fail, too
     except (Exception, SystemExit) as error:
         where, trace = "", error.__traceback__
         while trace is not None:
