@@ -5,18 +5,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers.odd_files import exif_of
+from helpers.png import write_png
 from pisam.clicks.guarantee import share_obeyed
 from pisam.core.errors import PisamError
 from pisam.core.types import Clicks
+from pisam.data.reading.reader import read_image
 from pisam.data.transforms import frame_for_validation
 from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.pisam import PiSam, build_model, load_model
 from pisam.predictor import PiSamPredictor
+from pisam.predictor.images import as_mask, as_rgb
 
 HEIGHT, WIDTH, SIZE = 90, 160, 64
 BOX = (20.0, 15.0, 120.0, 80.0)
@@ -204,6 +209,51 @@ def test_grey_rgba_16_bit_and_pictures_are_read_as_files_are(
         predictor.set_image(np.ascontiguousarray(expected))
         np.testing.assert_array_equal(predictor.set_box(BOX), answer[0])
         np.testing.assert_array_equal(predictor.logits, answer[1])
+
+
+def stored(folder: Path) -> list[Path]:
+    """Photographs that Pillow alone would show otherwise than they are."""
+    eight = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+    files = [folder / name for name in ("turned.png", "turned.jpg", "turned.webp")]
+    for file in files:
+        Image.fromarray(eight).save(file, exif=exif_of(6))
+    for number, bits in enumerate((eight.astype(np.uint16), eight.astype(np.uint16) * 257)):
+        files.append(write_png(folder / f"wide-{number}.png", bits, 16))
+    white = 65535 - eight[..., 0].astype(np.uint16) * 257
+    tifffile.imwrite(folder / "white-is-zero.tif", white, photometric="miniswhite")
+    return [*files, folder / "white-is-zero.tif"]
+
+
+def test_a_picture_of_pillow_is_read_as_its_file_is(tmp_path: Path) -> None:
+    for path in stored(tmp_path):
+        expected = read_image(path)
+        with Image.open(path) as opened:
+            for _ in range(2):
+                np.testing.assert_array_equal(as_rgb(opened), expected, path.name)
+            opened.load()
+            if "wide" not in path.name:  # of which Pillow keeps the high bytes
+                np.testing.assert_array_equal(as_rgb(opened), expected, path.name)
+            made = opened.convert("RGB")
+        np.testing.assert_array_equal(as_rgb(made), np.asarray(made))
+    wide = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint16)
+    np.testing.assert_array_equal(as_rgb(wide), wide)
+
+
+def test_pictures_that_pillow_cannot_decode_are_a_value_error(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)).save(
+        tmp_path / "a.png"
+    )
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:-9000])
+    with (
+        Image.open(tmp_path / "b.png") as cut,
+        pytest.raises(ValueError, match="image: damaged"),
+    ):
+        as_rgb(cut)
+    with Image.open(tmp_path / "a.png") as closed:
+        pass
+    for read in (as_rgb, lambda picture: as_mask(picture, (5, 5))):
+        with pytest.raises(ValueError, match=r"(image|mask): damaged"):
+            read(closed)
 
 
 @pytest.mark.parametrize(
