@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -379,6 +380,40 @@ def test_another_object_has_its_own_clicks_and_the_same_encoding(
     np.testing.assert_array_equal(predictor.undo(), predictor.set_box(BOX))
 
 
+WRONG_POINTS: tuple[tuple[Any, Any], ...] = (
+    ([], None),
+    ([(1, 2, 3)], None),
+    (np.ones((9, 3)), None),
+    ([(1, 2)], [1, 0]),
+    ([(-1, 2)], None),
+    ([(1, 2)], 5),
+    ([(10**400, 2)], None),
+    (None, None),
+    ([(1, 2), (3, 4)], [0, 0]),
+)
+
+
+def test_wrong_arguments_are_value_errors(predictor: PiSamPredictor) -> None:
+    predictor.set_box(BOX)
+    before = predictor.mask
+    for ask, message in (
+        (lambda: predictor.masks_of(None), "boxes: expected"),  # type: ignore[arg-type]
+        (lambda: predictor.masks_of([None]), "box: expected"),  # type: ignore[list-item]
+        (lambda: predictor.save(None), "path: expected"),  # type: ignore[arg-type]
+        (lambda: predictor.load(None), "path: expected"),  # type: ignore[arg-type]
+        (lambda: build_model(["nano"]), "backbone must be"),  # type: ignore[arg-type]
+        (lambda: build_model("nano", image_size="128"), "image_size must be"),  # type: ignore[arg-type]
+        (lambda: build_model("nano", image_size=128.0), "image_size must be"),  # type: ignore[arg-type]
+        (lambda: PiSamPredictor(torch.nn.Linear(1, 1)), "what load_model gives"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask()
+    assert predictor.detailed(tile=10**400).shape == before.shape
+    assert predictor.set_points([(1, 2)], [0], box=BOX).shape == before.shape
+    with pytest.raises(PisamError, match="got an empty path"):
+        load_model("")
+
+
 def test_points_are_a_prompt_alone_or_beside_a_box(predictor: PiSamPredictor) -> None:
     alone = predictor.set_points([(30, 40), (100, 20)], [1, 0])
     assert alone.shape == (HEIGHT, WIDTH) and predictor.clicks == []
@@ -393,9 +428,10 @@ def test_points_are_a_prompt_alone_or_beside_a_box(predictor: PiSamPredictor) ->
     predictor.undo()
     with pytest.raises(ValueError, match="undo"):
         predictor.undo()
-    for points, labels in (([], None), ([(1, 2, 3)], None), ([(1, 2)], [1, 0]), ([(-1, 2)], None)):
-        with pytest.raises(ValueError, match="expected"):
+    for points, labels in WRONG_POINTS:
+        with pytest.raises(ValueError, match="expected") as error:
             predictor.set_points(points, labels)
+        assert "\n" not in str(error.value)
 
 
 def test_an_image_is_kept_and_loaded(predictor: PiSamPredictor, model: PiSam, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def load_sam(backbone: str, weights: str | Path | None, image_size: int) -> SamP
         ValueError: unknown backbone or a size that is no multiple of 64.
     """
     path = None
-    if backbone in FILE_PATTERNS:
+    if isinstance(backbone, str) and backbone in FILE_PATTERNS:
         location = weights or os.environ.get("PISAM_WEIGHTS")
         if location is None:
             raise PisamError(
