@@ -50,7 +50,7 @@ def _some(image: Image.Image, expected: str) -> Image.Image:
     return image
 
 
-def _pixels_of(image: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+def _pixels_of(image: npt.NDArray[np.generic]) -> npt.NDArray[Any]:
     if not isinstance(image, np.ndarray):
         raise ValueError(f"image: {EXPECTED}, got {type(image).__name__}")
     pixels = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
@@ -58,7 +58,7 @@ def _pixels_of(image: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8] | npt.ND
     fits = fits and 0 < pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS
     if pixels.dtype not in (np.uint8, np.uint16) or not fits:
         raise ValueError(f"image: {EXPECTED}, got {image.dtype} {image.shape}")
-    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return pixels
 
 
 def as_mask(mask: Picture, size: tuple[int, int]) -> npt.NDArray[np.float32]:
