@@ -87,6 +87,15 @@ def test_masks_of_another_size_are_named(
     assert "two.png: 9x9 pixels, its picture has 90x60" in error and error.count("\n") == 1
 
 
+def test_masks_that_may_mean_two_things_are_refused_and_empty_ones_are_not(
+    folders: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value, code in ((7, 2), (0, 0)):
+        Image.fromarray(np.full((60, 90), value, np.uint8)).save(folders / "masks" / "two.png")
+        assert pisam(*arguments(folders, exported, f"truth={folders / 'truth'}", "rounds=1")) == code
+        assert ("two.png: values reach 7 of 255" in capsys.readouterr().err) == (code == 2)
+
+
 def test_bad_questions_are_one_line(
     folders: Path, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.png import chunk
 from pisam.core.errors import PisamError
 from pisam.evaluation.predictions import are_binary, match_predictions, read_prediction, save_prediction
 
@@ -105,6 +108,42 @@ def test_a_folder_of_0_and_1_is_one_of_masks(tmp_path: Path) -> None:
     for file, levels in zip(files, (LEVELS // 128, LEVELS * 0, LEVELS), strict=True):
         Image.fromarray(levels).save(file)
     assert are_binary(files[:2]) and not are_binary(files) and not are_binary(files[1:2])
+
+
+def test_masks_of_two_kinds_in_a_folder_are_refused_by_name(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    for file, levels in zip(files, (LEVELS // 128, LEVELS * 0, LEVELS // 128 * 255), strict=True):
+        Image.fromarray(levels).save(file)
+    for order in (files, files[::-1]):
+        with pytest.raises(PisamError, match=r"a\.png holds 0 and 1, .*c\.png 0 and 255"):
+            are_binary(order)
+    assert not are_binary(files[1:])
+
+
+def header(width: int, height: int, more: bytes = b"") -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)) + more
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"", "not an image that can be read"),
+        (b"junk" * 20, "not an image that can be read"),
+        (b"DDS |\0\0\0" + b"\xff" * 200, "not an image that can be read"),
+        (b"FTEX" + b"\xff" * 60, "not an image that can be read"),
+        (header(200_000, 200_000), "claims more pixels than expected|not an image"),
+        (header(30, 40, chunk(b"zTXt", b"a\0\0" + zlib.compress(b"a" * 5_000_000))), "damaged or truncated"),
+    ],
+    ids=["empty", "junk", "dds", "ftex", "bomb", "text"],
+)
+@pytest.mark.parametrize("part", [0, 1])
+def test_what_is_no_picture_is_named_for_what_it_is(
+    contents: bytes, message: str, part: int, folders: tuple[Path, Path]
+) -> None:
+    (folders[part] / "a.png").write_bytes(contents)
+    with pytest.raises(PisamError, match=message) as error:
+        match_predictions(*folders)
+    assert str(folders[part] / "a.png") in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_transparent_colour_is_no_prediction(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,3 +118,21 @@ def test_other_sizes_or_types_are_refused(score) -> None:  # type: ignore[no-unt
         score(mask.T, mask)
     with pytest.raises(ValueError, match="bool"):
         iou(mask, mask.float())
+
+
+def test_a_band_wider_than_the_mask_is_all_of_it_and_one_without_width_is_refused() -> None:
+    mask = torch.ones(8, 9, dtype=torch.bool)
+    assert boundary_band(mask, 1e7).all()
+    for ratio in (float("inf"), float("nan"), -0.1):
+        with pytest.raises(ValueError, match="dilation_ratio: expected"):
+            boundary_iou(mask, mask, ratio)
+
+
+@pytest.mark.parametrize("score", [iou, boundary_iou])
+@pytest.mark.parametrize(
+    "wrong", [np.ones((4, 5), bool), torch.ones(4, 5), torch.ones(1, 4, 5, dtype=torch.bool), None]
+)
+def test_what_is_no_pair_of_bool_tensors_is_refused(score: Callable[..., Tensor], wrong: Any) -> None:
+    for pair in ((wrong, wrong), (wrong, torch.ones(4, 5, dtype=torch.bool))):
+        with pytest.raises(ValueError, match="expected two bool masks"):
+            score(*pair)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,26 @@ LEVELS, MASK = PAIRS["tiny-0"]
 def test_what_is_no_pair_is_refused(prediction: np.ndarray, mask: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         metrics.all_scores(prediction, mask)
+
+
+@pytest.mark.parametrize(
+    ("ignored", "message"),
+    [
+        (np.where(MASK, 0, 255).astype(np.uint8), r"ignored: expected bool \(4, 5\) .*got uint8"),
+        (np.full(MASK.shape, np.nan), "got float64"),
+        (np.zeros((1, MASK.shape[1]), bool), r"got bool \(1, 5\)"),
+        (True, "got bool"),
+        (MASK, "none of the object's pixels, got"),
+    ],
+)
+def test_what_cannot_be_ignored_is_refused(ignored: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        metrics.all_scores(LEVELS, MASK, ["mae"], ignored)
+
+
+def test_what_is_ignored_may_be_a_tensor() -> None:
+    scores = [metrics.all_scores(LEVELS, MASK, ignored=given) for given in (~MASK, torch.from_numpy(~MASK))]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize("names", [[], ["iou", "dice"]])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +95,22 @@ def test_time_is_a_mean_over_clicks_not_over_images() -> None:
 def test_nonsense_is_refused(ious: list) -> None:
     with pytest.raises(ValueError, match="ious: expected"):
         noc(ious, 0.9)
+
+
+@pytest.mark.parametrize("target", [90, -0.1, np.nan, "0.9", None])
+@pytest.mark.parametrize("score", [noc, nof, clicks_needed])
+def test_a_target_that_is_no_share_is_refused(score: Callable[..., Any], target: Any) -> None:
+    with pytest.raises(ValueError, match=r"target: expected an IoU in \[0, 1\], got"):
+        score([[0.5, 0.95]], target)
+
+
+def test_shares_for_percent_and_parts_of_clicks_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"targets: expected percent, .* got 0\.9"):
+        summarise([[0.5, 0.95]], [0.9])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"targets: .*|target: expected"):
+        summarise([[0.5, 0.95]], [900])
+    with pytest.raises(ValueError, match=r"clicks: expected 1 to 2, got 1\.0"):
+        iou_after([[0.5, 0.95]], 1.0)  # type: ignore[arg-type]
 
 
 def test_more_clicks_than_there_are_is_refused() -> None:

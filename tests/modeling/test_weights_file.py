@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,11 @@ SPOILT: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "infinity": (lambda v: v.clone().index_fill_(0, torch.tensor(0), -math.inf), "NaN or infinite"),
     "beyond float32": (lambda v: v.double() * 1e300, "NaN or infinite"),
     "int8": (lambda v: v.to(torch.int8), "is int8; expected floating-point"),
+    "int64": (lambda v: v.long(), "is int64; expected floating-point"),
+    "bool": (lambda v: v != 0, "is bool; expected floating-point"),
+    "repeated": (lambda v: torch.zeros(1).expand(v.shape), "repeats fewer numbers"),
+    "enormous": (lambda v: torch.zeros(1).expand(10**6, 10**6), "repeats fewer numbers"),
+    "meta": (lambda v: v.to("meta"), "is empty of numbers"),
     "complex": (lambda v: v.to(torch.complex64), "is complex64"),
     "sparse": (lambda v: v.to_sparse(), "is sparse_coo float32"),
     "number": (lambda v: 3, "is a int; expected a tensor"),
@@ -117,8 +123,10 @@ def test_numbers_that_are_no_weights_are_refused_by_name_in_every_loader(
     spoil, message = SPOILT[kind]
     name = "mask_decoder.iou_token.weight"
     path = save(weights | {name: spoil(weights[name])}, tmp_path / "sam.pth")
-    with pytest.raises(PisamError, match=rf"SAM weights {path}: (tensor )?{name} .*{message}"):
-        load_sam_weights(build_sam_parts("nano", 64), path, 64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PisamError, match=rf"SAM weights {path}: (tensor )?{name} .*{message}"):
+            load_sam_weights(build_sam_parts("nano", 64), path, 64)
     for build, own in (
         (build_model, "decoder.token_mlp.layers.0.bias"),
         (build_hq_sam, "decoder.hf_token.weight"),

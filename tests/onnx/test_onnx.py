@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,6 +228,23 @@ def test_an_export_is_not_overwritten(
     assert pisam("export", checkpoint, f"out={exported}") == 2
     assert "holds an export already" in capsys.readouterr().err
     assert (exported / "meta.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"providers": "CPUExecutionProvider"}, "providers: expected a list out of .*CPUExecutionProvider"),
+        ({"providers": ["X"]}, "providers: expected"),
+        ({"providers": 5}, "providers: expected"),
+        ({"threads": "x"}, "threads: expected"),
+        ({"threads": -1}, "threads: expected"),
+    ],
+)
+def test_options_that_onnx_runtime_has_not_are_refused(
+    exported: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        OnnxPredictor(exported, **options)
 
 
 def test_every_verb_of_the_torch_predictor_is_there() -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers.odd_files import SHAPE, good_masks, wrong_masks
 from pisam.clicks.guarantee import REACH, SUPPORT, obey, share_obeyed
 from pisam.core.locality import last_labels
+from pisam.data.reading import image_files
 from pisam.modeling.pisam import PiSam, build_model
-from pisam.predictor import PiSamPredictor
+from pisam.predictor import PiSamPredictor, images
 from pisam.predictor.images import as_mask
 
 HEIGHT, WIDTH, SIZE = 70, 120, 64
@@ -114,6 +121,60 @@ def test_without_an_image_a_mask_is_refused(predictor: PiSamPredictor) -> None:
 
 
 def test_coverage_of_a_byte_mask_is_its_share_of_255() -> None:
-    coverage = as_mask(np.array([[0, 51, 255]], np.uint8), (1, 3))
-    np.testing.assert_allclose(coverage, [[0, 0.2, 1]])
-    assert obey(coverage, np.zeros((1, 1, 3), np.uint8), []) is coverage
+    coverage = as_mask(np.array([[0, 51, 204, 255]], np.uint8), (1, 4))
+    np.testing.assert_allclose(coverage, [[0, 0.2, 0.8, 1]])
+    assert obey(coverage, np.zeros((1, 1, 4), np.uint8), []) is coverage
+
+
+def test_a_picture_means_what_its_file_means(tmp_path: Path) -> None:
+    """Palettes, cut-outs, 16 bits, orientation and all, and what the reader of files refuses is refused."""
+    for path in good_masks(tmp_path):
+        with Image.open(path) as opened:
+            for _ in range(2):  # the picture is left as it was
+                np.testing.assert_array_equal(as_mask(opened, SHAPE.shape) > 0.5, SHAPE, path.name)
+        np.testing.assert_array_equal(as_mask(str(path), SHAPE.shape) > 0.5, SHAPE)
+    for path in wrong_masks(tmp_path):
+        if path.name != "black.png":  # of which a repair can begin
+            for wrong in (Image.open(path), path):
+                with pytest.raises(ValueError, match=r"mask|\.png|\.tif"):
+                    as_mask(wrong, SHAPE.shape)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([0, 0, 7, 7], "values reach 7 of 255"),
+        ([0, 1, 2, 3], "values reach 3 of 255"),
+        ([0, 1, 0, 255], "value 255 beside 1 alone"),
+        ([0, 300, 0, 0], "got int64 of 0 to 300"),
+    ],
+)
+def test_numbers_that_may_mean_two_things_are_refused(values: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        as_mask(np.array([values]), (1, 4))
+
+
+@pytest.mark.parametrize("highest", [1, 255, 65535])
+def test_numbers_of_any_width_mean_what_they_would_in_a_file(highest: int) -> None:
+    given = SHAPE.astype(np.uint16) * np.uint16(highest)
+    kinds = [np.uint16] if highest > 255 else [np.uint16, np.int64, np.int16]
+    for kind in kinds:
+        np.testing.assert_array_equal(as_mask(given.astype(kind), SHAPE.shape), SHAPE)
+
+
+@pytest.mark.parametrize("given", [np.zeros, lambda size, kind: Image.new("1", size)])
+def test_a_mask_larger_than_any_picture_is_refused_before_it_is_worked_on(
+    monkeypatch: pytest.MonkeyPatch, given: Callable[..., Any]
+) -> None:
+    for module in (images, image_files):
+        monkeypatch.setattr(module, "MAX_PIXELS", 99)
+    with pytest.raises(ValueError, match=r"mask: .* megapixels"):
+        as_mask(given((10, 10), bool), (5, 5))
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.ones(5, 6, dtype=torch.bfloat16), torch.ones(5, 6, requires_grad=True), [[1], [1, 2]]]
+)
+def test_what_numpy_takes_no_values_of_is_a_value_error(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="mask: expected an array"):
+        as_mask(wrong, (5, 6))

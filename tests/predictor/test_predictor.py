@@ -2,21 +2,27 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers.odd_files import exif_of
+from helpers.png import write_png
 from pisam.clicks.guarantee import share_obeyed
 from pisam.core.errors import PisamError
 from pisam.core.types import Clicks
+from pisam.data.reading.reader import read_image
 from pisam.data.transforms import frame_for_validation
 from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.pisam import PiSam, build_model, load_model
 from pisam.predictor import PiSamPredictor
+from pisam.predictor.images import as_mask, as_rgb
 
 HEIGHT, WIDTH, SIZE = 90, 160, 64
 BOX = (20.0, 15.0, 120.0, 80.0)
@@ -206,6 +212,51 @@ def test_grey_rgba_16_bit_and_pictures_are_read_as_files_are(
         np.testing.assert_array_equal(predictor.logits, answer[1])
 
 
+def stored(folder: Path) -> list[Path]:
+    """Photographs that Pillow alone would show otherwise than they are."""
+    eight = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+    files = [folder / name for name in ("turned.png", "turned.jpg", "turned.webp")]
+    for file in files:
+        Image.fromarray(eight).save(file, exif=exif_of(6))
+    for number, bits in enumerate((eight.astype(np.uint16), eight.astype(np.uint16) * 257)):
+        files.append(write_png(folder / f"wide-{number}.png", bits, 16))
+    white = 65535 - eight[..., 0].astype(np.uint16) * 257
+    tifffile.imwrite(folder / "white-is-zero.tif", white, photometric="miniswhite")
+    return [*files, folder / "white-is-zero.tif"]
+
+
+def test_a_picture_of_pillow_is_read_as_its_file_is(tmp_path: Path) -> None:
+    for path in stored(tmp_path):
+        expected = read_image(path)
+        with Image.open(path) as opened:
+            for _ in range(2):
+                np.testing.assert_array_equal(as_rgb(opened), expected, path.name)
+            opened.load()
+            if "wide" not in path.name:  # of which Pillow keeps the high bytes
+                np.testing.assert_array_equal(as_rgb(opened), expected, path.name)
+            made = opened.convert("RGB")
+        np.testing.assert_array_equal(as_rgb(made), np.asarray(made))
+    wide = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint16)
+    np.testing.assert_array_equal(as_rgb(wide), wide)
+
+
+def test_pictures_that_pillow_cannot_decode_are_a_value_error(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)).save(
+        tmp_path / "a.png"
+    )
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:-9000])
+    with (
+        Image.open(tmp_path / "b.png") as cut,
+        pytest.raises(ValueError, match="image: damaged"),
+    ):
+        as_rgb(cut)
+    with Image.open(tmp_path / "a.png") as closed:
+        pass
+    for read in (as_rgb, lambda picture: as_mask(picture, (5, 5))):
+        with pytest.raises(ValueError, match=r"(image|mask): damaged"):
+            read(closed)
+
+
 @pytest.mark.parametrize(
     "box",
     [(10, 10, 10, 20), (20, 10, 10, 20), (-1, 0, 10, 10), (0, 0, 161, 90), (0, 0, 160, 91), (0, 0, 5)],
@@ -329,6 +380,40 @@ def test_another_object_has_its_own_clicks_and_the_same_encoding(
     np.testing.assert_array_equal(predictor.undo(), predictor.set_box(BOX))
 
 
+WRONG_POINTS: tuple[tuple[Any, Any], ...] = (
+    ([], None),
+    ([(1, 2, 3)], None),
+    (np.ones((9, 3)), None),
+    ([(1, 2)], [1, 0]),
+    ([(-1, 2)], None),
+    ([(1, 2)], 5),
+    ([(10**400, 2)], None),
+    (None, None),
+    ([(1, 2), (3, 4)], [0, 0]),
+)
+
+
+def test_wrong_arguments_are_value_errors(predictor: PiSamPredictor) -> None:
+    predictor.set_box(BOX)
+    before = predictor.mask
+    for ask, message in (
+        (lambda: predictor.masks_of(None), "boxes: expected"),  # type: ignore[arg-type]
+        (lambda: predictor.masks_of([None]), "box: expected"),  # type: ignore[list-item]
+        (lambda: predictor.save(None), "path: expected"),  # type: ignore[arg-type]
+        (lambda: predictor.load(None), "path: expected"),  # type: ignore[arg-type]
+        (lambda: build_model(["nano"]), "backbone must be"),  # type: ignore[arg-type]
+        (lambda: build_model("nano", image_size="128"), "image_size must be"),  # type: ignore[arg-type]
+        (lambda: build_model("nano", image_size=128.0), "image_size must be"),  # type: ignore[arg-type]
+        (lambda: PiSamPredictor(torch.nn.Linear(1, 1)), "what load_model gives"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask()
+    assert predictor.detailed(tile=10**400).shape == before.shape
+    assert predictor.set_points([(1, 2)], [0], box=BOX).shape == before.shape
+    with pytest.raises(PisamError, match="got an empty path"):
+        load_model("")
+
+
 def test_points_are_a_prompt_alone_or_beside_a_box(predictor: PiSamPredictor) -> None:
     alone = predictor.set_points([(30, 40), (100, 20)], [1, 0])
     assert alone.shape == (HEIGHT, WIDTH) and predictor.clicks == []
@@ -343,9 +428,10 @@ def test_points_are_a_prompt_alone_or_beside_a_box(predictor: PiSamPredictor) ->
     predictor.undo()
     with pytest.raises(ValueError, match="undo"):
         predictor.undo()
-    for points, labels in (([], None), ([(1, 2, 3)], None), ([(1, 2)], [1, 0]), ([(-1, 2)], None)):
-        with pytest.raises(ValueError, match="expected"):
+    for points, labels in WRONG_POINTS:
+        with pytest.raises(ValueError, match="expected") as error:
             predictor.set_points(points, labels)
+        assert "\n" not in str(error.value)
 
 
 def test_an_image_is_kept_and_loaded(predictor: PiSamPredictor, model: PiSam, tmp_path: Path) -> None:

@@ -69,6 +69,9 @@ def test_a_given_mask_is_repaired_and_compared_with_the_truth(client: Client) ->
     assert decoded(answer["mask"])[15, 30]
     status, answer = client.ask("POST", f"{session}/mask", png(truth[1:]))
     assert (status, answer["error"]) == (400, "mask: expected 90x60 pixels, as the picture has")
+    for verb in ("mask", "truth"):
+        status, answer = client.ask("POST", f"{session}/{verb}", png((truth // 255).astype(np.uint16) * 300))
+        assert status == 400 and answer["error"].startswith("image: values reach 1 of 255")
 
 
 def test_samples_come_with_their_true_masks(client: Client) -> None:

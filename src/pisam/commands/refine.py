@@ -46,7 +46,7 @@ from pisam.core.errors import PisamError
 from pisam.core.locality import Click
 from pisam.core.lock import holding
 from pisam.core.types import BoolArray, UInt8Array
-from pisam.data.reading.reader import read_coverage, read_image, read_mask
+from pisam.data.reading.reader import read_given, read_image, read_mask
 from pisam.evaluation.rows import write_csv
 from pisam.predictor import formats
 from pisam.predictor.engine import Engine
@@ -192,7 +192,7 @@ def _read(given: Given) -> tuple[Given, UInt8Array, BoolArray, BoolArray | None]
         PisamError: one is unreadable, or the sizes differ.
     """
     pixels = read_image(given.image)
-    mask = read_coverage(given.mask).values > 127  # an empty one can be repaired too
+    mask = read_given(given.mask)
     refuse_other_size(mask.shape, pixels.shape, given.mask)
     for x, y, _ in given.clicks:
         if not (0 <= x <= pixels.shape[1] and 0 <= y <= pixels.shape[0]):

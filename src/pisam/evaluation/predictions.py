@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing
-from pisam.data.reading.image_files import load_picture
+from pisam.data.reading.image_files import load_picture, sides
 from pisam.data.sources.pairs import SUFFIXES, list_pictures
 
 SHOWN = 3  # names in an error message
@@ -52,21 +52,31 @@ def are_binary(predictions: Iterable[Path]) -> bool:
     """True of 0/1 masks, False of soft predictions: no file goes beyond 1, and some file reaches it.
 
     One file alone cannot tell: of a soft prediction 1 of 255 is nearly nothing.
+
+    Raises:
+        PisamError: some files are 0/1 masks and the others 0/255 masks; names one of each.
     """
-    highest = 0
+    ones, full = None, None
     for path in predictions:
-        highest = max(highest, int(read_prediction(path).max()))
-        if highest > 1:
+        levels = read_prediction(path)
+        highest = int(levels.max())
+        if highest > 1 and not np.isin(levels, (0, 255)).all():
             return False
-    return highest == 1
+        ones, full = path if highest == 1 else ones, path if highest > 1 else full
+        if ones and full:
+            raise PisamError(
+                f"{ones} holds 0 and 1, {full} 0 and 255; expected masks of one kind in a folder, else those "
+                "of 0 and 1 count as nearly empty; save all as 0/255"
+            )
+    return ones is not None
 
 
 def match_predictions(predictions: Path, masks: Path) -> list[tuple[str, Path, Path]]:
     """(stem, prediction, mask) of every mask, sorted by stem.
 
     Raises:
-        PisamError: no folder, no mask, masks without prediction, predictions without mask, a stem twice, or
-            other sizes.
+        PisamError: no folder, no mask, masks without prediction, predictions without mask, a stem twice,
+            other sizes, or files that are no pictures.
     """
     predicted, true = _by_stem(predictions, "predictions"), _by_stem(masks, "masks")
     problems = [
@@ -84,7 +94,7 @@ def match_predictions(predictions: Path, masks: Path) -> list[tuple[str, Path, P
         )
     matched = [(stem, predicted[stem], true[stem]) for stem in sorted(true)]
     # From the headers alone, so that nothing is scored in vain; a rotated file shows when it is read.
-    unlike = [stem for stem, one, other in matched if _sides(one) != _sides(other)]
+    unlike = [stem for stem, one, other in matched if sides(one) != sides(other)]
     if unlike:
         raise PisamError(
             f"predictions {predictions} and masks {masks}: {len(unlike)} of other sizes "
@@ -106,15 +116,6 @@ def check_prediction_size(prediction: npt.NDArray[np.uint8], path: Path, mask: n
             f"{path}: the prediction is {prediction.shape[1]}x{prediction.shape[0]} but its mask {of} is "
             f"{width}x{height}; expected the original size; save it unresized"
         )
-
-
-def _sides(path: Path) -> list[int]:
-    """Width and height by the header, the smaller first; what cannot be opened fails when it is read."""
-    try:
-        with Image.open(path) as picture:
-            return sorted(picture.size)
-    except OSError:
-        return []
 
 
 def _by_stem(folder: Path, key: str) -> dict[str, Path]:

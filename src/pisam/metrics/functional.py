@@ -62,7 +62,7 @@ def boundary_iou(prediction: Tensor, mask: Tensor, dilation_ratio: float = DILAT
         float32 scalar; 1 where both are empty.
 
     Raises:
-        ValueError: not two bool masks of one size.
+        ValueError: not two bool masks of one size, or no such width.
     """
     return _iou_compute(*_boundary_iou_update(prediction, mask, dilation_ratio))
 
@@ -76,24 +76,37 @@ def boundary_band(mask: Tensor, dilation_ratio: float = DILATION_RATIO) -> Tenso
 
     Returns:
         bool (H, W).
+
+    Raises:
+        ValueError: no such width.
     """
-    distance = max(1, round(dilation_ratio * math.hypot(*mask.shape)))
+    pixels = dilation_ratio * math.hypot(*mask.shape)
+    if not 0 <= pixels < math.inf:
+        raise ValueError(f"dilation_ratio: expected a share of the diagonal, 0 or more, got {dilation_ratio}")
+    distance = max(1, round(min(pixels, max(mask.shape))))  # which is wide enough to leave nothing inside
     inner = _erode(_erode(mask, distance, dim=0), distance, dim=1)
     return mask & ~inner
 
 
 def _iou_update(prediction: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    both_bool = prediction.dtype == mask.dtype == torch.bool
-    if not both_bool or mask.ndim != 2 or prediction.shape != mask.shape:
-        raise ValueError(
-            "expected two bool masks (H, W) of one size, got prediction "
-            f"{prediction.dtype} {tuple(prediction.shape)} and mask {mask.dtype} {tuple(mask.shape)}"
-        )
+    _check_pair(prediction, mask)
     return (prediction & mask).count_nonzero(), (prediction | mask).count_nonzero()
 
 
 def _boundary_iou_update(prediction: Tensor, mask: Tensor, dilation_ratio: float) -> tuple[Tensor, Tensor]:
+    _check_pair(prediction, mask)
     return _iou_update(boundary_band(prediction, dilation_ratio), boundary_band(mask, dilation_ratio))
+
+
+def _check_pair(prediction: Tensor, mask: Tensor) -> None:
+    pair = {"prediction": prediction, "mask": mask}
+    bools = all(isinstance(each, Tensor) and each.dtype == torch.bool for each in pair.values())
+    if not bools or mask.ndim != 2 or prediction.shape != mask.shape:
+        kinds = [
+            f"{name} {getattr(each, 'dtype', type(each).__name__)} {tuple(getattr(each, 'shape', ()))}"
+            for name, each in pair.items()
+        ]
+        raise ValueError(f"expected two bool masks (H, W) of one size, tensors, got {' and '.join(kinds)}")
 
 
 def _iou_compute(intersection: Tensor, union: Tensor) -> Tensor:

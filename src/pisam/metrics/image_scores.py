@@ -53,7 +53,7 @@ def all_scores(
     prediction: np.ndarray | Tensor,
     mask: np.ndarray | Tensor | KnownMask,
     metrics: Collection[str] = METRICS,
-    ignored: np.ndarray | None = None,
+    ignored: np.ndarray | Tensor | None = None,
 ) -> dict[str, float]:
     """The row of an image in `per_image.csv`; arguments and errors as in `score_image`."""
     return score_image(prediction, mask, metrics, ignored).values
@@ -63,7 +63,7 @@ def score_image(
     prediction: np.ndarray | Tensor,
     mask: np.ndarray | Tensor | KnownMask,
     metrics: Collection[str] = METRICS,
-    ignored: np.ndarray | None = None,
+    ignored: np.ndarray | Tensor | None = None,
 ) -> ImageScores:
     """Score one prediction; F, MAE, S and E share one pass over the pixels.
 
@@ -85,6 +85,7 @@ def score_image(
     names = known(metrics)
     levels, known_mask = _checked(prediction, mask)
     if ignored is not None:
+        ignored = _checked_ignored(ignored, known_mask.pixels)
         levels = np.where(ignored, np.uint8(0), levels)
     true = known_mask.pixels
     wanted = set(names)
@@ -152,6 +153,17 @@ def _checked(
         )
     known_mask = mask if isinstance(mask, KnownMask) else KnownMask(true)
     return _levels(prediction), known_mask
+
+
+def _checked_ignored(ignored: np.ndarray | Tensor, true: np.ndarray) -> np.ndarray:
+    given = _as_array(ignored)
+    if given.dtype != bool or given.shape != true.shape:
+        raise ValueError(
+            f"ignored: expected bool {true.shape} as the mask has, got {given.dtype} {given.shape}"
+        )
+    if count := int(np.count_nonzero(given & true)):
+        raise ValueError(f"ignored: expected none of the object's pixels, got {count} of them")
+    return given
 
 
 def _as_array(values: np.ndarray | Tensor) -> np.ndarray:

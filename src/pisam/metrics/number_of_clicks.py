@@ -10,6 +10,7 @@ Source: the evaluation of RITM (Sofiiuk et al., ICIP 2022), which HQSeg-44K's ta
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,11 @@ def clicks_needed(ious: Any, target: float, *, first: int = 1) -> npt.NDArray[np
 
     Returns:
         int64 (N,).
+
+    Raises:
+        ValueError: no such scores, or a target that is none, such as 90 for 0.9.
     """
-    reached = _checked(ious) >= target
+    reached = _checked(ious) >= _share(target)
     last = first + reached.shape[1] - 1
     return np.where(reached.any(axis=1), reached.argmax(axis=1) + first, last)
 
@@ -65,15 +69,15 @@ def nof(ious: Any, target: float) -> int:
 
     RITM's code counts the images whose number of clicks is K, so also those that succeed with the last click.
     """
-    return int((_checked(ious) < target).all(axis=1).sum())
+    return int((_checked(ious) < _share(target)).all(axis=1).sum())
 
 
 def iou_after(ious: Any, clicks: int, *, first: int = 1) -> float:
     """Mean IoU after so many clicks; after 5 clicks it is printed as 5-mIoU."""
     curves = _checked(ious)
     last = first + curves.shape[1] - 1
-    if not first <= clicks <= last:
-        raise ValueError(f"clicks: expected {first} to {last}, got {clicks}")
+    if not isinstance(clicks, Integral) or not first <= clicks <= last:
+        raise ValueError(f"clicks: expected {first} to {last}, got {clicks!r:.40}")
     return float(curves[:, clicks - first].mean())
 
 
@@ -92,10 +96,16 @@ def seconds_per_click(seconds: Sequence[Sequence[float]]) -> float | None:
 
 
 def summarise(ious: Any, targets: Sequence[int] = TARGETS, *, first: int = 1) -> dict[str, float]:
-    """`noc_80`, `nof_80` and so on, `iou_1`, `iou_5` (5-mIoU), `iou_K` and `auc`, as far as K goes."""
+    """`noc_80`, `nof_80` and so on, `iou_1`, `iou_5` (5-mIoU), `iou_K` and `auc`, as far as K goes.
+
+    Raises:
+        ValueError: no such scores, or targets that are no whole percent, such as 0.9 for 90.
+    """
     curves = _checked(ious)
     scores: dict[str, float] = {}
     for target in targets:
+        if not isinstance(target, Integral):
+            raise ValueError(f"targets: expected percent, whole numbers up to 100, got {target!r:.40}")
         scores[f"noc_{target}"] = noc(curves, target / 100, first=first)
         scores[f"nof_{target}"] = nof(curves, target / 100)
     last = first + curves.shape[1] - 1
@@ -110,6 +120,12 @@ def heading(score: str) -> str:
     if score == "iou_5":
         return "5-mIoU"
     return {"noc": f"NoC@{number}", "nof": f"NoF@{number}", "iou": f"IoU@{number}", "auc": "AuC"}[kind]
+
+
+def _share(target: float) -> float:
+    if not isinstance(target, Real) or not 0 <= target <= 1:
+        raise ValueError(f"target: expected an IoU in [0, 1], got {target!r:.40}")
+    return float(target)
 
 
 def _checked(ious: Any) -> Curves:

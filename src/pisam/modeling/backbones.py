@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -64,9 +65,9 @@ def build_sam_parts(backbone: str, image_size: int) -> SamParts:
     Raises:
         ValueError: unknown backbone, or a size that is no positive multiple of 64, or above `LARGEST_FRAME`.
     """
-    if not 64 <= image_size <= LARGEST_FRAME or image_size % 64:
+    if not isinstance(image_size, Integral) or not 64 <= image_size <= LARGEST_FRAME or image_size % 64:
         raise ValueError(
-            f"image_size must be a positive multiple of 64, at most {LARGEST_FRAME}, got {image_size}"
+            f"image_size must be a positive multiple of 64, at most {LARGEST_FRAME}, got {image_size!r:.40}"
         )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers do not depend on the backbone
         torch.manual_seed(NANO_SEED)
@@ -76,7 +77,7 @@ def build_sam_parts(backbone: str, image_size: int) -> SamParts:
 
 def build_image_encoder(backbone: str, image_size: int) -> tuple[nn.Module, int]:
     """An untrained image encoder and the channels D of its early feature."""
-    if (row := BACKBONES.get(backbone)) is None:
+    if (row := BACKBONES.get(backbone) if isinstance(backbone, str) else None) is None:
         raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
     if row.depth:
         return _vit(image_size, row), row.early_dim

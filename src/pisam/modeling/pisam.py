@@ -253,6 +253,8 @@ def load_model(checkpoint: str | Path, weights: str | Path | None = None) -> PiS
     Raises:
         PisamError: not a checkpoint of ours, or made on other SAM weights.
     """
+    if checkpoint == "":  # which would be the folder that this runs in
+        raise PisamError("checkpoint: expected a file or a folder, got an empty path")
     path = local_path(checkpoint, "checkpoint")
     if path.is_dir():
         from pisam.modeling.hub import from_pretrained

@@ -120,6 +120,7 @@ def _check_sam_decoder(model: PiSam, state: dict[str, Tensor], path: Path) -> No
     prefix = "decoder.sam_decoder."
     theirs = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     ours = model.decoder.sam_decoder.state_dict()
+    refuse_nonsense(theirs, what=f"checkpoint {path}", own=ours)
     for name in sorted(theirs.keys() | ours.keys()):
         if name not in theirs or name not in ours or not torch.equal(theirs[name], ours[name]):
             raise PisamError(

@@ -55,7 +55,7 @@ def load_sam(backbone: str, weights: str | Path | None, image_size: int) -> SamP
         ValueError: unknown backbone or a size that is no multiple of 64.
     """
     path = None
-    if backbone in FILE_PATTERNS:
+    if isinstance(backbone, str) and backbone in FILE_PATTERNS:
         location = weights or os.environ.get("PISAM_WEIGHTS")
         if location is None:
             raise PisamError(
@@ -92,7 +92,7 @@ def load_sam_state(parts: SamParts, state: Mapping[str, Tensor], image_size: int
             "mask_decoder": parts.mask_decoder,
         }
     )
-    refuse_nonsense(used, what=what)
+    refuse_nonsense(used, what=what, own=modules.state_dict())
     load_strictly(modules, fit_positions(used, image_size), what=what)
 
 
@@ -106,7 +106,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) 
     own = module.state_dict()
     # A module's own values, given back to it, are as good as they were.
     given = {k: v for k, v in state.items() if k not in own or not _is_same(own[k], v)}
-    refuse_nonsense(given, what=what)
+    refuse_nonsense(given, what=what, own=own)
     kinds = {
         "missing": sorted(own.keys() - state.keys()),
         "unexpected": sorted(state.keys() - own.keys()),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,7 +41,9 @@ def read_checkpoint(path: Path) -> dict:
             from safetensors.torch import load_file
 
             return load_file(path)
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of sparse tensors, which are refused below
+            contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises anything: IndexError, struct.error, ...
         raise PisamError(
             f"checkpoint {path}: truncated, or not a file of tensors ({_cause(path, error)})"
@@ -63,21 +67,36 @@ def unwrap(contents: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
-def refuse_nonsense(state: Mapping[str, Any], *, what: str) -> None:
+def refuse_nonsense(
+    state: Mapping[str, Any], *, what: str, own: Mapping[str, Tensor] = MappingProxyType({})
+) -> None:
     """Check that a state holds numbers a network can be made of.
 
+    Args:
+        state: what was read.
+        what: begins the message.
+        own: the network's state where that is known: whole numbers fit its whole numbers alone.
+
     Raises:
-        PisamError: something that is no tensor, numbers of another kind (quantised, complex), NaN or
-            infinity; names the tensor, `what` begins the message.
+        PisamError: something that is no tensor, numbers of another kind (quantised, complex, whole), fewer of
+            them than the shape says, NaN or infinity; names the tensor.
     """
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise PisamError(f"{what}: {name} is a {type(value).__name__}; expected a tensor")
-        if value.layout != torch.strided or value.dtype not in (*FLOATS, *WHOLE):
-            kind = f"{value.layout} {value.dtype}".replace("torch.", "").replace("strided ", "")
+        kinds = FLOATS if name in own and own[name].is_floating_point() else (*FLOATS, *WHOLE)
+        if value.layout != torch.strided or value.dtype not in kinds or value.is_meta:
+            kind = "empty of numbers (meta)" if value.is_meta else f"{value.layout} {value.dtype}"
+            kind = kind.replace("torch.", "").replace("strided ", "")
             raise PisamError(
                 f"{what}: tensor {name} is {kind}; expected floating-point numbers of 16 bits or more; "
                 "take the file that was neither quantised nor converted"
+            )
+        # A tensor that repeats itself can be of any size, which looking at its values would take.
+        if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+            raise PisamError(
+                f"{what}: tensor {name} of shape {tuple(value.shape)} repeats fewer numbers; expected each "
+                "of its own; save a copy (.clone()) of it"
             )
         if value.is_floating_point() and not value.float().isfinite().all():
             count = int((~value.float().isfinite()).sum())

@@ -58,6 +58,7 @@ class OnnxEngine:
 
     Raises:
         PisamError: no such folder, a file of it is missing or damaged, or ONNX Runtime is not installed.
+        ValueError: no such number of threads, or providers that are not here.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class OnnxEngine:
         threads: int = 0,
         providers: Sequence[str] | None = None,
     ) -> None:
+        if type(threads) is not int or threads < 0:
+            raise ValueError(f"threads: expected a whole number, 0 or more, got {threads!r:.40}")
         self.folder = Path(folder)
         self.meta = read_meta(self.folder)
         self._reprompt = bool(self.meta["reprompt"])
@@ -227,9 +230,12 @@ def _load(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     available = onnxruntime.get_available_providers()
-    wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+    if not providers:
+        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+    elif not isinstance(providers, (list, tuple)) or not all(name in available for name in providers):
+        raise ValueError(f"providers: expected a list out of {', '.join(available)}, got {providers!r:.80}")
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=list(providers or wanted))
+        return onnxruntime.InferenceSession(graph, options, providers=list(providers))
     except Exception as error:  # ONNX Runtime's errors share no other class
         raise PisamError(
             f"{folder / file}: ONNX Runtime does not take it ({str(error).strip().splitlines()[0]:.200}); "
@@ -259,6 +265,7 @@ class OnnxPredictor(InteractivePredictor):
 
     Raises:
         PisamError: no such folder, a file of it is missing or damaged, or ONNX Runtime is not installed.
+        ValueError: no such number of threads, or providers that are not here.
     """
 
     def __init__(

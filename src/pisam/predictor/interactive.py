@@ -16,6 +16,7 @@ from pisam.data.transforms import squash
 from pisam.predictor.detail import SMALLEST_TILE, look_again
 from pisam.predictor.engine import Engine, FloatArray, Prompt
 from pisam.predictor.images import Picture, as_mask, as_rgb, box_of
+from pisam.predictor.prompts import Box, Points, box_in_frame, click_on, points_on
 from pisam.predictor.session import (
     Answer,
     SeenImage,
@@ -25,9 +26,6 @@ from pisam.predictor.session import (
     read_seen,
     write_seen,
 )
-
-Box = Sequence[float] | npt.NDArray[np.number]
-Points = Sequence[tuple[float, float]] | npt.NDArray[np.number]
 
 
 class InteractivePredictor:
@@ -74,7 +72,7 @@ class InteractivePredictor:
         Raises:
             ValueError: no image yet, or not a box with an area inside the image.
         """
-        return self._begin(Prompt(box=self._box(box, self._need_image())))
+        return self._begin(Prompt(box=box_in_frame(box, self._need_image())))
 
     def set_points(
         self,
@@ -96,17 +94,12 @@ class InteractivePredictor:
             bool (H, W).
 
         Raises:
-            ValueError: no image yet; points outside of it, other labels, or no point on the object.
+            ValueError: no image yet; points outside of it, other labels, or neither a box nor a point on the
+                object.
         """
         image = self._need_image()
-        rows = np.asarray(points, dtype=np.float64)
-        if rows.ndim != 2 or rows.shape[1] != 2 or not len(rows):
-            raise ValueError(f"points: expected (N, 2), at least one point, got {rows.shape}")
-        kinds = [1] * len(rows) if labels is None else list(labels)
-        if len(kinds) != len(rows):
-            raise ValueError(f"labels: expected one for each of {len(rows)} points, got {len(kinds)}")
-        clicks = [_checked((x, y), label, image, "points") for (x, y), label in zip(rows, kinds, strict=True)]
-        edges = None if box is None else self._box(box, image)
+        clicks = points_on(points, labels, image, boxed=box is not None)
+        edges = None if box is None else box_in_frame(box, image)
         return self._begin(Prompt(box=edges, points=tuple(image.in_frame(clicks))))
 
     def set_mask(self, mask: Picture, *, box: Box | None = None) -> BoolArray:
@@ -116,21 +109,21 @@ class InteractivePredictor:
         the model would change too, and the pixels near it that are like it.
 
         Args:
-            mask: bool, uint8 of 0/1 or 0..255, or float in [0, 1]; (H, W) at the image's size, or at another
-                one, from which it is resized.
+            mask: bool, whole numbers or float in [0, 1], (H, W), a picture or a path, see `images.as_mask`;
+                at the image's size, or at another one, from which it is resized.
             box: of the object; None = that of the mask.
 
         Returns:
             bool (H, W), the given mask.
 
         Raises:
-            ValueError: no image yet, or a mask of another kind.
+            ValueError: no image yet, a mask of another kind, or values that may mean two things.
         """
         image = self._need_image()
         given = given_logits(as_mask(mask, image.size))
         edges = box_of(given > 0) if box is None else np.asarray(box)
         prompt = Prompt(
-            box=None if edges is None else self._box(edges, image),
+            box=None if edges is None else box_in_frame(edges, image),
             mask=low_resolution(given, self.engine.side // 4),
         )
         return self._begin(prompt, given)
@@ -148,9 +141,13 @@ class InteractivePredictor:
             ValueError: no image yet, or a box as in `set_box`.
         """
         image = self._need_image()
-        if not len(boxes):
+        try:
+            given = list(boxes)
+        except TypeError as error:
+            raise ValueError(f"boxes: expected (N, 4), got {boxes!r:.40}") from error
+        if not given:
             return np.zeros((0, *image.size), bool)
-        answers = self._session.ask([Prompt(box=self._box(box, image)) for box in boxes])
+        answers = self._session.ask([Prompt(box=box_in_frame(box, image)) for box in given])
         return np.stack([answer.mask() for answer in answers])
 
     def another(self) -> InteractivePredictor:
@@ -176,7 +173,7 @@ class InteractivePredictor:
         """
         image = self._need_image()
         self._need_answer("click")
-        self._session.click(*_checked((x, y), foreground, image, "click"))
+        self._session.click(*click_on((x, y), foreground, image, "click"))
         return self.mask
 
     def detailed(self, *, tile: int | None = None) -> BoolArray:
@@ -202,7 +199,9 @@ class InteractivePredictor:
             raise ValueError("detailed: a given mask is repaired at its own size already")
         if tile is not None and (not isinstance(tile, Integral) or tile < SMALLEST_TILE):
             raise ValueError(f"detailed: tile: expected {SMALLEST_TILE} pixels or more, got {tile!r:.40}")
-        logits = look_again(self.engine, self._pixels, answer.network(), answer.clicks, tile)
+        # Larger ones than the image are as the image.
+        side = None if tile is None else min(int(tile), max(image.size))
+        logits = look_again(self.engine, self._pixels, answer.network(), answer.clicks, side)
         mask: BoolArray = answer.obeying(logits) > 0
         return mask
 
@@ -287,7 +286,7 @@ class InteractivePredictor:
             ValueError: no image yet.
             PisamError: the file cannot be written.
         """
-        write_seen(self._need_image(), self.engine, Path(path))
+        write_seen(self._need_image(), self.engine, _path(path))
 
     def load(self, path: str | Path) -> None:
         """Take an image that `save` kept, in place of `set_image`; nothing in the file is executed.
@@ -295,7 +294,7 @@ class InteractivePredictor:
         Raises:
             ValueError: no such file, or of another model.
         """
-        self._session.image, self._pixels = read_seen(Path(path), self.engine), None
+        self._session.image, self._pixels = read_seen(_path(path), self.engine), None
         self.reset()
 
     def _begin(self, prompt: Prompt, given: FloatArray | None = None) -> BoolArray:
@@ -312,36 +311,9 @@ class InteractivePredictor:
             raise ValueError(f"{what}: expected a box first; call set_box")
         return self._session.answer
 
-    def _box(self, box: Box, image: SeenImage) -> FloatArray:
-        """A box in pixels of the frame.
 
-        Raises:
-            ValueError: without an area, or outside of the image.
-        """
-        bottom, right = image.size
-        try:
-            edges = np.asarray(box, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError):
-            edges = np.zeros(0)
-        fits = edges.shape == (4,) and np.all(edges >= 0) and np.all(edges <= [right, bottom, right, bottom])
-        if not fits or np.any(edges[:2] >= edges[2:]):
-            raise ValueError(f"box: expected 0 <= x0 < x1 <= {right} and 0 <= y0 < y1 <= {bottom}, got {box}")
-        scaled: FloatArray = (edges * np.tile(image.scale, 2)).astype(np.float32)
-        return scaled
-
-
-def _checked(point: tuple[float, float], label: object, image: SeenImage, what: str) -> Click:
-    """A click in pixels of the image.
-
-    Raises:
-        ValueError: outside of it, or neither foreground nor background.
-    """
-    height, width = image.size
-    x, y = point
-    numbers = all(isinstance(value, (int, float, np.number)) for value in point)
-    if not numbers or not (0 <= x <= width and 0 <= y <= height):
-        raise ValueError(f"{what}: expected 0 <= x <= {width} and 0 <= y <= {height}, got ({x}, {y})")
-    if not isinstance(label, (bool, np.bool_, Integral, np.integer)) or label not in (0, 1):
-        name = "foreground" if what == "click" else "labels"
-        raise ValueError(f"{what}: {name}: expected True or False (1 or 0), got {label!r:.40}")
-    return float(x), float(y), int(label)
+def _path(path: str | Path) -> Path:
+    try:
+        return Path(path)
+    except TypeError as error:
+        raise ValueError(f"path: expected a file, got {type(path).__name__}") from error

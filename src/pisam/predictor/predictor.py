@@ -116,11 +116,11 @@ class PiSamPredictor(InteractivePredictor):
         reprompt: ask the decoder again after each click; None = if the model was trained for that.
 
     Raises:
-        ValueError: no network.
+        ValueError: no network, or another one.
     """
 
     def __init__(self, model: PiSam, *, guarantee: bool = True, reprompt: bool | None = None) -> None:
-        if not isinstance(model, torch.nn.Module):
+        if not isinstance(model, torch.nn.Module) or not hasattr(model, "interactor"):
             raise ValueError(f"model: expected what load_model gives, got {type(model).__name__}")
         self.model = model.eval()
         engine = TorchEngine(PiSamSegmenter(self.model, reprompt=reprompt))

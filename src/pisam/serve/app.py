@@ -165,14 +165,14 @@ class Server:
     def _take(self, name: str, verb: str, contents: bytes) -> None:
         """A mask to repair, or one to compare with."""
         session = self.store.find(name)
-        coverage = decode_mask(contents, self.limits)
-        if coverage.shape != session.image.size:
+        mask = decode_mask(contents, self.limits)
+        if mask.shape != session.image.size:
             height, width = session.image.size
             raise Refused(400, f"{verb}: expected {width}x{height} pixels, as the picture has")
         if verb == "truth":
-            session.truth = coverage > 127
+            session.truth = mask
         else:
-            self.store.change(name, lambda predictor: predictor.set_mask(coverage))
+            self.store.change(name, lambda predictor: predictor.set_mask(mask))
 
     def _state(self, name: str) -> dict[str, Any]:
         session = self.store.find(name)

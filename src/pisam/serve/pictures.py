@@ -17,9 +17,9 @@ from typing import Any
 from PIL import Image
 
 from pisam.core.errors import PisamError
-from pisam.core.types import UInt8Array
+from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.reading.image_files import FORMATS, claimed_pixels
-from pisam.data.reading.reader import read_coverage, read_image
+from pisam.data.reading.reader import read_given, read_image
 
 FETCH_SECONDS = 20
 SCANS = 100  # of a JPEG; encoders write about ten, and each costs a pass over the whole picture
@@ -59,13 +59,13 @@ def decode_image(contents: bytes, limits: Limits) -> UInt8Array:
     return _decode(contents, limits, read_image)
 
 
-def decode_mask(contents: bytes, limits: Limits) -> UInt8Array:
-    """The coverage of an uploaded mask, uint8 (H, W), by the rules of `data.reading`.
+def decode_mask(contents: bytes, limits: Limits) -> BoolArray:
+    """An uploaded mask, bool (H, W), by the rules of `data.reading`; there may be nothing in it.
 
     Raises:
-        Refused: too large, or not a picture.
+        Refused: too large, not a picture, or values that may mean two things.
     """
-    return _decode(contents, limits, read_coverage).values
+    return _decode(contents, limits, read_given)
 
 
 def from_data_uri(text: str, limits: Limits) -> bytes:

@@ -140,6 +140,14 @@ def test_eight_bits_in_sixteen_are_eight(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(mask), SHAPE)
 
 
+def test_signed_bytes_below_0_are_refused_and_others_taken(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", SHAPE.astype(np.int8))
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), SHAPE)
+    tifffile.imwrite(tmp_path / "a.tif", -SHAPE.astype(np.int8))
+    with pytest.raises(PisamError, match=r"a\.tif: values below 0"):
+        read_mask(tmp_path / "a.tif")
+
+
 def test_planes_of_sixteen_bits_are_refused(tmp_path: Path) -> None:
     """Pillow would read their bytes as pixels."""
     values = np.random.default_rng(0).integers(0, 65536, (3, 9, 13), dtype=np.uint16)

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.odd_files import palette
 from pisam import cli
 from pisam.commands.benchmark import benchmark
 from pisam.core.errors import PisamError
 from pisam.core.lock import holding
 from pisam.data.sources.rows import Source, resolve_source
 from pisam.evaluation.benchmark import adapters
+from pisam.evaluation.benchmark.adapters.mask_folder import MaskFolder
+from pisam.evaluation.benchmark.entrant import WrongAnswer
 from pisam.evaluation.benchmark.interaction_file import read_interaction
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 
@@ -230,6 +233,42 @@ def test_masks_that_another_program_saved_score_as_its_answers(source: Source, t
     assert enter(source, tmp_path / "less", f"masks:{tmp_path / 'saved'}") == 1
     (failure,) = read_interaction(tmp_path / "less/saved.json").failed
     assert (failure.image, failure.reason) == ("3", "has no mask 2.png")
+
+
+@pytest.mark.parametrize("kind", ["0/1", "0/255", "palette", "cut-out"])
+def test_saved_masks_are_read_as_any_masks_are(tmp_path: Path, kind: str) -> None:
+    mask = np.zeros((8, 9), np.uint8)
+    mask[2:5, 3:7] = 1
+    picture = {
+        "0/1": Image.fromarray(mask),
+        "0/255": Image.fromarray(mask * 255),
+        "palette": palette(mask, [0, 0, 0, 128, 0, 0]),
+        "cut-out": Image.fromarray(np.dstack([mask + 60, mask * 255]), "LA"),
+    }[kind]
+    (tmp_path / "S/a").mkdir(parents=True)
+    picture.save(tmp_path / "S/a/0.png")
+    folder = MaskFolder(tmp_path)
+    folder.begin("S", "a")
+    np.testing.assert_array_equal(folder.answer(None, np.zeros((0, 3)), None) > 0, mask > 0)
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "message"),
+    [
+        ("1.png", 7, r"^1\.png: values reach 7 of 255"),
+        ("01.png", 255, "two masks of one number, 01.png and 1.png"),
+    ],
+)
+def test_saved_masks_that_may_mean_two_things_are_no_answer(
+    tmp_path: Path, file: str, value: int, message: str
+) -> None:
+    (tmp_path / "S/a").mkdir(parents=True)
+    for name in ("1.png", file):
+        Image.fromarray(np.full((8, 9), value, np.uint8)).save(tmp_path / "S/a" / name)
+    folder = MaskFolder(tmp_path)
+    with pytest.raises(WrongAnswer, match=message):
+        folder.begin("S", "a")
+        folder.answer(None, np.zeros((1, 3)), None)
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,18 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pisam.core.errors import PisamError
-from pisam.data.reading.wide import GREY_MODES, grey_values, raw_mode, wide_values
+from pisam.data.reading.wide import GREY_MODES, raw_mode, wide_values
 
 # Larger than any camera of today; a file that claims more is damaged or hostile.
 MAX_PIXELS = 160_000_000
@@ -83,54 +85,54 @@ def load_picture(path: Path, reduction: int = 1) -> Picture:
     Raises:
         PisamError: for everything above; names the file, what was expected and what to do.
     """
-    try:
-        if not path.is_file():
-            what = "not a file" if path.exists() else "no such file"
-            raise PisamError(f"{path}: {what}; expected an image; put one there")
-        with warnings.catch_warnings(), path.open("rb") as file:
-            # Pillow warns of large pictures and of odd metadata; the rules here are ours. Threads may leave
-            # this filter behind, so it names Pillow alone.
-            warnings.filterwarnings("ignore", module="PIL")
-            with Image.open(file, formats=FORMATS) as image:
-                _check_header(image, path)
-                data = _whole(file)
-                _check_end(data, image.format)
-                raw = raw_mode(image)  # first: to look for EXIF in a PNG, Pillow may load it
-                size = _upright_size(image)
-                jpeg = image.format in ("JPEG", "MPO")
-                _draft(image, reduction)
-                image.load()
-                if image.mode in ("P", "PA") and not image.getpalette("RGB"):
-                    raise ValueError("a palette without colours")
-                wide, upright = wide_values(image, data, raw, _upright, path), _upright(image)
-                # Pillow turns a TIFF itself.
-                return _spread(Picture(upright, size if jpeg else upright.size, wide), raw)
-    except Image.DecompressionBombError as error:
-        raise _too_large(path) from error
-    except PermissionError as error:
-        raise PisamError(f"{path}: may not be read; expected permission for this user; grant it") from error
-    except UnidentifiedImageError as error:
-        raise PisamError(
-            f"{path}: not an image that can be read; expected one of {', '.join(FORMATS)}; replace it"
-        ) from error
-    except PisamError:
-        raise
-    except Exception as error:  # Pillow's decoders raise anything on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PisamError(
-            f"{path}: damaged or truncated ({reason}); expected all of it; replace it"
-        ) from error
+    with _opened(path) as file:
+        return _decode(file, path, reduction)
+
+
+def sides(path: Path) -> list[int]:
+    """The two sides that a file's header claims, the smaller first: it need not be upright.
+
+    Raises:
+        PisamError: as `load_picture`, of what the header shows.
+    """
+    with _opened(path) as file, Image.open(file, formats=FORMATS) as image:
+        _check_header(image, path)
+        return sorted(image.size)
 
 
 def picture_of(image: Image.Image, path: Path) -> Picture:
-    """A picture that was opened elsewhere; `path` begins errors.
+    """A picture of Pillow; `path` begins errors.
+
+    What Pillow has opened, but not decoded yet, is read as its file is. What it has decoded comes upright,
+    too, but of 16-bit colour Pillow kept the high bytes. A picture that was made, or made of another one
+    (converted, cut, turned), is taken as it stands.
 
     Raises:
-        PisamError: pixels of another kind than 8 or 16 bits.
+        PisamError: unreadable, too large, or pixels of another kind than 8 or 16 bits.
     """
-    _check_mode(image, path)
-    wide = grey_values(image, path) if image.mode in GREY_MODES else None
-    return _spread(Picture(image, image.size, wide), image.mode)
+    with _named(path):
+        if claimed_pixels(image) > MAX_PIXELS:
+            raise _too_large(path)
+        _check_mode(image, path)
+        file = image.fp if isinstance(image, ImageFile.ImageFile) and image.tile else None
+        if file is not None and image.format in FORMATS and not _several(image):
+            picture = _decode(BytesIO(_whole(file)), path)
+            if sorted(picture.size) == sorted(image.size):  # else a JPEG that was asked to come smaller
+                return picture
+        image.load()
+        turned = _upright if isinstance(image, ImageFile.ImageFile) else _as_it_stands
+        wide = wide_values(image, b"", "", turned, path) if image.mode in GREY_MODES else None
+        upright = turned(image)
+        return _spread(Picture(upright, upright.size, wide), image.mode)
+
+
+def picture_of_array(values: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Picture:
+    """Grey (H, W), RGB or RGBA (H, W, C) as a picture."""
+    if values.dtype == np.uint8:
+        image = Image.fromarray(np.ascontiguousarray(values))
+        return Picture(image, image.size)
+    size = (values.shape[1], values.shape[0])
+    return Picture(Image.new("L", size), size, wide=np.asarray(values, np.uint16))
 
 
 def as_array(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -149,6 +151,60 @@ def bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
     """
     for top in range(0, image.height, BAND):
         yield top, image.crop((0, top, image.width, min(image.height, top + BAND)))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file, whose errors name it; see `_named`."""
+    with _named(path):
+        if not path.is_file():
+            what = "not a file" if path.exists() else "no such file"
+            raise PisamError(f"{path}: {what}; expected an image; put one there")
+        with path.open("rb") as file:
+            yield file
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Make every error one `PisamError` that names the file, and keep Pillow's warnings back."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures and of odd metadata; the rules here are ours. Threads may leave
+            # this filter behind, so it names Pillow alone.
+            warnings.filterwarnings("ignore", module="PIL")
+            yield
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except PermissionError as error:
+        raise PisamError(f"{path}: may not be read; expected permission for this user; grant it") from error
+    except UnidentifiedImageError as error:
+        raise PisamError(
+            f"{path}: not an image that can be read; expected one of {', '.join(FORMATS)}; replace it"
+        ) from error
+    except PisamError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PisamError(
+            f"{path}: damaged or truncated ({reason}); expected all of it; replace it"
+        ) from error
+
+
+def _decode(file: BinaryIO, path: Path, reduction: int = 1) -> Picture:
+    with Image.open(file, formats=FORMATS) as image:
+        _check_header(image, path)
+        data = _whole(file)
+        _check_end(data, image.format)
+        raw = raw_mode(image)  # first: to look for EXIF in a PNG, Pillow may load it
+        size = _upright_size(image)
+        jpeg = image.format in ("JPEG", "MPO")
+        _draft(image, reduction)
+        image.load()
+        if image.mode in ("P", "PA") and not image.getpalette("RGB"):
+            raise ValueError("a palette without colours")
+        wide, upright = wide_values(image, data, raw, _upright, path), _upright(image)
+        # Pillow turns a TIFF itself.
+        return _spread(Picture(upright, size if jpeg else upright.size, wide), raw)
 
 
 def _spread(picture: Picture, raw: str) -> Picture:
@@ -177,7 +233,7 @@ def _draft(image: Image.Image, reduction: int) -> None:
         image.draft(None, (width // reduction, height // reduction))
 
 
-def _whole(file: BinaryIO) -> bytes:
+def _whole(file: IO[bytes]) -> bytes:
     """All bytes of a file that Pillow goes on reading from where it stands."""
     position = file.tell()
     file.seek(0)
@@ -197,13 +253,16 @@ def claimed_pixels(image: Image.Image) -> int:
 def _check_header(image: Image.Image, path: Path) -> None:
     if claimed_pixels(image) > MAX_PIXELS:
         raise _too_large(path)
-    # To count a TIFF's pages takes Pillow a time that grows with the square of their number.
-    tiff = image.format == "TIFF"
-    several = getattr(image, "is_animated", False) if tiff else getattr(image, "n_frames", 1) > 1
     # A phone's MPO holds the photograph first, then depth maps and the like.
-    if several and image.format != "MPO":
+    if image.format != "MPO" and _several(image):
         raise PisamError(f"{path}: holds several pages or frames; expected one; save the right one alone")
     _check_mode(image, path)
+
+
+def _several(image: Image.Image) -> bool:
+    # To count a TIFF's pages takes Pillow a time that grows with the square of their number.
+    tiff = image.format == "TIFF"
+    return bool(getattr(image, "is_animated", False) if tiff else getattr(image, "n_frames", 1) > 1)
 
 
 def _check_mode(image: Image.Image, path: Path) -> None:
@@ -255,6 +314,10 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image) -> Image.Image:
     turn = _TURNS.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def _as_it_stands(image: Image.Image) -> Image.Image:
+    return image
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from PIL import Image
 from pisam.core.errors import PisamError
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.reading.channels import grey_coverage, image_rgb, is_plain_grey, picture_coverage
-from pisam.data.reading.image_files import as_array, bands, load_picture, picture_of
+from pisam.data.reading.image_files import Picture, as_array, bands, load_picture
 from pisam.data.reading.values import OBJECT_ABOVE, Coverage, object_above
 
 ALL = 192  # divisible by 4 three times: no mean of 8 x 8 pixels is rounded
@@ -85,13 +85,9 @@ def read_reduced(path: Path, reduction: int) -> tuple[UInt8Array, tuple[int, int
     return as_array(image), (height, width)
 
 
-def rgb_of(image: Image.Image, name: str) -> UInt8Array:
-    """A picture that was opened elsewhere, as `read_image` gives that of a file; `name` begins errors.
-
-    Raises:
-        PisamError: pixels of another kind than 8 or 16 bits.
-    """
-    return as_array(image_rgb(picture_of(image, Path(name))))
+def rgb_of(picture: Picture) -> UInt8Array:
+    """A picture that is no file, as `read_image` gives that of a file."""
+    return as_array(image_rgb(picture))
 
 
 def read_mask(path: Path, ignore: int | None = None) -> BoolArray:
@@ -105,6 +101,15 @@ def read_mask(path: Path, ignore: int | None = None) -> BoolArray:
         PisamError: as `read_image`, no object pixel at all, or values that may mean two things.
     """
     return binarise(read_coverage(path, ignore).values, path)
+
+
+def read_given(path: Path) -> BoolArray:
+    """A mask to be repaired, bool (H, W): as `read_mask`, but there may be nothing in it.
+
+    Raises:
+        PisamError: as `read_mask`, but for values of 0 alone.
+    """
+    return binarise(read_coverage(path).values, path, or_nothing=True)
 
 
 def read_coverage(path: Path, ignore: int | None = None) -> Coverage:
@@ -137,15 +142,25 @@ def open_mask(path: Path) -> tuple[tuple[int, int], Reduce]:
     return picture.size[::-1], partial(reduce_picture, picture.image, threshold)
 
 
-def binarise(coverage: UInt8Array, path: Path) -> BoolArray:
+def binarise(coverage: UInt8Array, path: Path, *, or_nothing: bool = False) -> BoolArray:
     """Object where the coverage (H, W) that was read from `path` exceeds 127.
+
+    Args:
+        coverage: how much of a pixel is object, 255 = all.
+        path: of the file, for errors.
+        or_nothing: take values of 0 alone for what they say.
 
     Raises:
         PisamError: that is nowhere.
     """
     mask: BoolArray = coverage > OBJECT_ABOVE
-    if not mask.any():
-        highest = coverage.max()
+    highest = coverage.max()
+    if or_nothing and not mask.any() and highest:
+        raise PisamError(
+            f"{path}: values reach {highest} of 255, so nothing would be object; expected 0/1, 0/255, or 0 "
+            "alone; save the one object so"
+        )
+    if not mask.any() and not or_nothing:
         ids = ", or set ids: true in its row if the values number objects" if highest else ""
         raise PisamError(
             f"{path}: the mask is empty, its values reach {highest} of 255; expected 0/1 or 0/255 with some "

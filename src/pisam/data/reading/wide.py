@@ -16,7 +16,7 @@ GREY_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 MAX_COLOUR_PIXELS = 40_000_000  # such a file is decoded twice
 
 _COLOUR = ("RGB;16", "RGBA;16")
-_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO, _SAMPLE_FORMAT, _SIGNED = 258, 262, 0, 339, 2  # of TIFF
 # Read with the other order of bytes, Pillow keeps the low one of each value.
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B"}
 
@@ -46,7 +46,7 @@ def wide_values(
         path: of the file, for errors.
 
     Raises:
-        PisamError: values beyond 16 bits, or 16-bit colour in a layout that Pillow cuts in silence.
+        PisamError: values beyond 16 bits or below 0; 16-bit colour in a layout that Pillow cuts in silence.
     """
     if image.mode in GREY_MODES:
         values = grey_values(upright(image), path)
@@ -64,6 +64,9 @@ def wide_values(
             f"{path}: 16-bit pixels stored as {raw}; expected RGB or RGBA, not in planes; save it with 8 "
             "bits a channel"
         )
+    signed = image.format == "TIFF" and _SIGNED in _tag(image, _SAMPLE_FORMAT, (1,))
+    if signed and np.asarray(image).max() > 127:
+        raise PisamError(f"{path}: values below 0; expected none; save it as unsigned 8 bits")
     return None
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from pisam.core.errors import PisamError
 from pisam.core.types import UInt8Array
+from pisam.data.reading.reader import read_given
 from pisam.evaluation.benchmark.entrant import Box, Clicks, WrongAnswer
-
-LARGEST = 200_000_000  # pixels
 
 
 class MaskFolder:
     """`masks:DIR`: `DIR/SET/IMAGE/K.png` is the mask after K clicks (01.png as well), 0.png that of the box.
 
-    Grey above 127 is object. The program must click by the same rule; then its clicks are the recorded ones.
+    Each is read as any mask is, 0/1 or 0/255, and may be empty. The program must click by the same rule; then
+    its clicks are the recorded ones.
 
     Args:
         folder: DIR.
@@ -31,23 +30,30 @@ class MaskFolder:
         self.files: dict[int, Path] = {}
 
     def begin(self, set_name: str, image: str) -> None:
-        """Find the masks of an image."""
+        """Find the masks of an image.
+
+        Raises:
+            WrongAnswer: two of them are of one number.
+        """
         here = self.folder / set_name / image
-        self.files = {int(file.stem): file for file in here.glob("*.png") if file.stem.isdecimal()}
+        self.files = {}
+        for file in sorted(here.glob("*.png")):
+            if file.stem.isdecimal() and (first := self.files.setdefault(int(file.stem), file)) != file:
+                raise WrongAnswer(f"has two masks of one number, {first.name} and {file.name}")
 
     def encode(self, image: UInt8Array) -> None:
         """Nothing to look at."""
 
     def answer(self, prompt: Box | None, clicks: Clicks, previous: object) -> np.ndarray:
-        """The mask after so many clicks."""
+        """The mask after so many clicks.
+
+        Raises:
+            WrongAnswer: there is none, or none that can be read.
+        """
         file = self.files.get(len(clicks))
         if file is None:
             raise WrongAnswer(f"has no mask {len(clicks)}.png")
         try:
-            with Image.open(file) as mask:
-                if mask.width * mask.height > LARGEST:
-                    raise WrongAnswer(f"{file.name} has {mask.width} x {mask.height} pixels")
-                levels = np.asarray(mask.convert("L"))
-        except (OSError, Image.DecompressionBombError) as error:
-            raise WrongAnswer(f"{file.name} is not readable: {error}") from error
-        return levels.astype(np.float32) - 127.5
+            return np.where(read_given(file), np.float32(1), np.float32(-1))
+        except PisamError as error:
+            raise WrongAnswer(str(error).replace(str(file), file.name)) from error
