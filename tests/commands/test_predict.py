@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from helpers.exported import pisam
+from pisam.commands.prompt_files import Clicks, read_click_file
 from pisam.core.lock import holding
 from pisam.data.reading.reader import read_image
 from pisam.onnx import OnnxPredictor
@@ -401,15 +403,32 @@ HUGE = "1" + "0" * 400
     [
         ("[" * 100_000, "nested too deep"),
         ('{"images": [], "annotations": [], "images": []}', "key images twice"),
-        ([("a", 1), ("b", 1)], "two images have one id"),
-        ([("a", None)], "two images have one id, or one has none"),
-        ([(5, 1)], "5 is no name"),
+        ([("a", 1), ("b", 1)], "image 1: two images have this id"),
+        ([("grey.png", 1), ("grey.png", 2)], "image 2: its file_name grey.png is that of image 1 too"),
+        (
+            [("grey.png", 1), ("sub/grey", 2)],
+            "two images there, image 1 and image 2, mean the picture sub/grey",
+        ),
+        ([("a", None)], "image of id None"),
+        ([(5, 1)], "file_name 5; expected"),
         ({"category_id": "Infinity"}, "Infinity among the numbers"),
         ({"category_id": "1.5"}, "category_id is 1.5"),
-        ({"bbox": f"[1, 1, 20, {HUGE}]"}, "OverflowError"),
-        ({"bbox": "[1, 1, 20, true]"}, "True is no number of pixels"),
-        ({"bbox": "[1, 1, 20]"}, "expected 4"),
-        ({"image_id": "7"}, "KeyError: 7"),
+        ({"bbox": f"[1, 1, 20, {HUGE}]"}, "annotation 0: int too large"),
+        ({"bbox": "[1, 1, 20, true]"}, "annotation 0: True is no number of pixels"),
+        (
+            {"bbox": "[1, 1, 20]"},
+            "annotation 0: bbox is a list of 3, expected a list of x, y, width and height",
+        ),
+        ({"bbox": '"8888"'}, "annotation 0: bbox is '8888', expected a list"),
+        ({"bbox": '{"8": 0, "9": 0, "20": 0, "21": 0}', "id": "7"}, "annotation 7: bbox is a dict of 4"),
+        ({"iscrowd": "2", "id": "7"}, "annotation 7: iscrowd is 2"),
+        ({"id": '"x"'}, "annotation 'x': expected a whole number as its id"),
+        ({"image_id": "7"}, "names none of the pictures"),
+        (
+            {"size": (640, 480)},
+            "boxes.json: says that its picture has 640x480 pixels, but",
+        ),
+        ({"size": (0, 60)}, "image 1: height 60 and width 0; expected whole numbers"),
     ],
     ids=str,
 )
@@ -423,10 +442,13 @@ def test_a_hostile_file_of_boxes_is_one_line(
 ) -> None:
     if not isinstance(content, str):
         images = content if isinstance(content, list) else [("grey.png", 1)]
-        entry = {"image_id": "1", "bbox": "[1, 1, 20, 20]"} | (content if isinstance(content, dict) else {})
-        annotation = ", ".join(f'"{key}": {value}' for key, value in entry.items())
-        listed = json.dumps([{"id": id_, "file_name": name} for name, id_ in images])
-        content = f'{{"images": {listed}, "annotations": [{{{annotation}}}]}}'
+        entry = {"bbox": "[1, 1, 20, 20]"} | (content if isinstance(content, dict) else {})
+        size = dict(zip(("width", "height"), entry.pop("size", ()), strict=False))
+        listed = json.dumps([{"id": id_, "file_name": name, **size} for name, id_ in images])
+        meant = entry.pop("image_id", None)
+        annotation = "".join(f', "{key}": {value}' for key, value in entry.items())
+        rows = [f'{{"image_id": {meant or json.dumps(id_)}{annotation}}}' for _, id_ in images]
+        content = f'{{"images": {listed}, "annotations": [{", ".join(rows)}]}}'
     (tmp_path / "boxes.json").write_text(content)
     assert predicted(exported, pictures, tmp_path / "out", f"boxes={tmp_path / 'boxes.json'}") == 2
     error = capsys.readouterr().err
@@ -440,14 +462,17 @@ def test_a_hostile_file_of_boxes_is_one_line(
         ("c.csv", "image,x,x,y,label\ngrey,1,2,3,1\n", "a column is there twice"),
         ("c.csv", "image,x,y,label\ngrey,1,2,1,5\n", "line 2 has more cells than there are columns"),
         ("c.csv", "image,x,y,label\ngrey,1,nan,1\n", "'nan' is no number of pixels"),
-        ("c.csv", "image,x,y\ngrey,1,2\n", "KeyError: 'label'"),
+        ("c.csv", "image,x,y\ngrey,1,2\n", "no column label among image, x, y; expected a .csv with"),
         ("c.json", '[{"x": 1, "y": 2, "label": 0.7}]', "label is 0.7"),
         ("c.json", '[{"x": 1, "y": 2, "label": true}]', "label is True"),
         ("c.json", '[{"x": true, "y": 2, "label": 1}]', "True is no number"),
         ("c.json", '[{"x": 1, "y": 2, "label": Infinity}]', "Infinity among the numbers"),
         ("c.json", "[5]", "TypeError"),
+        ("c.json", {"width": 640, "height": 480}, "c.json: says that its picture has 640x480 pixels, but "),
+        ("c.json", {"width": 640}, "width is 640, height None"),
+        ("c.json", {"set": "A"}, "two images there, set 'A' and ?, mean the picture sub/grey"),
     ],
-    ids=lambda value: value[:30],
+    ids=lambda value: str(value)[:30],
 )
 def test_a_hostile_file_of_clicks_is_one_line(
     exported: Path,
@@ -455,15 +480,55 @@ def test_a_hostile_file_of_clicks_is_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     name: str,
-    content: str,
+    content: Any,
     message: str,
 ) -> None:
-    if name == "c.json":
+    if isinstance(content, dict):
+        entry = {"image": "grey", "clicks": [{"x": 1, "y": 2, "label": 1}]}
+        content = json.dumps({"images": [entry | content] + [entry] * ("set" in content)})
+    elif name == "c.json":
         content = f'{{"images": [{{"image": "grey", "clicks": {content}}}]}}'
     (tmp_path / name).write_text(content)
     assert predicted(exported, pictures, tmp_path / "out", f"clicks={tmp_path / name}") == 2
     error = capsys.readouterr().err
     assert f"{name}: " in error and message in error and error.count("\n") == 1
+
+
+def test_crowds_and_annotations_without_a_box_or_picture_are_counted(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotation = {"image_id": 1, "bbox": [1, 1, 20, 20]}
+    others = [annotation | {"iscrowd": 1}, {"image_id": 1}, annotation | {"bbox": []}, {"image_id": 9}]
+    boxes = {"images": [{"id": 1, "file_name": "grey.png"}], "annotations": [annotation, *others]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    assert predicted(exported, pictures, tmp_path / "out", f"boxes={tmp_path / 'boxes.json'}") == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["grey.png"]
+    printed = capsys.readouterr().out
+    for what in (
+        "1 crowd annotations",
+        "2 annotations without a bbox",
+        "1 annotations of no image in the file",
+    ):
+        assert f"left out: {what} of boxes {tmp_path / 'boxes.json'}" in printed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "image,x,y,label\n{},5,6,1\n",
+        "image; x; y; label\n{}; 5.0; 6; 1.0\n",
+        "label\ty\tx\timage\n1.0\t6\t5\t{}",
+    ],
+    ids=["plain", "semicolons and blanks", "tabs"],
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_tables_as_others_write_them(tmp_path: Path, content: str, form: str) -> None:
+    (tmp_path / "clicks.csv").write_text(
+        content.format(unicodedata.normalize(form, "\u00e9.png")), "utf-8-sig"
+    )
+    for stem in ("\u00e9", "e\u0301"):
+        found = read_click_file(tmp_path / "clicks.csv", {stem: Path(f"{stem}.png")})
+        assert found == {stem: Clicks(((5.0, 6.0, 1),))}
 
 
 def test_ids_of_boxes_are_compared_as_what_they_mean(exported: Path, pictures: Path, tmp_path: Path) -> None:

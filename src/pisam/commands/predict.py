@@ -41,10 +41,9 @@ from pisam.commands.folders import (
     write_bytes,
 )
 from pisam.commands.models import given_path, load_engines, number
-from pisam.commands.prompt_files import Box, parse_box, read_boxes, read_click_file
+from pisam.commands.prompt_files import Box, Clicks, parse_box, read_boxes, read_click_file
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, write_json
-from pisam.core.locality import Click
 from pisam.core.lock import holding
 from pisam.core.types import UInt8Array
 from pisam.data.reading.reader import read_image, read_mask
@@ -66,7 +65,7 @@ class Picture:
     stem: str
     path: Path
     boxes: list[Box]
-    clicks: list[Click]
+    clicks: Clicks
     rough: Path | None = None
 
     @property
@@ -181,7 +180,7 @@ def _prompted(files: dict[str, Path], options: dict[str, str]) -> tuple[list[Pic
     given = [key for key in ("boxes", "masks", "box") if key in options]
     if len(given) > 1 or not (given or "clicks" in options):
         raise PisamError("predict: expected one of boxes=FILE, masks=DIR and box=x0,y0,x1,y1, or clicks=FILE")
-    clicks: dict[str, list[Click]] = {}
+    clicks: dict[str, Clicks] = {}
     if "clicks" in options:
         clicks = read_click_file(local_path(options["clicks"], "clicks"), files)
     boxes: dict[str, list[Box]] = {}
@@ -204,7 +203,7 @@ def _prompted(files: dict[str, Path], options: dict[str, str]) -> tuple[list[Pic
                 f"clicks: {stem} has {len(boxes[stem])} boxes; expected one where clicks follow it"
             )
     pictures = [
-        Picture(stem, path, boxes.get(stem, []), clicks.get(stem, []), rough.get(stem))
+        Picture(stem, path, boxes.get(stem, []), clicks.get(stem, Clicks()), rough.get(stem))
         for stem, path in files.items()
         if stem in asked
     ]
@@ -229,11 +228,7 @@ def _read(picture: Picture) -> tuple[Picture, UInt8Array, list[tuple[float, floa
         refuse_other_size(mask.shape, pixels.shape, picture.rough)
         x0, y0, x1, y1 = (float(edge) for edge in box_of(mask))
         boxes = [Box((x0, y0, x1, y1))]
-    for x, y, _ in picture.clicks:
-        if not (0 <= x <= width and 0 <= y <= height):
-            raise PisamError(
-                f"{picture.path}: click {x:g}, {y:g} lies outside of its {width}x{height} pixels"
-            )
+    picture.clicks.refuse_outside(width, height, str(picture.path))
     return picture, pixels, [box.inside(width, height, str(picture.path)) for box in boxes]
 
 
@@ -258,12 +253,12 @@ def _answer(
     scale = np.tile(image.scale, 2)
     prompts = [Prompt(box=(np.array(box) * scale).astype(np.float32)) for box in boxes]
     if not prompts:
-        prompts = [Prompt(points=tuple(image.in_frame(picture.clicks)))]
+        prompts = [Prompt(points=tuple(image.in_frame(picture.clicks.points)))]
     answers: list[dict[str, Any]] = []
     categories = [box.category for box in picture.boxes] or [1]
     for start in range(0, len(prompts), AT_ONCE):
         for answer in session.ask(prompts[start : start + AT_ONCE]):
-            clicked = answer.after(picture.clicks) if boxes else answer
+            clicked = answer.after(picture.clicks.points) if boxes else answer
             answers.append({**_maps(clicked, pixels, tile), "category": categories[len(answers)]})
     return picture, pixels, answers
 

@@ -41,9 +41,8 @@ from pisam.commands.folders import (
 )
 from pisam.commands.models import given_path, load_engines, number
 from pisam.commands.predict import refuse_other_size
-from pisam.commands.prompt_files import read_click_file
+from pisam.commands.prompt_files import Clicks, read_click_file
 from pisam.core.errors import PisamError
-from pisam.core.locality import Click
 from pisam.core.lock import holding
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.reading.reader import read_coverage, read_image, read_mask
@@ -65,7 +64,7 @@ class Given:
     image: Path
     mask: Path
     truth: Path | None
-    clicks: list[Click]
+    clicks: Clicks
 
     @property
     def reads(self) -> list[Path]:
@@ -168,7 +167,7 @@ def _pairs(arguments: Arguments) -> list[Given]:
         for key in ("images", "masks", "truth")
         if key in options
     }
-    clicks: dict[str, list[Click]] = {}
+    clicks: dict[str, Clicks] = {}
     if "clicks" in options:
         clicks = read_click_file(given_path(arguments, "clicks"), folders["images"])
     for key in folders:
@@ -180,7 +179,13 @@ def _pairs(arguments: Arguments) -> list[Given]:
         strangers = sorted(folders[key].keys() - folders["images"].keys())
         say_left_out(f"files of {key}, of which no picture is here", strangers)
     return [
-        Given(stem, image, folders["masks"][stem], folders.get("truth", {}).get(stem), clicks.get(stem, []))
+        Given(
+            stem,
+            image,
+            folders["masks"][stem],
+            folders.get("truth", {}).get(stem),
+            clicks.get(stem, Clicks()),
+        )
         for stem, image in folders["images"].items()
     ]
 
@@ -194,9 +199,7 @@ def _read(given: Given) -> tuple[Given, UInt8Array, BoolArray, BoolArray | None]
     pixels = read_image(given.image)
     mask = read_coverage(given.mask).values > 127  # an empty one can be repaired too
     refuse_other_size(mask.shape, pixels.shape, given.mask)
-    for x, y, _ in given.clicks:
-        if not (0 <= x <= pixels.shape[1] and 0 <= y <= pixels.shape[0]):
-            raise PisamError(f"{given.image}: click {x:g}, {y:g} lies outside of the picture")
+    given.clicks.refuse_outside(pixels.shape[1], pixels.shape[0], str(given.image))
     if given.truth is None:
         return given, pixels, mask, None
     truth = read_mask(given.truth)
@@ -217,7 +220,7 @@ def _repair(
     predictor.set_image(pixels)
     now = predictor.set_mask(mask)
     if truth is None:
-        for x, y, label in given.clicks:
+        for x, y, label in given.clicks.points:
             now = predictor.click(x, y, bool(label))
         return Repair(given, now)
     repair, before, oracle = Repair(given, now), _iou(mask, truth), mask.copy()
