@@ -125,6 +125,28 @@ def test_bad_input_exits_with_2_and_one_line(
     assert message in error
 
 
+@pytest.mark.parametrize("below", ["", "/deep/er"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "images=x", "box=1,1,9,9", "out={}"],
+        ["refine", "images=x", "masks=y", "clicks=c.csv", "out={}"],
+        ["export", "out={}"],
+        ["evaluate", "predictions=x", "masks=y", "out={}"],
+        ["leaderboard", "x.json", "out={}"],
+        ["benchmark", "out={}"],
+        ["init", "{}"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_file_in_the_place_of_an_output_folder_is_named(
+    arguments: list[str], below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").touch()
+    assert cli.main([argument.format(f"{tmp_path}/a.png{below}") for argument in arguments]) == 2
+    assert f"{tmp_path}/a.png is a file, expected a folder; give another one\n" in capsys.readouterr().err
+
+
 def test_train_passes_configuration_and_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Config, int]] = []
     monkeypatch.setattr("pisam.commands.train.train", lambda config, stage: calls.append((config, stage)))

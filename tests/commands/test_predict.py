@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from helpers.exported import pisam
+from pisam.commands.folders import list_pictures
 from pisam.commands.prompt_files import Clicks, read_click_file
+from pisam.core.errors import PisamError
 from pisam.core.lock import holding
 from pisam.data.reading.reader import read_image
 from pisam.onnx import OnnxPredictor
@@ -385,6 +388,59 @@ def test_answers_below_the_pictures_are_no_pictures(exported: Path, pictures: Pa
     for _ in range(2):
         assert predicted(exported, pictures, pictures / "out", f"box={BOX}") == 0
     assert len(list((pictures / "out").rglob("*.png"))) == 3
+
+
+def test_hidden_folders_are_passed_over(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pictures / "sub", pictures / ".thumbs" / "deep")
+    assert predicted(exported, pictures, tmp_path / "out", f"box={BOX}") == 0
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 3
+    assert "left out: 1 files of images" in capsys.readouterr().out
+
+
+def test_the_folder_above_the_pictures_holds_answers_and_their_own_none(
+    exported: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert predicted(exported, pictures, pictures.parent, f"box={BOX}") == 0
+    assert "3 of 3 pictures are done already" in capsys.readouterr().out
+    for out in (pictures, pictures / "sub" / ".."):
+        assert predicted(exported, pictures, out, f"box={BOX}") == 2
+        assert f"out {pictures}: the folder of images too; expected one of its own" in capsys.readouterr().err
+
+
+def test_no_answer_replaces_what_is_read(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pictures, tmp_path / "mask")
+    before = (tmp_path / "mask" / "a.b#c.png").read_bytes()
+    assert predicted(exported, tmp_path / "mask", tmp_path, f"box={BOX}", "overwrite=true") == 2
+    assert "c.png: is read, and an answer would replace it; give another out=" in capsys.readouterr().err
+    assert (tmp_path / "mask" / "a.b#c.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_masks_are_found_in_either_unicode_form(
+    exported: Path, tmp_path: Path, forms: tuple[str, str]
+) -> None:
+    names = [unicodedata.normalize(form, "\u00e9.png") for form in forms]
+    for folder, name in zip(("images", "masks"), names, strict=True):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((60, 90), 255, np.uint8)).save(tmp_path / folder / name)
+    given = [f"images={tmp_path / 'images'}", f"masks={tmp_path / 'masks'}"]
+    for verb, out in (("predict", tmp_path / "predicted"), ("refine", tmp_path / "refined")):
+        clicks = [f"clicks={tmp_path / 'clicks.csv'}"] if verb == "refine" else []
+        (tmp_path / "clicks.csv").write_text(f"image,x,y,label\n{names[1]},5,5,1\n")
+        assert pisam(verb, exported, *given, *clicks, f"out={out}") == 0
+        assert [path.name for path in out.rglob("*.png")] == [names[0]]
+
+
+def test_two_unicode_forms_of_one_name_are_refused(tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        (tmp_path / unicodedata.normalize(form, "\u00e9.png")).touch()
+    with pytest.raises(PisamError, match="would have one answer; rename one"):
+        list_pictures(tmp_path, "images", but=tmp_path / "out")
 
 
 def test_two_at_once_are_refused(

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pisam.core.errors import PisamError, nearest
@@ -93,6 +94,9 @@ class Command:
             if not is_possible_path(path):
                 raise PisamError(f"{self.name}: {path[:40]!r}... can be no path: too long, or with NUL")
         self._check(arguments, own, overrides)
+        written = [own["out"]] if self.keys.get("out") == "DIR" and "out" in own else []
+        for path in written or (words if self.words == ["DIR"] else []):
+            _refuse_file(os.path.expanduser(path), self.name)
         experiment = None
         if self.takes_experiment and len(words) > len(self.words) - 1:
             experiment = words.pop(0)
@@ -159,6 +163,13 @@ class Arguments:
         from pisam.config.load import load_config
 
         return load_config(self.experiment or DEFAULT_EXPERIMENT, [*self.overrides, *more])
+
+
+def _refuse_file(path: str, what: str) -> None:
+    """Raise PisamError where a file lies in the place of a folder that is to be written to."""
+    for place in (Path(path), *Path(path).parents):
+        if os.path.exists(place) and not place.is_dir():
+            raise PisamError(f"{what}: {path}: {place} is a file, expected a folder; give another one")
 
 
 def split(argument: str) -> tuple[str, str | None]:

@@ -89,7 +89,7 @@ def run(arguments: Arguments) -> None:
     tile = _tile(options.get("tile"))
     workers, devices = number(arguments, "workers", 2), number(arguments, "devices", 1)
     images = list_pictures(given_path(arguments, "images"), "images", but=out)
-    pictures, categories = _prompted(images, options)
+    pictures, categories = _prompted(images, options, out)
     engines = load_engines(arguments, devices)
     settings = {
         "command": "predict",
@@ -171,7 +171,9 @@ def _is_row(row: dict[str, Any], *, coco: bool) -> bool:
     return right and all(isinstance(each, dict) for each in row.get("annotations", []))
 
 
-def _prompted(files: dict[str, Path], options: dict[str, str]) -> tuple[list[Picture], dict[int, str]]:
+def _prompted(
+    files: dict[str, Path], options: dict[str, str], out: Path
+) -> tuple[list[Picture], dict[int, str]]:
     """The pictures to answer, and the categories of their objects.
 
     Raises:
@@ -192,7 +194,7 @@ def _prompted(files: dict[str, Path], options: dict[str, str]) -> tuple[list[Pic
     elif "boxes" in options:
         boxes, categories = read_boxes(local_path(options["boxes"], "boxes"), files)
     elif "masks" in options:
-        rough = list_pictures(local_path(options["masks"], "masks"), "masks")
+        rough = list_pictures(local_path(options["masks"], "masks"), "masks", but=out, like=files)
         say_left_out("masks, of which no picture is here", sorted(rough.keys() - files.keys()))
     asked = set(boxes) | set(rough) if given else set(clicks)
     if without := [stem for stem in files if stem not in asked]:

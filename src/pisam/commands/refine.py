@@ -161,12 +161,12 @@ def _pairs(arguments: Arguments) -> list[Given]:
     Raises:
         PisamError: a folder is missing or empty, or a picture has no mask or true mask.
     """
-    options = arguments.own
-    folders = {
-        key: list_pictures(given_path(arguments, key), key, but=given_path(arguments, "out"))
-        for key in ("images", "masks", "truth")
-        if key in options
-    }
+    options, out = arguments.own, given_path(arguments, "out")
+    folders: dict[str, dict[str, Path]] = {}
+    for key in ("images", "masks", "truth"):
+        if key in options:
+            images = folders.get("images", {})
+            folders[key] = list_pictures(given_path(arguments, key), key, but=out, like=images)
     clicks: dict[str, Clicks] = {}
     if "clicks" in options:
         clicks = read_click_file(given_path(arguments, "clicks"), folders["images"])
