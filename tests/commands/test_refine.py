@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,22 @@ def test_a_changed_mask_is_repaired_again(
     with (folders / "out" / "done.jsonl").open("a") as file:
         file.write('{"image": "two", "of": [1], "rows": [{"clicks": "x"}]}\n')
     assert pisam(*given) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"iou_after": 1.5}, {"iou_before": "1"}, {"image": "other"}, {"clicks": 2}, {"oracle": True}],
+    ids=str,
+)
+def test_an_edited_row_of_a_record_is_repaired_again(
+    folders: Path, exported: Path, capsys: pytest.CaptureFixture[str], change: dict
+) -> None:
+    given = arguments(folders, exported, f"truth={folders / 'truth'}", "rounds=1")
+    assert pisam(*given) == 0
+    whole, record = (folders / "out" / "per_image.csv").read_bytes(), folders / "out" / "done.jsonl"
+    head, first, second = map(json.loads, record.read_text().splitlines())
+    second["rows"][0] |= change
+    record.write_text("".join(f"{json.dumps(line)}\n" for line in (head, first, second)))
+    assert pisam(*given) == 0
+    assert "1 of 2 pictures are done already" in capsys.readouterr().out
+    assert (folders / "out" / "per_image.csv").read_bytes() == whole

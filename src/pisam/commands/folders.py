@@ -38,8 +38,8 @@ def list_pictures(path: Path, what: str, *, but: Path, like: Iterable[str] = ())
         like: names; a picture whose name is one of them in another Unicode form goes by it.
 
     Raises:
-        PisamError: none, `but` is the folder itself, or two that differ in suffix or Unicode form alone and so
-            would have one answer.
+        PisamError: none, `but` is the folder itself, or two that differ in suffix or Unicode form alone, so
+            they would have one answer.
     """
     root, files = path.parent, [path]
     others: list[Path] = []

@@ -22,7 +22,7 @@ overwrite=true|false: begin anew and replace what is there
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ from pisam.core.files import local_path, write_json
 from pisam.core.lock import holding
 from pisam.core.types import UInt8Array
 from pisam.data.reading.reader import read_image, read_mask
+from pisam.data.sources.segmentation import MAX_PIXELS, decode
 from pisam.data.transforms import box_of, squash
 from pisam.predictor import formats
 from pisam.predictor.detail import SMALLEST_TILE, look_again
@@ -73,6 +74,11 @@ class Picture:
         """One per object; several are numbered."""
         count = len(self.boxes)
         return [f"{self.stem}_{index}" for index in range(1, count + 1)] if count > 1 else [self.stem]
+
+    @property
+    def categories(self) -> list[int]:
+        """That of each object."""
+        return [box.category for box in self.boxes] or [1]
 
     @property
     def reads(self) -> list[Path]:
@@ -104,7 +110,7 @@ def run(arguments: Arguments) -> None:
             out,
             settings,
             jobs,
-            partial(_is_row, coco="coco" in wanted),
+            partial(_is_row, pictures={p.stem: p for p in pictures} if "coco" in wanted else {}),
             also=[out / "coco.json"] if "coco" in wanted else [],
             overwrite=options.get("overwrite") == "true",
         )
@@ -165,10 +171,25 @@ def _files(picture: Picture, wanted: Sequence[str]) -> list[str]:
     return [f"{kind}/{name}{suffixes[kind]}" for name in picture.names for kind in kinds]
 
 
-def _is_row(row: dict[str, Any], *, coco: bool) -> bool:
-    facts = {"file_name": str, "width": int, "height": int} | ({"annotations": list} if coco else {})
-    right = all(type(row.get(key)) is kind for key, kind in facts.items())
-    return right and all(isinstance(each, dict) for each in row.get("annotations", []))
+def _is_row(row: dict[str, Any], *, pictures: Mapping[str, Picture]) -> bool:
+    """Whether what an earlier run noted of one of the `pictures` is what this one would have noted."""
+    if (picture := pictures.get(row["image"])) is None:
+        return True  # nothing is read from it
+    height, width, given = row.get("height"), row.get("width"), row.get("annotations")
+    if type(height) is not int or type(width) is not int or not isinstance(given, list):
+        return False
+    if min(height, width) < 1 or height * width > MAX_PIXELS or row.get("file_name") != _name(picture):
+        return False
+    try:
+        expected = [
+            formats.coco_annotation(
+                decode(each["segmentation"], height, width), id=0, image_id=0, category_id=category
+            )
+            for each, category in zip(given, picture.categories, strict=True)
+        ]
+    except (ValueError, LookupError, TypeError):
+        return False
+    return given == expected
 
 
 def _prompted(
@@ -257,11 +278,10 @@ def _answer(
     if not prompts:
         prompts = [Prompt(points=tuple(image.in_frame(picture.clicks.points)))]
     answers: list[dict[str, Any]] = []
-    categories = [box.category for box in picture.boxes] or [1]
     for start in range(0, len(prompts), AT_ONCE):
         for answer in session.ask(prompts[start : start + AT_ONCE]):
             clicked = answer.after(picture.clicks.points) if boxes else answer
-            answers.append({**_maps(clicked, pixels, tile), "category": categories[len(answers)]})
+            answers.append({**_maps(clicked, pixels, tile), "category": picture.categories[len(answers)]})
     return picture, pixels, answers
 
 

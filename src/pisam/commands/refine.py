@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def run(arguments: Arguments) -> None:
             out,
             settings,
             jobs,
-            _is_row,
+            partial(_is_row, rounds=rounds if "truth" in options else 0),
             also=[out / TABLE] if "truth" in options else [],
             overwrite=options.get("overwrite") == "true",
         )
@@ -131,13 +132,16 @@ def _repair_all(
         print(summary(rows))
 
 
-def _is_row(row: dict[str, Any]) -> bool:
+def _is_row(row: dict[str, Any], *, rounds: int) -> bool:
+    """Whether what an earlier run noted of a picture can be what this one would have noted."""
     rows = row.get("rows")
-    return isinstance(rows, list) and all(
-        isinstance(each, dict)
-        and each.keys() == {*COLUMNS}
-        and all(type(each[column]) in (int, float) for column in COLUMNS[1:])
-        for each in rows
+    return (
+        isinstance(rows, list)
+        and all(isinstance(each, dict) and each.keys() == {*COLUMNS} for each in rows)
+        and [(each["image"], each["clicks"]) for each in rows]
+        == [(row["image"], clicks) for clicks in range(1, rounds + 1)]
+        and all(type(each[column]) in (int, float) for each in rows for column in COLUMNS[1:])
+        and all(0 <= each[column] <= 1 for each in rows for column in COLUMNS[2:])
     )
 
 
