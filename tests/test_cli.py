@@ -254,6 +254,26 @@ def test_error_of_a_later_rank_is_kept_and_labelled(
     assert capsys.readouterr().err.splitlines()[-1] == "[rank 3] error: image x.png: unreadable"
 
 
+def test_what_commands_print_tells_the_terminal_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pisam.commands.sets.list_sets", lambda _: "\x1b[2Jone\ntwo")
+    assert cli.main(["sets"]) == 0
+    assert capsys.readouterr().out == "\\x1b[2Jone\ntwo\n"
+
+
+def test_an_error_is_of_bounded_length(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Path | None) -> str:
+        raise PisamError("x" * 100_000 + "; mend it")
+
+    monkeypatch.setattr("pisam.commands.sets.list_sets", fail)
+    assert cli.main(["sets"]) == 2
+    error = capsys.readouterr().err
+    assert len(error) < 2000 and error.endswith("; mend it\n")
+
+
 def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(config: Config, **_: Any) -> None:
         raise KeyboardInterrupt

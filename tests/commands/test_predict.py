@@ -410,12 +410,15 @@ def test_what_is_left_out_is_said(
     for name in ("photo.heic", "._turned.jpg"):
         (pictures / name).write_bytes(b"x")
     boxes = tmp_path / "boxes.csv"
-    boxes.write_text("image,x0,y0,x1,y1\ngrey,5,5,40,40\nother,1,1,9,9\nfar/off.png,1,1,9,9\n")
+    boxes.write_text('image,x0,y0,x1,y1\ngrey,5,5,40,40\n"o\nther\x1b[2J",1,1,9,9\nfar/off.png,1,1,9,9\n')
     assert predicted(exported, pictures, tmp_path / "out", f"boxes={boxes}") == 0
     printed = capsys.readouterr().out
     others = f"left out: 2 files of images {pictures}, which are no pictures: ._turned.jpg, photo.heic"
     assert others in printed
-    assert f"left out: 2 rows of boxes {boxes}, which name no picture here: other, far/off.png" in printed
+    assert (
+        f"left out: 2 rows of boxes {boxes}, which name no picture here: o\\nther\\x1b[2J, far/off" in printed
+    )
+    assert "left out: 2 pictures, which have no prompt: a.b#c, turned" in printed
 
 
 def test_answers_below_the_pictures_are_no_pictures(exported: Path, pictures: Path) -> None:

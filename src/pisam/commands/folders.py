@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, replacing, writing
 from pisam.core.progress import progress
+from pisam.core.text import escaped
 from pisam.data.sources.pairs import SUFFIXES
 from pisam.predictor.engine import Engine
 
@@ -81,7 +82,8 @@ def _plain(name: str) -> str:
 def say_left_out(what: str, names: Sequence[str]) -> None:
     """Print how many there are and some of them, if any."""
     if names:
-        print(f"left out: {len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
+        some = ", ".join(map(escaped, names[:3]))
+        print(f"left out: {len(names)} {what}: {some}{', ...' if len(names) > 3 else ''}")
 
 
 def content_of(path: str | None) -> str | None:

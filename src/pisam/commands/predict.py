@@ -218,8 +218,7 @@ def _prompted(
         rough = list_pictures(local_path(options["masks"], "masks"), "masks", but=out, like=files)
         say_left_out("masks, of which no picture is here", sorted(rough.keys() - files.keys()))
     asked = set(boxes) | set(rough) if given else set(clicks)
-    if without := [stem for stem in files if stem not in asked]:
-        print(f"{len(without)} pictures have no prompt and are passed over: {', '.join(without[:3])}, ...")
+    say_left_out("pictures, which have no prompt", [stem for stem in files if stem not in asked])
     for stem in clicks:
         if len(boxes.get(stem, [])) > 1:
             raise PisamError(
