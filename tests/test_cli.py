@@ -144,7 +144,7 @@ def test_a_file_in_the_place_of_an_output_folder_is_named(
 ) -> None:
     (tmp_path / "a.png").touch()
     assert cli.main([argument.format(f"{tmp_path}/a.png{below}") for argument in arguments]) == 2
-    assert f"{tmp_path}/a.png is a file, expected a folder; give another one\n" in capsys.readouterr().err
+    assert f"{tmp_path}/a.png: a file stands where a folder is needed" in capsys.readouterr().err
 
 
 def test_train_passes_configuration_and_stage(monkeypatch: pytest.MonkeyPatch) -> None:

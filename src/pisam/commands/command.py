@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pisam.core.errors import PisamError, nearest
-from pisam.core.files import is_possible_path
+from pisam.core.files import is_possible_path, refuse_blocked
 
 if TYPE_CHECKING:
     from pisam.config.schema import Config
@@ -96,7 +96,7 @@ class Command:
         self._check(arguments, own, overrides)
         written = [own["out"]] if self.keys.get("out") == "DIR" and "out" in own else []
         for path in written or (words if self.words == ["DIR"] else []):
-            _refuse_file(os.path.expanduser(path), self.name)
+            refuse_blocked(Path(os.path.expanduser(path)))
         experiment = None
         if self.takes_experiment and len(words) > len(self.words) - 1:
             experiment = words.pop(0)
@@ -163,13 +163,6 @@ class Arguments:
         from pisam.config.load import load_config
 
         return load_config(self.experiment or DEFAULT_EXPERIMENT, [*self.overrides, *more])
-
-
-def _refuse_file(path: str, what: str) -> None:
-    """Raise PisamError where a file lies in the place of a folder that is to be written to."""
-    for place in (Path(path), *Path(path).parents):
-        if os.path.exists(place) and not place.is_dir():
-            raise PisamError(f"{what}: {path}: {place} is a file, expected a folder; give another one")
 
 
 def split(argument: str) -> tuple[str, str | None]:
