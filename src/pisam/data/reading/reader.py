@@ -146,7 +146,7 @@ def binarise(coverage: UInt8Array, path: Path) -> BoolArray:
     mask: BoolArray = coverage > OBJECT_ABOVE
     if not mask.any():
         highest = coverage.max()
-        ids = ", or set ids: true in its row if the values number objects" if highest else ""
+        ids = ", or say ids: true in the row of its set if the values number objects" if highest else ""
         raise PisamError(
             f"{path}: the mask is empty, its values reach {highest} of 255; expected 0/1 or 0/255 with some "
             f"object; mend it, take the pair out{ids}"

@@ -24,7 +24,10 @@ NOTHING_IGNORED = -1  # stated, where None says that nothing was stated
 # The 8-bit value of each 16-bit one.
 _OF_SIXTEEN_BITS = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 _USUAL_IGNORE = (255, 65535)
-_REMEDY = "say ignore: {0} in its row (or ignore: false if {0} is object), or save the mask as 0/255"
+_REMEDY = (
+    "save the mask as 0/255, or say ignore: {0} (ignore: false if {0} is object) in the row of its set, if "
+    "it has one"
+)
 
 
 class Coverage(NamedTuple):
