@@ -44,6 +44,7 @@ from pisam.commands.models import given_path, load_engines, number
 from pisam.commands.predict import refuse_other_size
 from pisam.commands.prompt_files import Clicks, read_click_file
 from pisam.core.errors import PisamError
+from pisam.core.locality import Click
 from pisam.core.lock import holding
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.reading.reader import read_coverage, read_image, read_mask
@@ -80,6 +81,15 @@ class Repair:
     given: Given
     mask: BoolArray
     rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Repairer(InteractivePredictor):
+    """A predictor that can be told all clicks before it says what the mask is."""
+
+    def click_all(self, clicks: Sequence[Click]) -> BoolArray:
+        """The mask after several clicks, one after the other."""
+        self._session.click_all(clicks)
+        return self.mask
 
 
 def run(arguments: Arguments) -> None:
@@ -120,7 +130,7 @@ def _repair_all(
         record.add({"image": repair.given.stem, "rows": repair.rows})
 
     def answer(engine: Engine, read: tuple[Any, ...]) -> Repair:
-        return _repair(InteractivePredictor(engine), *read, rounds=rounds)
+        return _repair(Repairer(engine), *read, rounds=rounds)
 
     try:
         work_through(rest, engines, _read, answer, write, workers=workers, what="refine")
@@ -212,7 +222,7 @@ def _read(given: Given) -> tuple[Given, UInt8Array, BoolArray, BoolArray | None]
 
 
 def _repair(
-    predictor: InteractivePredictor,
+    predictor: Repairer,
     given: Given,
     pixels: UInt8Array,
     mask: BoolArray,
@@ -224,9 +234,7 @@ def _repair(
     predictor.set_image(pixels)
     now = predictor.set_mask(mask)
     if truth is None:
-        for x, y, label in given.clicks.points:
-            now = predictor.click(x, y, bool(label))
-        return Repair(given, now)
+        return Repair(given, predictor.click_all(given.clicks.points))
     repair, before, oracle = Repair(given, now), _iou(mask, truth), mask.copy()
     for clicks in range(1, rounds + 1):
         errors = ((now ^ truth).astype(np.uint8) + (now < truth)).astype(np.uint8)
