@@ -516,7 +516,7 @@ HUGE = "1" + "0" * 400
         ({"bbox": '{"8": 0, "9": 0, "20": 0, "21": 0}', "id": "7"}, "annotation 7: bbox is a dict of 4"),
         ({"iscrowd": "2", "id": "7"}, "annotation 7: iscrowd is 2"),
         ({"id": '"x"'}, "annotation 'x': expected a whole number as its id"),
-        ({"image_id": "7"}, "names none of the pictures"),
+        ({"image_id": "7"}, "boxes.json: holds none that can be used"),
         (
             {"size": (640, 480)},
             "boxes.json: says that its picture has 640x480 pixels, but",

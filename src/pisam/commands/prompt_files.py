@@ -300,9 +300,10 @@ def _by_picture(rows: Iterable[Row], pictures: Mapping[str, Path], what: str) ->
             found.setdefault(stem, []).append(value)
         if not meant:
             strangers.append(name)
+    if not strangers and not found:
+        raise PisamError(f"{what}: holds none that can be used; expected some")
     if not found:
-        raise PisamError(
-            f"{what}: names none of the pictures, which are {', '.join(sorted(pictures)[:3])}, ..."
-        )
+        some = ", ".join(sorted(pictures)[:3])
+        raise PisamError(f"{what}: names none of the pictures, which are {some}, ...")
     say_left_out(f"rows of {what}, which name no picture here", strangers)
     return found
