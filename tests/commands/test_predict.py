@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -249,16 +250,20 @@ def test_masks_of_another_size_are_named(
     assert "turned.png: 9x9 pixels, its picture has 80x50" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_is_one_line(
-    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exported: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "mask").symlink_to("/dev/full")
-    assert pisam("predict", exported, f"images={pictures}", f"out={out}", f"box={BOX}") == 2
+    def full(path: Path, contents: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert pisam("predict", exported, f"images={pictures}", f"out={tmp_path / 'out'}", f"box={BOX}") == 2
     error = capsys.readouterr().err
-    assert "not written" in error and error.count("\n") == 1
+    assert "not written: No space left" in error and error.count("\n") == 1
 
 
 def test_ctrl_c_leaves_whole_files_and_a_run_to_go_on_with(exported: Path, tmp_path: Path) -> None:
