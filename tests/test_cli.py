@@ -125,6 +125,28 @@ def test_bad_input_exits_with_2_and_one_line(
     assert message in error
 
 
+@pytest.mark.parametrize("below", ["", "/deep/er"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "images=x", "box=1,1,9,9", "out={}"],
+        ["refine", "images=x", "masks=y", "clicks=c.csv", "out={}"],
+        ["export", "out={}"],
+        ["evaluate", "predictions=x", "masks=y", "out={}"],
+        ["leaderboard", "x.json", "out={}"],
+        ["benchmark", "out={}"],
+        ["init", "{}"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_file_in_the_place_of_an_output_folder_is_named(
+    arguments: list[str], below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").touch()
+    assert cli.main([argument.format(f"{tmp_path}/a.png{below}") for argument in arguments]) == 2
+    assert f"{tmp_path}/a.png: a file stands where a folder is needed" in capsys.readouterr().err
+
+
 def test_train_passes_configuration_and_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Config, int]] = []
     monkeypatch.setattr("pisam.commands.train.train", lambda config, stage: calls.append((config, stage)))
@@ -230,6 +252,26 @@ def test_error_of_a_later_rank_is_kept_and_labelled(
     monkeypatch.setenv("RANK", "3")
     assert cli.main(["evaluate"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == "[rank 3] error: image x.png: unreadable"
+
+
+def test_what_commands_print_tells_the_terminal_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pisam.commands.sets.list_sets", lambda _: "\x1b[2Jone\ntwo")
+    assert cli.main(["sets"]) == 0
+    assert capsys.readouterr().out == "\\x1b[2Jone\ntwo\n"
+
+
+def test_an_error_is_of_bounded_length(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Path | None) -> str:
+        raise PisamError("x" * 100_000 + "; mend it")
+
+    monkeypatch.setattr("pisam.commands.sets.list_sets", fail)
+    assert cli.main(["sets"]) == 2
+    error = capsys.readouterr().err
+    assert len(error) < 2000 and error.endswith("; mend it\n")
 
 
 def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 GROUPS = ("Train", "Measure", "Use", "Data", "Set up")
 INTERRUPTED = 130  # what shells make of SIGINT
@@ -93,13 +93,17 @@ def _run(argv: list[str]) -> int:
     arguments = command.read(argv[1:])
     if command.takes_experiment:
         arguments.config()
+    from contextlib import redirect_stdout
     from importlib import import_module
+
+    from pisam.core.text import Printable
 
     quiet()
     run = import_module(command.module).run
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    return int(run(arguments) or 0)
+    with redirect_stdout(cast(Any, Printable(sys.stdout))):
+        return int(run(arguments) or 0)
 
 
 def _overview(verbs: list) -> str:
@@ -139,8 +143,10 @@ def _fail(message: str) -> int:
 
 def _one_line(error: Exception) -> str:
     """The message, printable; that of a loader's worker process is the end of a traceback."""
+    from pisam.core.text import one_line
+
     _, _, message = str(error).rpartition("pisam.core.errors.PisamError: ")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    return one_line(message)
 
 
 def _rank_label() -> str:

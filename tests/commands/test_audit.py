@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -152,6 +153,21 @@ def test_names_of_any_bytes_are_written(tmp_path: Path) -> None:
     finding = Finding("error", "train", "s", Path("a\udcff.png"), None, 'broken, "really"')
     write_findings(Audit([finding], []), tmp_path / "audit.csv")
     assert (tmp_path / "audit.csv").read_text().splitlines()[1] == 's,a\\udcff.png,,"broken, ""really"""'
+
+
+def test_names_neither_break_a_line_nor_tell_the_terminal_anything(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "\x1b]0;mine\x07\x1b[2Jx\n\nfindings: 0, all is well\n.png"
+    size = {"height": 48, "width": 64}
+    image, polygon = {"id": 1, "file_name": name, **size}, [[1, 1, 9, 1, 9, 9]]
+    coco = {"images": [image], "annotations": [{"id": 1, "image_id": 1, "segmentation": polygon}]}
+    (root / "c.json").write_text(json.dumps(coco))
+    (root / "pictures").mkdir()
+    code, (row,) = run(tmp_path, root, "data.val=[{name: val, images: pictures, annotations: c.json}]")
+    out = capsys.readouterr().out
+    assert code == 1 and all(c.isprintable() for text in (out.replace("\n", ""), *row.values()) for c in text)
+    assert [line[:11] for line in out.splitlines() if line.startswith("findings")] == ["findings: 1"]
 
 
 def test_a_name_that_begins_like_a_formula_stays_text(tmp_path: Path) -> None:

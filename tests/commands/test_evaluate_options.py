@@ -58,6 +58,13 @@ def test_a_folder_names_itself() -> None:
             "unknown key mask.*did you mean masks?",
         ),
         ({"predictions": "p", "masks": "m", "out": "o", "workers": "-1"}, "workers=-1: expected a whole"),
+        *(
+            (
+                {"predictions": "p", "masks": "m", "out": "o", "ignore": ignore},
+                f"ignore={ignore}: expected the",
+            )
+            for ignore in ("0", "00001999999", "65536", "1.0", "true")
+        ),
         ({"predictions": "p", "masks": "pooled", "out": "o"}, "set: pooled means the images of all sets"),
     ],
 )

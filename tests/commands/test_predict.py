@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from helpers.exported import pisam
+from pisam.commands.folders import list_pictures
+from pisam.commands.prompt_files import Clicks, read_click_file
+from pisam.core.errors import PisamError
 from pisam.core.lock import holding
 from pisam.data.reading.reader import read_image
 from pisam.onnx import OnnxPredictor
@@ -244,16 +250,20 @@ def test_masks_of_another_size_are_named(
     assert "turned.png: 9x9 pixels, its picture has 80x50" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_is_one_line(
-    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exported: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "mask").symlink_to("/dev/full")
-    assert pisam("predict", exported, f"images={pictures}", f"out={out}", f"box={BOX}") == 2
+    def full(path: Path, contents: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert pisam("predict", exported, f"images={pictures}", f"out={tmp_path / 'out'}", f"box={BOX}") == 2
     error = capsys.readouterr().err
-    assert "not written" in error and error.count("\n") == 1
+    assert "not written: No space left" in error and error.count("\n") == 1
 
 
 def test_ctrl_c_leaves_whole_files_and_a_run_to_go_on_with(exported: Path, tmp_path: Path) -> None:
@@ -321,6 +331,40 @@ def test_damaged_lines_of_a_record_are_answered_again(
     assert (out / "coco.json").read_bytes() == whole
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"file_name": "../../etc/passwd"},
+        {"width": -5},
+        {"width": 90.0},
+        {"height": 10**9},
+        {"annotations": []},
+        {"annotations": [{"segmentation": None}]},
+        {"annotations": [5]},
+        {"area": 1},
+        {"category_id": 9},
+        {"bbox": "8888"},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_an_edited_row_of_a_record_is_answered_again(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict
+) -> None:
+    arguments = [pictures / "sub", tmp_path / "out", f"box={BOX}", "format=coco"]
+    assert predicted(exported, *arguments) == 0
+    whole, record = (tmp_path / "out" / "coco.json").read_bytes(), tmp_path / "out" / "done.jsonl"
+    head, row = map(json.loads, record.read_text().splitlines())
+    own = row if change.keys() & row.keys() else row["annotations"][0]
+    own |= change
+    record.write_text(f"{json.dumps(head)}\n{json.dumps(row)}\n")
+    assert predicted(exported, *arguments) == 0
+    assert "done already" not in capsys.readouterr().out
+    assert (tmp_path / "out" / "coco.json").read_bytes() == whole
+    assert predicted(exported, *arguments) == 0
+    assert "1 of 1 pictures are done already" in capsys.readouterr().out
+
+
 def test_what_changed_since_is_answered_again_or_refused(
     exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -371,18 +415,74 @@ def test_what_is_left_out_is_said(
     for name in ("photo.heic", "._turned.jpg"):
         (pictures / name).write_bytes(b"x")
     boxes = tmp_path / "boxes.csv"
-    boxes.write_text("image,x0,y0,x1,y1\ngrey,5,5,40,40\nother,1,1,9,9\nfar/off.png,1,1,9,9\n")
+    boxes.write_text('image,x0,y0,x1,y1\ngrey,5,5,40,40\n"o\nther\x1b[2J",1,1,9,9\nfar/off.png,1,1,9,9\n')
     assert predicted(exported, pictures, tmp_path / "out", f"boxes={boxes}") == 0
     printed = capsys.readouterr().out
     others = f"left out: 2 files of images {pictures}, which are no pictures: ._turned.jpg, photo.heic"
     assert others in printed
-    assert f"left out: 2 rows of boxes {boxes}, which name no picture here: other, far/off.png" in printed
+    assert (
+        f"left out: 2 rows of boxes {boxes}, which name no picture here: o\\nther\\x1b[2J, far/off" in printed
+    )
+    assert "left out: 2 pictures, which have no prompt: a.b#c, turned" in printed
 
 
 def test_answers_below_the_pictures_are_no_pictures(exported: Path, pictures: Path) -> None:
     for _ in range(2):
         assert predicted(exported, pictures, pictures / "out", f"box={BOX}") == 0
     assert len(list((pictures / "out").rglob("*.png"))) == 3
+
+
+def test_hidden_folders_are_passed_over(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pictures / "sub", pictures / ".thumbs" / "deep")
+    assert predicted(exported, pictures, tmp_path / "out", f"box={BOX}") == 0
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 3
+    assert "left out: 1 files of images" in capsys.readouterr().out
+
+
+def test_the_folder_above_the_pictures_holds_answers_and_their_own_none(
+    exported: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert predicted(exported, pictures, pictures.parent, f"box={BOX}") == 0
+    assert "3 of 3 pictures are done already" in capsys.readouterr().out
+    for out in (pictures, pictures / "sub" / ".."):
+        assert predicted(exported, pictures, out, f"box={BOX}") == 2
+        assert f"out {pictures}: the folder of images too; expected one of its own" in capsys.readouterr().err
+
+
+def test_no_answer_replaces_what_is_read(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pictures, tmp_path / "mask")
+    before = (tmp_path / "mask" / "a.b#c.png").read_bytes()
+    assert predicted(exported, tmp_path / "mask", tmp_path, f"box={BOX}", "overwrite=true") == 2
+    assert "c.png: is read, and an answer would replace it; give another out=" in capsys.readouterr().err
+    assert (tmp_path / "mask" / "a.b#c.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_masks_are_found_in_either_unicode_form(
+    exported: Path, tmp_path: Path, forms: tuple[str, str]
+) -> None:
+    names = [unicodedata.normalize(form, "\u00e9.png") for form in forms]
+    for folder, name in zip(("images", "masks"), names, strict=True):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((60, 90), 255, np.uint8)).save(tmp_path / folder / name)
+    given = [f"images={tmp_path / 'images'}", f"masks={tmp_path / 'masks'}"]
+    for verb, out in (("predict", tmp_path / "predicted"), ("refine", tmp_path / "refined")):
+        clicks = [f"clicks={tmp_path / 'clicks.csv'}"] if verb == "refine" else []
+        (tmp_path / "clicks.csv").write_text(f"image,x,y,label\n{names[1]},5,5,1\n")
+        assert pisam(verb, exported, *given, *clicks, f"out={out}") == 0
+        assert [path.name for path in out.rglob("*.png")] == [names[0]]
+
+
+def test_two_unicode_forms_of_one_name_are_refused(tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        (tmp_path / unicodedata.normalize(form, "\u00e9.png")).touch()
+    with pytest.raises(PisamError, match="would have one answer; rename one"):
+        list_pictures(tmp_path, "images", but=tmp_path / "out")
 
 
 def test_two_at_once_are_refused(
@@ -401,15 +501,32 @@ HUGE = "1" + "0" * 400
     [
         ("[" * 100_000, "nested too deep"),
         ('{"images": [], "annotations": [], "images": []}', "key images twice"),
-        ([("a", 1), ("b", 1)], "two images have one id"),
-        ([("a", None)], "two images have one id, or one has none"),
-        ([(5, 1)], "5 is no name"),
+        ([("a", 1), ("b", 1)], "image 1: two images have this id"),
+        ([("grey.png", 1), ("grey.png", 2)], "image 2: its file_name grey.png is that of image 1 too"),
+        (
+            [("grey.png", 1), ("sub/grey", 2)],
+            "two images there, image 1 and image 2, mean the picture sub/grey",
+        ),
+        ([("a", None)], "image of id None"),
+        ([(5, 1)], "file_name 5; expected"),
         ({"category_id": "Infinity"}, "Infinity among the numbers"),
         ({"category_id": "1.5"}, "category_id is 1.5"),
-        ({"bbox": f"[1, 1, 20, {HUGE}]"}, "OverflowError"),
-        ({"bbox": "[1, 1, 20, true]"}, "True is no number of pixels"),
-        ({"bbox": "[1, 1, 20]"}, "expected 4"),
-        ({"image_id": "7"}, "KeyError: 7"),
+        ({"bbox": f"[1, 1, 20, {HUGE}]"}, "annotation 0: int too large"),
+        ({"bbox": "[1, 1, 20, true]"}, "annotation 0: True is no number of pixels"),
+        (
+            {"bbox": "[1, 1, 20]"},
+            "annotation 0: bbox is a list of 3, expected a list of x, y, width and height",
+        ),
+        ({"bbox": '"8888"'}, "annotation 0: bbox is '8888', expected a list"),
+        ({"bbox": '{"8": 0, "9": 0, "20": 0, "21": 0}', "id": "7"}, "annotation 7: bbox is a dict of 4"),
+        ({"iscrowd": "2", "id": "7"}, "annotation 7: iscrowd is 2"),
+        ({"id": '"x"'}, "annotation 'x': expected a whole number as its id"),
+        ({"image_id": "7"}, "boxes.json: holds none that can be used"),
+        (
+            {"size": (640, 480)},
+            "boxes.json: says that its picture has 640x480 pixels, but",
+        ),
+        ({"size": (0, 60)}, "image 1: height 60 and width 0; expected whole numbers"),
     ],
     ids=str,
 )
@@ -423,10 +540,13 @@ def test_a_hostile_file_of_boxes_is_one_line(
 ) -> None:
     if not isinstance(content, str):
         images = content if isinstance(content, list) else [("grey.png", 1)]
-        entry = {"image_id": "1", "bbox": "[1, 1, 20, 20]"} | (content if isinstance(content, dict) else {})
-        annotation = ", ".join(f'"{key}": {value}' for key, value in entry.items())
-        listed = json.dumps([{"id": id_, "file_name": name} for name, id_ in images])
-        content = f'{{"images": {listed}, "annotations": [{{{annotation}}}]}}'
+        entry = {"bbox": "[1, 1, 20, 20]"} | (content if isinstance(content, dict) else {})
+        size = dict(zip(("width", "height"), entry.pop("size", ()), strict=False))
+        listed = json.dumps([{"id": id_, "file_name": name, **size} for name, id_ in images])
+        meant = entry.pop("image_id", None)
+        annotation = "".join(f', "{key}": {value}' for key, value in entry.items())
+        rows = [f'{{"image_id": {meant or json.dumps(id_)}{annotation}}}' for _, id_ in images]
+        content = f'{{"images": {listed}, "annotations": [{", ".join(rows)}]}}'
     (tmp_path / "boxes.json").write_text(content)
     assert predicted(exported, pictures, tmp_path / "out", f"boxes={tmp_path / 'boxes.json'}") == 2
     error = capsys.readouterr().err
@@ -440,14 +560,17 @@ def test_a_hostile_file_of_boxes_is_one_line(
         ("c.csv", "image,x,x,y,label\ngrey,1,2,3,1\n", "a column is there twice"),
         ("c.csv", "image,x,y,label\ngrey,1,2,1,5\n", "line 2 has more cells than there are columns"),
         ("c.csv", "image,x,y,label\ngrey,1,nan,1\n", "'nan' is no number of pixels"),
-        ("c.csv", "image,x,y\ngrey,1,2\n", "KeyError: 'label'"),
+        ("c.csv", "image,x,y\ngrey,1,2\n", "no column label among image, x, y; expected a .csv with"),
         ("c.json", '[{"x": 1, "y": 2, "label": 0.7}]', "label is 0.7"),
         ("c.json", '[{"x": 1, "y": 2, "label": true}]', "label is True"),
         ("c.json", '[{"x": true, "y": 2, "label": 1}]', "True is no number"),
         ("c.json", '[{"x": 1, "y": 2, "label": Infinity}]', "Infinity among the numbers"),
         ("c.json", "[5]", "TypeError"),
+        ("c.json", {"width": 640, "height": 480}, "c.json: says that its picture has 640x480 pixels, but "),
+        ("c.json", {"width": 640}, "width is 640, height None"),
+        ("c.json", {"set": "A"}, "two images there, set 'A' and ?, mean the picture sub/grey"),
     ],
-    ids=lambda value: value[:30],
+    ids=lambda value: str(value)[:30],
 )
 def test_a_hostile_file_of_clicks_is_one_line(
     exported: Path,
@@ -455,15 +578,55 @@ def test_a_hostile_file_of_clicks_is_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     name: str,
-    content: str,
+    content: Any,
     message: str,
 ) -> None:
-    if name == "c.json":
+    if isinstance(content, dict):
+        entry = {"image": "grey", "clicks": [{"x": 1, "y": 2, "label": 1}]}
+        content = json.dumps({"images": [entry | content] + [entry] * ("set" in content)})
+    elif name == "c.json":
         content = f'{{"images": [{{"image": "grey", "clicks": {content}}}]}}'
     (tmp_path / name).write_text(content)
     assert predicted(exported, pictures, tmp_path / "out", f"clicks={tmp_path / name}") == 2
     error = capsys.readouterr().err
     assert f"{name}: " in error and message in error and error.count("\n") == 1
+
+
+def test_crowds_and_annotations_without_a_box_or_picture_are_counted(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotation = {"image_id": 1, "bbox": [1, 1, 20, 20]}
+    others = [annotation | {"iscrowd": 1}, {"image_id": 1}, annotation | {"bbox": []}, {"image_id": 9}]
+    boxes = {"images": [{"id": 1, "file_name": "grey.png"}], "annotations": [annotation, *others]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    assert predicted(exported, pictures, tmp_path / "out", f"boxes={tmp_path / 'boxes.json'}") == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["grey.png"]
+    printed = capsys.readouterr().out
+    for what in (
+        "1 crowd annotations",
+        "2 annotations without a bbox",
+        "1 annotations of no image in the file",
+    ):
+        assert f"left out: {what} of boxes {tmp_path / 'boxes.json'}" in printed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "image,x,y,label\n{},5,6,1\n",
+        "image; x; y; label\n{}; 5.0; 6; 1.0\n",
+        "label\ty\tx\timage\n1.0\t6\t5\t{}",
+    ],
+    ids=["plain", "semicolons and blanks", "tabs"],
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_tables_as_others_write_them(tmp_path: Path, content: str, form: str) -> None:
+    (tmp_path / "clicks.csv").write_text(
+        content.format(unicodedata.normalize(form, "\u00e9.png")), "utf-8-sig"
+    )
+    for stem in ("\u00e9", "e\u0301"):
+        found = read_click_file(tmp_path / "clicks.csv", {stem: Path(f"{stem}.png")})
+        assert found == {stem: Clicks(((5.0, 6.0, 1),))}
 
 
 def test_ids_of_boxes_are_compared_as_what_they_mean(exported: Path, pictures: Path, tmp_path: Path) -> None:

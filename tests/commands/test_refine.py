@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,9 @@ import pytest
 from PIL import Image
 
 from helpers.exported import pisam
+from pisam.data.reading.reader import read_mask
+from pisam.onnx import OnnxPredictor
+from pisam.onnx.engine import OnnxEngine
 
 NAMES = ("one", "two")
 HEIGHT, WIDTH = 60, 90
@@ -77,6 +82,29 @@ def test_clicks_of_a_file_repair_and_nothing_else_changes(folders: Path, exporte
     assert given["one"][5, 80] == 255 and repaired["one"][5, 80] == 0
 
 
+@pytest.mark.parametrize("reprompt", [False, True])
+def test_clicks_of_a_file_are_those_of_the_predictor_and_looked_at_once(
+    folders: Path, exported: Path, monkeypatch: pytest.MonkeyPatch, reprompt: bool
+) -> None:
+    model = shutil.copytree(exported, folders / "model")
+    meta = json.loads((model / "meta.json").read_text())
+    (model / "meta.json").write_text(json.dumps(meta | {"reprompt": reprompt}))
+    clicks = [(80.5, 5.5, 0), (25.5, 15.5, 1), (60.5, 40.5, 0), (30.5, 25.5, 1), (65.5, 45.5, 1)]
+    rows = "".join(f"one,{x},{y},{label}\n" for x, y, label in clicks)
+    (folders / "clicks.csv").write_text(f"image,x,y,label\n{rows}")
+    predictor = OnnxPredictor(model)
+    predictor.set_image(folders / "images" / "one.png")
+    predictor.set_mask(read_mask(folders / "masks" / "one.png"))
+    expected = [predictor.click(x, y, bool(label)) for x, y, label in clicks][-1]
+    asked: list[str] = []
+    logits, after = OnnxEngine.logits, OnnxEngine.after
+    monkeypatch.setattr(OnnxEngine, "logits", lambda *given: (asked.append("logits"), logits(*given))[1])
+    monkeypatch.setattr(OnnxEngine, "after", lambda *given: (asked.append("after"), after(*given))[1])
+    assert pisam(*arguments(folders, model, f"clicks={folders / 'clicks.csv'}")) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(folders / "out" / "mask" / "one.png")) > 0, expected)
+    assert (asked.count("logits"), asked.count("after")) == (1, 5 if reprompt else 1)
+
+
 @pytest.mark.parametrize("folder", ["masks", "truth"])
 def test_masks_of_another_size_are_named(
     folders: Path, exported: Path, capsys: pytest.CaptureFixture[str], folder: str
@@ -133,3 +161,22 @@ def test_a_changed_mask_is_repaired_again(
     with (folders / "out" / "done.jsonl").open("a") as file:
         file.write('{"image": "two", "of": [1], "rows": [{"clicks": "x"}]}\n')
     assert pisam(*given) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"iou_after": 1.5}, {"iou_before": "1"}, {"image": "other"}, {"clicks": 2}, {"oracle": True}],
+    ids=str,
+)
+def test_an_edited_row_of_a_record_is_repaired_again(
+    folders: Path, exported: Path, capsys: pytest.CaptureFixture[str], change: dict
+) -> None:
+    given = arguments(folders, exported, f"truth={folders / 'truth'}", "rounds=1")
+    assert pisam(*given) == 0
+    whole, record = (folders / "out" / "per_image.csv").read_bytes(), folders / "out" / "done.jsonl"
+    head, first, second = map(json.loads, record.read_text().splitlines())
+    second["rows"][0] |= change
+    record.write_text("".join(f"{json.dumps(line)}\n" for line in (head, first, second)))
+    assert pisam(*given) == 0
+    assert "1 of 2 pictures are done already" in capsys.readouterr().out
+    assert (folders / "out" / "per_image.csv").read_bytes() == whole

@@ -101,3 +101,7 @@ def test_names_of_any_bytes_are_written_and_read(tmp_path: Path) -> None:
     write_csv([{"set": "s", "image": "a\udcff", "iou": 1.0}], tmp_path / "rows.csv")
     assert b"\ns,a\xff,1.0\n" in (tmp_path / "rows.csv").read_bytes()
     assert read_csv(tmp_path / "rows.csv") == [{"set": "s", "image": "a\udcff", "iou": 1.0}]
+
+
+def test_a_name_stays_in_its_line_of_the_table() -> None:
+    assert text_table([["model", "IoU"], ["a\nb\x1b[2J", 0.5]]) == "      model    IoU\na\\nb\\x1b[2J  0.500"

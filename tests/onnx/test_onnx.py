@@ -221,13 +221,14 @@ def test_damaged_and_absent_graphs_are_named(exported: Path, tmp_path: Path) -> 
         OnnxEngine(folder, "int4")
 
 
-def test_an_export_is_not_overwritten(
-    exported: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["meta.json", "encoder.onnx", "interactor.onnx", "encoder_fp16.onnx"])
+def test_nothing_is_overwritten(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    before = (exported / "meta.json").read_bytes()
-    assert pisam("export", checkpoint, f"out={exported}") == 2
-    assert "holds an export already" in capsys.readouterr().err
-    assert (exported / "meta.json").read_bytes() == before
+    (tmp_path / name).write_text("mine")
+    assert pisam("export", checkpoint, f"out={tmp_path}", "fp16=true") == 2
+    assert f"{tmp_path / name} is there already; give another out=" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,13 @@ from pisam.serve import app, listen, requests, verbs
 from pisam.serve.app import Settings
 from pisam.serve.pictures import Limits, Refused, decode_image
 
+UNKNOWN = (  # keys that a verb does not have
+    ("click", {"x": 1, "y": 1, "label": 0}),
+    ("click", {"x": 1, "y": 1, "": 0}),
+    ("box", {"box": [1, 1, 9, 9], "labels": [0]}),
+    ("points", {"points": [[1, 1, 1]], "box": [1, 1, 9, 9]}),
+    ("undo", {"clicks": 2}),
+)
 Case = tuple[str, str, bytes]  # method, path, body
 NUMBERS = (
     "NaN", "1e308", "1e999", "-Infinity", "true", "null", '"1"', "[]", "{}", "[[0]]", "-5", "91", "1e6",
@@ -58,6 +65,8 @@ def nonsense() -> list[tuple[str, bytes]]:
     return [
         *cases,
         ("box", b'{"box": [5, 5, 5, 5]}'),
+        *((verb, json.dumps(body).encode()) for verb, body in UNKNOWN),
+        ("box", b'{"box": [1, 1, 9, 9], "box": [1, 1, 9, 9]}'),
         ("points", many),
         ("points", b'{"points": [[1, 1, 0.5]]}'),
     ]

@@ -184,6 +184,35 @@ def test_entities_of_a_labelling_configuration_are_not_expanded(client: Client) 
         assert client.ask("POST", "/predict", asked)[0] == 400
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"is_positive": "0"},
+        {"is_positive": 2},
+        {"is_positive": None},
+        {"image_rotation": 90},
+        {"value": {"rotation": 30}},
+        {"value": {"rotation": "30"}},
+        {"value": {"keypointlabels": 5}},
+        {"value": {"keypointlabels": {"a": 1}}},
+        {"value": {"keypointlabels": ["\ud800"]}},
+        {"value": {"x": float("nan")}},
+    ],
+    ids=str,
+)
+def test_regions_that_mean_nothing_are_refused(client: Client, change: dict) -> None:
+    wrong = {**POINTS[0], **change, "value": {**POINTS[0]["value"], **change.get("value", {})}}
+    status, answer = client.ask("POST", "/predict", task(uri(picture()[1]), [RECTANGLE, wrong]))
+    assert status == 400 and "error" in answer
+
+
+def test_a_label_beyond_the_first_plane_of_unicode_comes_back(client: Client) -> None:
+    drawn = region("keypointlabels", x=50, y=50, is_positive=1)
+    drawn["value"]["keypointlabels"] = ["\U0001f33f"]
+    _, answer = client.ask("POST", "/predict", task(uri(picture()[1]), [RECTANGLE, drawn]))
+    assert answer["results"][0]["result"][0]["value"]["brushlabels"] == ["\U0001f33f"]
+
+
 MARKS = [
     {"type": "rectangle", "data": list(BOX)},
     {"type": "point", "data": [45, 30], "label": 1},
@@ -220,6 +249,9 @@ def test_x_anylabeling_reads_polygons_of_its_marks(client: Client, expected: np.
         ({"image": None}, "INVALID_IMAGE"),
         ({"params": {"marks": [{"type": "rectangle", "data": [1]}]}}, "INFERENCE_ERROR"),
         ({"params": {"marks": 5}}, "INFERENCE_ERROR"),
+        ({"params": {"marks": [MARKS[1] | {"label": "0"}]}}, "INFERENCE_ERROR"),
+        ({"params": {"marks": MARKS, "epsilon_factor": 10**400}}, "INFERENCE_ERROR"),
+        ({"params": {"marks": MARKS, "epsilon_factor": "1"}}, "INFERENCE_ERROR"),
     ],
 )
 def test_x_anylabeling_reads_what_went_wrong(client: Client, change: dict, code: str) -> None:

@@ -17,6 +17,7 @@ from pisam.commands.generate import generate_data
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing
+from pisam.core.text import escaped, one_line
 from pisam.data.audit.audit import Audit, Finding, Level, SourceReport, audit
 from pisam.data.audit.duplicates import Part
 from pisam.data.sources.rows import Source, longest_parts, refuse_twice, resolve_sources
@@ -55,13 +56,13 @@ def write_findings(result: Audit, file: Path) -> None:
     """A row per finding, worst first; the problem of a mere note begins with `note: `."""
     with (
         replacing(file) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as opened,
+        temporary.open("w", encoding="utf-8", newline="") as opened,
     ):
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerow(COLUMNS)
         for finding in result.of("error") + result.of("suspect") + result.of("note"):
             cells = (finding.source, str(finding.image or ""), str(finding.mask or ""), _text(finding))
-            writer.writerow(map(csv_cell, cells))
+            writer.writerow(csv_cell(escaped(cell)) for cell in cells)
 
 
 def _sources(config: Config) -> tuple[list[tuple[Part, Source]], list[Finding]]:
@@ -127,11 +128,15 @@ def _lists(result: Audit) -> Iterator[str]:
         found = result.of(level)
         if found:
             yield f"\n{title}:"
-            yield from (f"  {finding.part} {finding.source}: {finding.problem}" for finding in found[:SHOWN])
+            yield from (
+                f"  {finding.part} {escaped(finding.source)}: {one_line(finding.problem)}"
+                for finding in found[:SHOWN]
+            )
             if len(found) > SHOWN:
                 yield f"  and {len(found) - SHOWN} more"
     yield ""
 
 
 def _text(finding: Finding) -> str:
-    return f"note: {finding.problem}" if finding.level == "note" else finding.problem
+    text = " ".join(finding.problem.split())
+    return f"note: {text}" if finding.level == "note" else text

@@ -41,6 +41,7 @@ from pisam.core.errors import PisamError
 from pisam.core.files import local_path
 from pisam.core.progress import progress
 from pisam.core.set_names import refuse_reserved
+from pisam.core.text import one_line
 from pisam.data.sources.pairs import list_pairs
 from pisam.data.sources.rows import Source, published_pairs, resolve_sources
 from pisam.evaluation.benchmark.enter import Item, enter, hashes_of, open_entry, refuse_changed
@@ -204,7 +205,7 @@ def results_table(records: Sequence[Interaction]) -> str:
 
 def _print_gaps(record: Interaction) -> None:
     for failure in record.failed:
-        print(f"{record.name}: no scores for {failure.set}/{failure.image}: {failure.reason}")
+        print(one_line(f"{record.name}: no scores for {failure.set}/{failure.image}: {failure.reason}"))
     if record.missing > len(record.failed):
         have = ", ".join(
             f"{sum(image.set == name for image in record.images)} of {number} images of {name}"

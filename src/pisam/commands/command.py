@@ -14,10 +14,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pisam.core.errors import PisamError, nearest
-from pisam.core.files import is_possible_path
+from pisam.core.files import is_possible_path, refuse_blocked
 
 if TYPE_CHECKING:
     from pisam.config.schema import Config
@@ -93,6 +94,9 @@ class Command:
             if not is_possible_path(path):
                 raise PisamError(f"{self.name}: {path[:40]!r}... can be no path: too long, or with NUL")
         self._check(arguments, own, overrides)
+        written = [own["out"]] if self.keys.get("out") == "DIR" and "out" in own else []
+        for path in written or (words if self.words == ["DIR"] else []):
+            refuse_blocked(Path(os.path.expanduser(path)))
         experiment = None
         if self.takes_experiment and len(words) > len(self.words) - 1:
             experiment = words.pop(0)

@@ -82,7 +82,8 @@ def folder_options(given: dict[str, str]) -> FolderOptions:
     if not workers.isdecimal():
         raise PisamError(f"workers={workers}: expected a whole number of processes, 0 for none")
     ignore = given.get("ignore")
-    if ignore not in (None, "false") and not (ignore.isdecimal() and 1 <= int(ignore[:6]) <= 65535):
+    value = int(ignore) if ignore and ignore.isdecimal() and len(ignore) < 6 else 0
+    if ignore not in (None, "false") and not 1 <= value <= 65535:
         raise PisamError(f"ignore={ignore}: expected the value of ignored mask pixels, 1 to 65535, or false")
     set_name = given.get("set") or masks.resolve().name
     refuse_reserved(set_name, "evaluate: set")
@@ -93,7 +94,7 @@ def folder_options(given: dict[str, str]) -> FolderOptions:
         name=given.get("name") or predictions.resolve().name,
         set=set_name,
         workers=int(workers),
-        ignore=None if ignore is None else -1 if ignore == "false" else int(ignore),
+        ignore=None if ignore is None else value or -1,
     )
 
 

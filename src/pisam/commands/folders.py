@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import queue
 import threading
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -16,6 +18,7 @@ from typing import Any, TypeVar
 from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, replacing, writing
 from pisam.core.progress import progress
+from pisam.core.text import escaped
 from pisam.data.sources.pairs import SUFFIXES
 from pisam.predictor.engine import Engine
 
@@ -24,49 +27,63 @@ Result = TypeVar("Result")
 RECORD = "done.jsonl"
 
 
-def list_pictures(path: Path, what: str, *, but: Path | None = None) -> dict[str, Path]:
+def list_pictures(path: Path, what: str, *, but: Path, like: Iterable[str] = ()) -> dict[str, Path]:
     """Picture files by their name without suffix, relative to the folder `path`; or the one file `path`.
 
-    What else lies there is counted.
+    What else lies there, hidden files and what is in hidden folders is counted.
 
     Args:
         path: of a picture or a folder.
         what: begins what is said of it.
-        but: a folder below it that is passed over, the one that is written to.
+        but: the folder that is written to, passed over where it is below.
+        like: names; a picture whose name is one of them in another Unicode form goes by it.
 
     Raises:
-        PisamError: none, or two that differ in the suffix alone and so would have one answer.
+        PisamError: none, `but` is the folder itself, or two that differ in suffix or Unicode form alone, so
+            they would have one answer.
     """
-    files, others = [path], []
+    root, files = path.parent, [path]
+    others: list[Path] = []
     if not path.is_file():
-        below = [file for file in sorted(path.rglob("*")) if not file.is_dir() and not _is_in(file, but)]
-        files = [file for file in below if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
-        others = [file.name for file in below if file not in files]
-    root = path.parent if path.is_file() else path
+        root, files, out = path, [], _below(but, path, what)
+        for file in sorted(path.rglob("*")):
+            within = file.relative_to(path)
+            if file.is_dir() or (out is not None and within.is_relative_to(out)):
+                continue
+            seen = file.suffix.lower() in SUFFIXES and not any(part[0] == "." for part in within.parts)
+            (files if seen else others).append(file)
     pictures: dict[str, Path] = {}
+    names, taken = {_plain(name): name for name in like}, dict[str, Path]()
     for file in files:
         stem = file.relative_to(root).with_suffix("").as_posix()
-        if stem in pictures:
-            raise PisamError(
-                f"{what} {path}: {pictures[stem].name} and {file.name} would have one answer; rename one"
-            )
-        pictures[stem] = file
+        if (other := taken.setdefault(_plain(stem), file)) is not file:
+            raise PisamError(f"{what} {path}: {other.name} and {file.name} would have one answer; rename one")
+        pictures[names.get(_plain(stem), stem)] = file
     if not pictures:
         raise PisamError(
             f"{what} {path}: no picture there; expected a file or a folder of {', '.join(SUFFIXES)}"
         )
-    say_left_out(f"files of {what} {path}, which are no pictures", others)
+    say_left_out(f"files of {what} {path}, which are no pictures", [file.name for file in others])
     return pictures
 
 
-def _is_in(file: Path, folder: Path | None) -> bool:
-    return folder is not None and file.absolute().is_relative_to(folder.absolute())
+def _below(out: Path, folder: Path, what: str) -> Path | None:
+    """The path of `out` relative to a folder; None where it is not below."""
+    out, folder = out.resolve(), folder.resolve()
+    if out == folder:
+        raise PisamError(f"out {out}: the folder of {what} too; expected one of its own; give another")
+    return out.relative_to(folder) if out.is_relative_to(folder) else None
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def say_left_out(what: str, names: Sequence[str]) -> None:
     """Print how many there are and some of them, if any."""
     if names:
-        print(f"left out: {len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
+        some = ", ".join(map(escaped, names[:3]))
+        print(f"left out: {len(names)} {what}: {some}{', ...' if len(names) > 3 else ''}")
 
 
 def content_of(path: str | None) -> str | None:
@@ -110,7 +127,7 @@ class Record:
 
     Raises:
         PisamError: the folder cannot be written, holds answers made with other settings, or files that no
-            record tells of; or two answers would be one file.
+            record tells of; two answers would be one file, or one a file that is read.
     """
 
     def __init__(
@@ -183,8 +200,11 @@ def _json_object(line: bytes) -> dict[str, Any]:
 
 def _refuse_shared_files(jobs: Sequence[Job]) -> None:
     owners: dict[Path, str] = {}
+    read = {os.path.realpath(file) for job in jobs for file in job.reads}
     for job in jobs:
         for file in job.writes:
+            if os.path.realpath(file) in read:
+                raise PisamError(f"{file}: is read, and an answer would replace it; give another out=")
             if (other := owners.setdefault(file, job.stem)) != job.stem:
                 raise PisamError(
                     f"{file}: would hold an answer of {other} and one of {job.stem}; rename one of them"

@@ -10,6 +10,7 @@ from typing import Any
 
 from pisam.config.schema import Config
 from pisam.core.files import write_json
+from pisam.core.text import escaped
 from pisam.evaluation.interaction.benchmark import NOISE, BenchmarkRows
 from pisam.evaluation.interaction.click_file import ClickFile, clicks_hash, write_clicks
 from pisam.evaluation.interaction.common_error import Selection
@@ -112,7 +113,7 @@ def write_results(
 def some(names: Sequence[str]) -> str:
     """The first names, and how many there are more."""
     more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(escaped, names[:NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
 def _images_facts(config: Config, file: ClickFile, search: Search) -> dict[str, Any]:

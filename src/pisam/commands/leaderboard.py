@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pisam.commands.command import Arguments
 from pisam.core.errors import PisamError
+from pisam.core.text import one_line
 from pisam.evaluation.benchmark.leaderboard import read_files, tables_of
 from pisam.report.leaderboard import write_leaderboard
 
@@ -35,7 +36,7 @@ def leaderboard(paths: list[Path], out: Path) -> int:
     tables = tables_of(files)
     write_leaderboard(tables, left_out, out)
     for each in left_out:
-        print(f"left out: {each.file}: {each.reason}")
+        print(one_line(f"left out: {each.file}: {each.reason}"))
     if len(tables) > 1:
         print(f"{len(tables)} tables, which must not be compared: unlike protocols or images")
     print(out / "index.html")

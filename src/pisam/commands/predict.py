@@ -22,7 +22,7 @@ overwrite=true|false: begin anew and replace what is there
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,13 +41,13 @@ from pisam.commands.folders import (
     write_bytes,
 )
 from pisam.commands.models import given_path, load_engines, number
-from pisam.commands.prompt_files import Box, parse_box, read_boxes, read_click_file
+from pisam.commands.prompt_files import Box, Clicks, parse_box, read_boxes, read_click_file
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, write_json
-from pisam.core.locality import Click
 from pisam.core.lock import holding
 from pisam.core.types import UInt8Array
 from pisam.data.reading.reader import read_image, read_mask
+from pisam.data.sources.segmentation import MAX_PIXELS, decode
 from pisam.data.transforms import box_of, squash
 from pisam.predictor import formats
 from pisam.predictor.detail import SMALLEST_TILE, look_again
@@ -66,7 +66,7 @@ class Picture:
     stem: str
     path: Path
     boxes: list[Box]
-    clicks: list[Click]
+    clicks: Clicks
     rough: Path | None = None
 
     @property
@@ -74,6 +74,11 @@ class Picture:
         """One per object; several are numbered."""
         count = len(self.boxes)
         return [f"{self.stem}_{index}" for index in range(1, count + 1)] if count > 1 else [self.stem]
+
+    @property
+    def categories(self) -> list[int]:
+        """That of each object."""
+        return [box.category for box in self.boxes] or [1]
 
     @property
     def reads(self) -> list[Path]:
@@ -90,7 +95,7 @@ def run(arguments: Arguments) -> None:
     tile = _tile(options.get("tile"))
     workers, devices = number(arguments, "workers", 2), number(arguments, "devices", 1)
     images = list_pictures(given_path(arguments, "images"), "images", but=out)
-    pictures, categories = _prompted(images, options)
+    pictures, categories = _prompted(images, options, out)
     engines = load_engines(arguments, devices)
     settings = {
         "command": "predict",
@@ -105,7 +110,7 @@ def run(arguments: Arguments) -> None:
             out,
             settings,
             jobs,
-            partial(_is_row, coco="coco" in wanted),
+            partial(_is_row, pictures={p.stem: p for p in pictures} if "coco" in wanted else {}),
             also=[out / "coco.json"] if "coco" in wanted else [],
             overwrite=options.get("overwrite") == "true",
         )
@@ -166,13 +171,30 @@ def _files(picture: Picture, wanted: Sequence[str]) -> list[str]:
     return [f"{kind}/{name}{suffixes[kind]}" for name in picture.names for kind in kinds]
 
 
-def _is_row(row: dict[str, Any], *, coco: bool) -> bool:
-    facts = {"file_name": str, "width": int, "height": int} | ({"annotations": list} if coco else {})
-    right = all(type(row.get(key)) is kind for key, kind in facts.items())
-    return right and all(isinstance(each, dict) for each in row.get("annotations", []))
+def _is_row(row: dict[str, Any], *, pictures: Mapping[str, Picture]) -> bool:
+    """Whether what an earlier run noted of one of the `pictures` is what this one would have noted."""
+    if (picture := pictures.get(row["image"])) is None:
+        return True  # nothing is read from it
+    height, width, given = row.get("height"), row.get("width"), row.get("annotations")
+    if type(height) is not int or type(width) is not int or not isinstance(given, list):
+        return False
+    if min(height, width) < 1 or height * width > MAX_PIXELS or row.get("file_name") != _name(picture):
+        return False
+    try:
+        expected = [
+            formats.coco_annotation(
+                decode(each["segmentation"], height, width), id=0, image_id=0, category_id=category
+            )
+            for each, category in zip(given, picture.categories, strict=True)
+        ]
+    except (ValueError, LookupError, TypeError):
+        return False
+    return given == expected
 
 
-def _prompted(files: dict[str, Path], options: dict[str, str]) -> tuple[list[Picture], dict[int, str]]:
+def _prompted(
+    files: dict[str, Path], options: dict[str, str], out: Path
+) -> tuple[list[Picture], dict[int, str]]:
     """The pictures to answer, and the categories of their objects.
 
     Raises:
@@ -181,7 +203,7 @@ def _prompted(files: dict[str, Path], options: dict[str, str]) -> tuple[list[Pic
     given = [key for key in ("boxes", "masks", "box") if key in options]
     if len(given) > 1 or not (given or "clicks" in options):
         raise PisamError("predict: expected one of boxes=FILE, masks=DIR and box=x0,y0,x1,y1, or clicks=FILE")
-    clicks: dict[str, list[Click]] = {}
+    clicks: dict[str, Clicks] = {}
     if "clicks" in options:
         clicks = read_click_file(local_path(options["clicks"], "clicks"), files)
     boxes: dict[str, list[Box]] = {}
@@ -193,18 +215,17 @@ def _prompted(files: dict[str, Path], options: dict[str, str]) -> tuple[list[Pic
     elif "boxes" in options:
         boxes, categories = read_boxes(local_path(options["boxes"], "boxes"), files)
     elif "masks" in options:
-        rough = list_pictures(local_path(options["masks"], "masks"), "masks")
+        rough = list_pictures(local_path(options["masks"], "masks"), "masks", but=out, like=files)
         say_left_out("masks, of which no picture is here", sorted(rough.keys() - files.keys()))
     asked = set(boxes) | set(rough) if given else set(clicks)
-    if without := [stem for stem in files if stem not in asked]:
-        print(f"{len(without)} pictures have no prompt and are passed over: {', '.join(without[:3])}, ...")
+    say_left_out("pictures, which have no prompt", [stem for stem in files if stem not in asked])
     for stem in clicks:
         if len(boxes.get(stem, [])) > 1:
             raise PisamError(
                 f"clicks: {stem} has {len(boxes[stem])} boxes; expected one where clicks follow it"
             )
     pictures = [
-        Picture(stem, path, boxes.get(stem, []), clicks.get(stem, []), rough.get(stem))
+        Picture(stem, path, boxes.get(stem, []), clicks.get(stem, Clicks()), rough.get(stem))
         for stem, path in files.items()
         if stem in asked
     ]
@@ -229,11 +250,7 @@ def _read(picture: Picture) -> tuple[Picture, UInt8Array, list[tuple[float, floa
         refuse_other_size(mask.shape, pixels.shape, picture.rough)
         x0, y0, x1, y1 = (float(edge) for edge in box_of(mask))
         boxes = [Box((x0, y0, x1, y1))]
-    for x, y, _ in picture.clicks:
-        if not (0 <= x <= width and 0 <= y <= height):
-            raise PisamError(
-                f"{picture.path}: click {x:g}, {y:g} lies outside of its {width}x{height} pixels"
-            )
+    picture.clicks.refuse_outside(width, height, str(picture.path))
     return picture, pixels, [box.inside(width, height, str(picture.path)) for box in boxes]
 
 
@@ -258,13 +275,12 @@ def _answer(
     scale = np.tile(image.scale, 2)
     prompts = [Prompt(box=(np.array(box) * scale).astype(np.float32)) for box in boxes]
     if not prompts:
-        prompts = [Prompt(points=tuple(image.in_frame(picture.clicks)))]
+        prompts = [Prompt(points=tuple(image.in_frame(picture.clicks.points)))]
     answers: list[dict[str, Any]] = []
-    categories = [box.category for box in picture.boxes] or [1]
     for start in range(0, len(prompts), AT_ONCE):
         for answer in session.ask(prompts[start : start + AT_ONCE]):
-            clicked = answer.after(picture.clicks) if boxes else answer
-            answers.append({**_maps(clicked, pixels, tile), "category": categories[len(answers)]})
+            clicked = answer.after(picture.clicks.points) if boxes else answer
+            answers.append({**_maps(clicked, pixels, tile), "category": picture.categories[len(answers)]})
     return picture, pixels, answers
 
 

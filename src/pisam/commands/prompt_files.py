@@ -5,24 +5,44 @@ from __future__ import annotations
 import csv
 import io
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pisam.commands.folders import say_left_out
 from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, shown
 from pisam.core.locality import Click
-from pisam.data.sources.segmentation import id_of, whole
+from pisam.data.sources.coco import annotations_of, images_of
+from pisam.data.sources.segmentation import whole
 
 BOXES = (
     "a .csv with the columns image,x0,y0,x1,y1, or COCO's JSON with images (id, file_name) and annotations "
     "(image_id, bbox)"
 )
 CLICKS = 'a .csv with the columns image,x,y,label, or JSON with "images", each with "image" and "clicks"'
+BOX_COLUMNS, CLICK_COLUMNS = ("image", "x0", "y0", "x1", "y1"), ("image", "x", "y", "label")
+LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}  # as they may be written
 OVERHANG = 1.0  # pixels by which a box may stick out of its picture, as rounding makes it
+
+
+class Said(NamedTuple):
+    """The size of a picture, as a file of prompts says it."""
+
+    width: int
+    height: int
+    file: Path
+
+    def refuse_other(self, width: int, height: int, where: str) -> None:
+        """Raise PisamError unless the picture `where` has that size."""
+        if (width, height) != self[:2]:
+            raise PisamError(
+                f"{self.file}: says that its picture has {self.width}x{self.height} pixels, but {where} has "
+                f"{width}x{height} (after EXIF rotation); expected the same; give the picture it is of"
+            )
 
 
 @dataclass(frozen=True)
@@ -32,17 +52,22 @@ class Box:
     Attributes:
         edges: x0, y0, x1, y1, in pixels of the upright picture.
         category: of a COCO file, else 1.
+        size: of its picture, where the file says it.
     """
 
     edges: tuple[float, float, float, float]
     category: int = 1
+    size: Said | None = None
 
     def inside(self, width: int, height: int, where: str) -> tuple[float, float, float, float]:
         """The edges, cut off at the border of the picture where they stick out by a pixel at most.
 
         Raises:
-            PisamError: without an area, or outside of the picture; begins with `where`.
+            PisamError: without an area, outside of the picture, or on one of another size; begins with
+                `where`.
         """
+        if self.size is not None:
+            self.size.refuse_other(width, height, where)
         x0, y0, x1, y1 = self.edges
         fits = -OVERHANG <= x0 < x1 <= width + OVERHANG and -OVERHANG <= y0 < y1 <= height + OVERHANG
         x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
@@ -52,6 +77,27 @@ class Box:
                 f"{width} and 0 <= y0 < y1 <= {height}; mend it"
             )
         return x0, y0, x1, y1
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """The clicks on a picture.
+
+    Attributes:
+        points: in their order, in pixels of the upright picture.
+        size: of the picture, where the file says it.
+    """
+
+    points: tuple[Click, ...] = ()
+    size: Said | None = None
+
+    def refuse_outside(self, width: int, height: int, where: str) -> None:
+        """Raise PisamError for a click outside of the picture, or one of another size."""
+        if self.size is not None:
+            self.size.refuse_other(width, height, where)
+        for x, y, _ in self.points:
+            if not (0 <= x <= width and 0 <= y <= height):
+                raise PisamError(f"{where}: click {x:g}, {y:g} lies outside of its {width}x{height} pixels")
 
 
 def parse_box(text: str) -> Box:
@@ -75,15 +121,15 @@ def read_boxes(path: Path, pictures: Mapping[str, Path]) -> tuple[dict[str, list
         pictures: as `list_pictures` gives them.
 
     Raises:
-        PisamError: unreadable, or none for any of the pictures.
+        PisamError: unreadable, none for any of the pictures, or of two images for one of them.
     """
     with _reading(path, "boxes", BOXES):
         text = path.read_text(encoding="utf-8-sig")
-        named, categories = _from_csv(text) if _is_csv(path) else _from_coco(parse_json(text))
+        named, categories = _from_csv(text) if _is_csv(path) else _from_coco(parse_json(text), path)
     return _by_picture(named, pictures, f"boxes {path}"), categories
 
 
-def read_click_file(path: Path, pictures: Mapping[str, Path]) -> dict[str, list[Click]]:
+def read_click_file(path: Path, pictures: Mapping[str, Path]) -> dict[str, Clicks]:
     """The clicks on the pictures that a file has any for.
 
     Args:
@@ -92,19 +138,20 @@ def read_click_file(path: Path, pictures: Mapping[str, Path]) -> dict[str, list[
         pictures: as `list_pictures` gives them.
 
     Raises:
-        PisamError: unreadable, or none on any of the pictures.
+        PisamError: unreadable, none on any of the pictures, or of two images on one of them.
     """
     with _reading(path, "clicks", CLICKS):
         text = path.read_text(encoding="utf-8-sig")
-        rows: list[tuple[Any, Mapping[str, Any]]] = (
-            [(row["image"], row) for row in _csv_rows(text)]
+        rows: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = (
+            [(row, row) for row in _csv_rows(text, CLICK_COLUMNS)]
             if _is_csv(path)
-            else [
-                (entry["image"], click) for entry in parse_json(text)["images"] for click in entry["clicks"]
-            ]
+            else [(entry, click) for entry in parse_json(text)["images"] for click in entry["clicks"]]
         )
-        clicks = [(_name(name), _click(row)) for name, row in rows]
-    return _by_picture(clicks, pictures, f"clicks {path}")
+        given = [
+            (_name(image["image"]), _source(image), (_size(image, path), _click(row))) for image, row in rows
+        ]
+    found = _by_picture(given, pictures, f"clicks {path}")
+    return {stem: Clicks(tuple(c for _, c in several), several[0][0]) for stem, several in found.items()}
 
 
 @contextmanager
@@ -123,41 +170,74 @@ def _is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def _csv_rows(text: str) -> Iterator[dict[str, str]]:
-    """The rows under their heads; what has no head, or a head twice, is refused."""
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    heads = reader.fieldnames or []
+def _csv_rows(text: str, columns: Iterable[str]) -> Iterator[dict[str, str]]:
+    """The rows under their heads; a row that has none, a head twice or none of the `columns` is refused."""
+    head = text.partition("\n")[0]
+    mark = max(",;\t", key=head.count)  # Excel writes ; in many countries
+    blanks = f"{mark} " in head
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), strict=True, delimiter=mark, skipinitialspace=blanks
+    )
+    reader.fieldnames = heads = [each.strip() for each in reader.fieldnames or []]
     if len({*heads}) < len(heads):
         raise ValueError("a column is there twice")
+    if missing := [column for column in columns if column not in heads]:
+        raise ValueError(f"no column {missing[0]} among {', '.join(heads)}")
     for row in reader:
         if None in row:
             raise ValueError(f"line {reader.line_num} has more cells than there are columns")
         yield row
 
 
-def _from_csv(text: str) -> tuple[list[tuple[str, Box]], dict[int, str]]:
+Row = tuple[str, str, Any]
+"""The name of an image, what else tells it from others of that name, and something on it."""
+
+
+def _from_csv(text: str) -> tuple[list[Row], dict[int, str]]:
     boxes = []
-    for row in _csv_rows(text):
-        x0, y0, x1, y1 = (_number(row[key]) for key in ("x0", "y0", "x1", "y1"))
-        boxes.append((_name(row["image"]), Box((x0, y0, x1, y1))))
+    for row in _csv_rows(text, BOX_COLUMNS):
+        x0, y0, x1, y1 = (_number(row[key]) for key in BOX_COLUMNS[1:])
+        boxes.append((_name(row["image"]), "", Box((x0, y0, x1, y1))))
     return boxes, {1: "object"}
 
 
-def _from_coco(contents: dict[str, Any]) -> tuple[list[tuple[str, Box]], dict[int, str]]:
-    images = [(id_of(image["id"]), _name(image["file_name"])) for image in contents["images"]]
+def _from_coco(contents: dict[str, Any], path: Path) -> tuple[list[Row], dict[int, str]]:
+    images = dict(images_of(contents["images"], path, sized=False))
+    rows = contents["annotations"]
+    if not any("id" in row for row in rows):
+        rows = [{**row, "id": number} for number, row in enumerate(rows)]
+    found, left_out = annotations_of(rows, images, path, "bbox")
+    for what, count in left_out.items():
+        if count:
+            print(f"left out: {count} {what} of boxes {path}")
     categories = [(whole(each["id"]), _name(each["name"])) for each in contents.get("categories") or []]
-    for what, ids in (("images", [id_ for id_, _ in images]), ("categories", [id_ for id_, _ in categories])):
-        if None in ids or len({*ids}) < len(ids):
-            raise ValueError(f"two {what} have one id, or one has none")
-    names, boxes = dict(images), []
-    for annotation in contents["annotations"]:
-        x, y, width, height = map(_number, annotation["bbox"])
-        if (category := whole(annotation.get("category_id", 1))) is None:
-            raise ValueError(f"category_id is {shown(annotation['category_id'])}")
-        box = Box((x, y, x + width, y + height), category)
-        boxes.append((names[id_of(annotation["image_id"])], box))
-    unnamed = {box.category: "object" if box.category == 1 else str(box.category) for _, box in boxes}
+    ids = [id_ for id_, _ in categories]
+    if None in ids or len({*ids}) < len(ids):
+        raise ValueError("two categories have one id, or one has none")
+    boxes = []
+    for image, own in found.items():
+        name, height, width = images[image]
+        for id_, row in own.items():
+            try:
+                box = Box(_edges(row["bbox"]), _category(row), Said(width, height, path) if width else None)
+            except (ValueError, ArithmeticError) as error:
+                raise ValueError(f"annotation {id_}: {error}") from error
+            boxes.append((name, f"image {image}", box))
+    unnamed = {box.category: "object" if box.category == 1 else str(box.category) for _, _, box in boxes}
     return boxes, unnamed | {id_: name for id_, name in categories if id_ is not None}
+
+
+def _edges(bbox: Any) -> tuple[float, float, float, float]:
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise ValueError(f"bbox is {shown(bbox)}, expected a list of x, y, width and height")
+    x, y, width, height = map(_number, bbox)
+    return x, y, x + width, y + height
+
+
+def _category(row: Mapping[str, Any]) -> int:
+    if (category := whole(row.get("category_id", 1))) is None:
+        raise ValueError(f"category_id is {shown(row['category_id'])}")
+    return category
 
 
 def _name(value: Any) -> str:
@@ -173,33 +253,57 @@ def _number(value: Any) -> float:
 
 
 def _click(row: Mapping[str, Any]) -> Click:
-    label = whole(row["label"])
-    if label not in (0, 1):
+    if (label := LABELS.get(str(row["label"]).strip())) is None:
         raise ValueError(f"label is {shown(row['label'])}")
     return _number(row["x"]), _number(row["y"]), label
 
 
-def _by_picture(
-    rows: Iterable[tuple[str, Any]], pictures: Mapping[str, Path], what: str
-) -> dict[str, list[Any]]:
-    """The values by the picture that their name means: its path with or without folder and suffix."""
+def _size(image: Mapping[str, Any], path: Path) -> Said | None:
+    if image.get("width") is None and image.get("height") is None:
+        return None
+    width, height = whole(image.get("width")), whole(image.get("height"))
+    if width is None or height is None:
+        raise ValueError(f"width is {shown(image.get('width'))}, height {shown(image.get('height'))}")
+    return Said(width, height, path)
+
+
+def _source(image: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {shown(image[key])}" for key in ("set", "width", "height") if key in image)
+
+
+def _by_picture(rows: Iterable[Row], pictures: Mapping[str, Path], what: str) -> dict[str, list[Any]]:
+    """The values by the picture that their name means: its path with or without folder and suffix.
+
+    Either Unicode form of an accented letter is the other.
+
+    Raises:
+        PisamError: none on any picture, a name of several, or several images that mean one.
+    """
     names: dict[str, set[str]] = {}
     for stem, path in pictures.items():
         for name in {stem, stem + path.suffix, path.name, path.stem}:
-            names.setdefault(name, set()).add(stem)
+            names.setdefault(unicodedata.normalize("NFC", name), set()).add(stem)
     found: dict[str, list[Any]] = {}
+    told: dict[str, str] = {}
     strangers: list[str] = []
-    for name, value in rows:
-        meant = names.get(name.replace("\\", "/").removeprefix("./"), set())
+    for name, source, value in rows:
+        plain = unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+        meant = names.get(plain, set())
         if len(meant) > 1:
             raise PisamError(f"{what}: {name} may mean {' or '.join(sorted(meant))}; give its folder too")
         for stem in meant:
+            if (other := told.setdefault(stem, source)) != source:
+                raise PisamError(
+                    f"{what}: two images there, {other or '?'} and {source or '?'}, mean the picture {stem}; "
+                    "expected one; take the other out of the file"
+                )
             found.setdefault(stem, []).append(value)
         if not meant:
             strangers.append(name)
+    if not strangers and not found:
+        raise PisamError(f"{what}: holds none that can be used; expected some")
     if not found:
-        raise PisamError(
-            f"{what}: names none of the pictures, which are {', '.join(sorted(pictures)[:3])}, ..."
-        )
+        some = ", ".join(sorted(pictures)[:3])
+        raise PisamError(f"{what}: names none of the pictures, which are {some}, ...")
     say_left_out(f"rows of {what}, which name no picture here", strangers)
     return found

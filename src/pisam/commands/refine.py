@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from pisam.commands.folders import (
 )
 from pisam.commands.models import given_path, load_engines, number
 from pisam.commands.predict import refuse_other_size
-from pisam.commands.prompt_files import read_click_file
+from pisam.commands.prompt_files import Clicks, read_click_file
 from pisam.core.errors import PisamError
 from pisam.core.locality import Click
 from pisam.core.lock import holding
@@ -65,7 +66,7 @@ class Given:
     image: Path
     mask: Path
     truth: Path | None
-    clicks: list[Click]
+    clicks: Clicks
 
     @property
     def reads(self) -> list[Path]:
@@ -80,6 +81,15 @@ class Repair:
     given: Given
     mask: BoolArray
     rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Repairer(InteractivePredictor):
+    """A predictor that can be told all clicks before it says what the mask is."""
+
+    def click_all(self, clicks: Sequence[Click]) -> BoolArray:
+        """The mask after several clicks, one after the other."""
+        self._session.click_all(clicks)
+        return self.mask
 
 
 def run(arguments: Arguments) -> None:
@@ -100,7 +110,7 @@ def run(arguments: Arguments) -> None:
             out,
             settings,
             jobs,
-            _is_row,
+            partial(_is_row, rounds=rounds if "truth" in options else 0),
             also=[out / TABLE] if "truth" in options else [],
             overwrite=options.get("overwrite") == "true",
         )
@@ -120,7 +130,7 @@ def _repair_all(
         record.add({"image": repair.given.stem, "rows": repair.rows})
 
     def answer(engine: Engine, read: tuple[Any, ...]) -> Repair:
-        return _repair(InteractivePredictor(engine), *read, rounds=rounds)
+        return _repair(Repairer(engine), *read, rounds=rounds)
 
     try:
         work_through(rest, engines, _read, answer, write, workers=workers, what="refine")
@@ -132,13 +142,16 @@ def _repair_all(
         print(summary(rows))
 
 
-def _is_row(row: dict[str, Any]) -> bool:
+def _is_row(row: dict[str, Any], *, rounds: int) -> bool:
+    """Whether what an earlier run noted of a picture can be what this one would have noted."""
     rows = row.get("rows")
-    return isinstance(rows, list) and all(
-        isinstance(each, dict)
-        and each.keys() == {*COLUMNS}
-        and all(type(each[column]) in (int, float) for column in COLUMNS[1:])
-        for each in rows
+    return (
+        isinstance(rows, list)
+        and all(isinstance(each, dict) and each.keys() == {*COLUMNS} for each in rows)
+        and [(each["image"], each["clicks"]) for each in rows]
+        == [(row["image"], clicks) for clicks in range(1, rounds + 1)]
+        and all(type(each[column]) in (int, float) for each in rows for column in COLUMNS[1:])
+        and all(0 <= each[column] <= 1 for each in rows for column in COLUMNS[2:])
     )
 
 
@@ -162,13 +175,13 @@ def _pairs(arguments: Arguments) -> list[Given]:
     Raises:
         PisamError: a folder is missing or empty, or a picture has no mask or true mask.
     """
-    options = arguments.own
-    folders = {
-        key: list_pictures(given_path(arguments, key), key, but=given_path(arguments, "out"))
-        for key in ("images", "masks", "truth")
-        if key in options
-    }
-    clicks: dict[str, list[Click]] = {}
+    options, out = arguments.own, given_path(arguments, "out")
+    folders: dict[str, dict[str, Path]] = {}
+    for key in ("images", "masks", "truth"):
+        if key in options:
+            images = folders.get("images", {})
+            folders[key] = list_pictures(given_path(arguments, key), key, but=out, like=images)
+    clicks: dict[str, Clicks] = {}
     if "clicks" in options:
         clicks = read_click_file(given_path(arguments, "clicks"), folders["images"])
     for key in folders:
@@ -180,7 +193,13 @@ def _pairs(arguments: Arguments) -> list[Given]:
         strangers = sorted(folders[key].keys() - folders["images"].keys())
         say_left_out(f"files of {key}, of which no picture is here", strangers)
     return [
-        Given(stem, image, folders["masks"][stem], folders.get("truth", {}).get(stem), clicks.get(stem, []))
+        Given(
+            stem,
+            image,
+            folders["masks"][stem],
+            folders.get("truth", {}).get(stem),
+            clicks.get(stem, Clicks()),
+        )
         for stem, image in folders["images"].items()
     ]
 
@@ -194,9 +213,7 @@ def _read(given: Given) -> tuple[Given, UInt8Array, BoolArray, BoolArray | None]
     pixels = read_image(given.image)
     mask = read_given(given.mask)
     refuse_other_size(mask.shape, pixels.shape, given.mask)
-    for x, y, _ in given.clicks:
-        if not (0 <= x <= pixels.shape[1] and 0 <= y <= pixels.shape[0]):
-            raise PisamError(f"{given.image}: click {x:g}, {y:g} lies outside of the picture")
+    given.clicks.refuse_outside(pixels.shape[1], pixels.shape[0], str(given.image))
     if given.truth is None:
         return given, pixels, mask, None
     truth = read_mask(given.truth)
@@ -205,7 +222,7 @@ def _read(given: Given) -> tuple[Given, UInt8Array, BoolArray, BoolArray | None]
 
 
 def _repair(
-    predictor: InteractivePredictor,
+    predictor: Repairer,
     given: Given,
     pixels: UInt8Array,
     mask: BoolArray,
@@ -217,9 +234,7 @@ def _repair(
     predictor.set_image(pixels)
     now = predictor.set_mask(mask)
     if truth is None:
-        for x, y, label in given.clicks:
-            now = predictor.click(x, y, bool(label))
-        return Repair(given, now)
+        return Repair(given, predictor.click_all(given.clicks.points))
     repair, before, oracle = Repair(given, now), _iou(mask, truth), mask.copy()
     for clicks in range(1, rounds + 1):
         errors = ((now ^ truth).astype(np.uint8) + (now < truth)).astype(np.uint8)

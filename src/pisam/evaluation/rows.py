@@ -11,6 +11,7 @@ from typing import Any
 from pisam.config.rules import LARGEST
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing
+from pisam.core.text import escaped
 
 Row = dict[str, str | int | float]
 DIGITS = 6
@@ -114,4 +115,4 @@ def csv_cell(value: str | int | float) -> str | int | float:
 def _shown(value: str | int | float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else escaped(str(value))

@@ -73,7 +73,6 @@ class OnnxEngine:
             raise ValueError(f"threads: expected a whole number, 0 or more, got {threads!r:.40}")
         self.folder = Path(folder)
         self.meta = read_meta(self.folder)
-        self._reprompt = bool(self.meta["reprompt"])
         files = {name: f"{name}.onnx" for name in GRAPHS}
         if encoder:
             files["encoder"] = f"encoder_{encoder}.onnx"
@@ -93,6 +92,11 @@ class OnnxEngine:
         """S of the square frame, in pixels."""
         return int(self.meta["image_size"])
 
+    @property
+    def remembers(self) -> bool:
+        """See `Engine`: whether the decoder is asked again after each click."""
+        return bool(self.meta["reprompt"])
+
     def encode(self, frame: UInt8Array) -> Arrays:
         """See `Engine`."""
         planes = np.ascontiguousarray(frame.transpose(2, 0, 1)[None])
@@ -111,7 +115,7 @@ class OnnxEngine:
 
     def after(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
         """See `Engine`."""
-        if not self._reprompt:
+        if not self.remembers:
             return self._interact(state, clicks)
         points = (*state.prompt.points, *clicks)
         asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])

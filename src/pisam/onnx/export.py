@@ -38,7 +38,7 @@ def export(
     Args:
         model: to export.
         reference: the session's engine on it, in torch.
-        folder: made if it is absent; holds no export yet.
+        folder: made if it is absent; holds none of these files yet.
         pictures: named pictures to compare on.
         encoders: "int8" and "fp16": the encoder again, as encoder_int8.onnx (dynamic quantisation of its
             matrix products) and encoder_fp16.onnx.
@@ -47,12 +47,13 @@ def export(
         what meta.json says.
 
     Raises:
-        PisamError: the folder holds an export, cannot be written, or an answer is not finite.
+        PisamError: one of the files is there, the folder cannot be written, or an answer is not finite.
     """
-    if (folder / META).exists():
-        raise PisamError(f"{folder}: holds an export already; give another out=, or delete it")
-    files = {}
-    for name, graph in graphs_of(model).items():
+    graphs, encoders, files = graphs_of(model), list(encoders), {}
+    for name in (META, *(f"{each}.onnx" for each in (*graphs, *(f"encoder_{kind}" for kind in encoders)))):
+        if (folder / name).exists() or (folder / name).is_symlink():
+            raise PisamError(f"{folder / name} is there already; give another out=, or move it away")
+    for name, graph in graphs.items():
         with replacing(folder / f"{name}.onnx") as temporary:
             _write(graph, temporary)
         files[f"{name}.onnx"] = _sha256(folder / f"{name}.onnx")

@@ -37,6 +37,10 @@ class TorchEngine:
         return self.segmenter.model.image_size
 
     @property
+    def remembers(self) -> bool:
+        return bool(getattr(self.segmenter, "reprompt", True))
+
+    @property
     def device(self) -> torch.device:
         """Device of the model."""
         return self.segmenter.model.pixel_mean.device

@@ -148,6 +148,14 @@ class Session:
         self.undone.clear()
         return answer
 
+    def click_all(self, clicks: Sequence[Click]) -> None:
+        """Make several clicks one after the other; of the answers only the last is kept."""
+        made, answer = [*self.answer.clicks, *clicks], self.answer
+        first = len(answer.clicks) + 1 if self.engine.remembers else len(made)
+        for end in range(first, len(made) + 1):
+            answer = answer.after(made[:end])
+        self.begin(answer)
+
     def undo(self) -> bool:
         """Take back the last click; False where there is none."""
         if len(self.answers) < 2:

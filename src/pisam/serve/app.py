@@ -27,7 +27,7 @@ from pisam.serve.pictures import Limits, Refused, decode_image, decode_mask
 from pisam.serve.requests import Gate, anylabeling_error, read_body, read_json
 from pisam.serve.sessions import Open, Store, iou
 from pisam.serve.tools import VERSION, Backend, health
-from pisam.serve.verbs import VERBS
+from pisam.serve.verbs import VERBS, call_of
 
 POST = ["POST"]
 WAITING = 64  # requests that may wait for a thread
@@ -149,8 +149,7 @@ class Server:
         if verb in ("mask", "truth"):
             action = partial(self._take, name, verb, await read_body(request, self.limits.upload))
         elif verb in VERBS:
-            asked = VERBS[verb](await read_json(request))
-            action = partial(self.store.change, name, asked)
+            action = partial(self.store.change, name, call_of(verb, await read_json(request)))
         else:
             raise Refused(404, f"verb: expected mask, truth, {', '.join(VERBS)}")
         async with session.lock:

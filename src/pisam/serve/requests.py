@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import math
+import re
 import secrets
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pisam.core.files import parse_json
 from pisam.serve.pictures import Refused
 
 JSON_BYTES = 2**16
@@ -113,13 +115,16 @@ async def read_json(request: Request, most: int = JSON_BYTES) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        Refused: as `read_body`, or something else.
+        Refused: as `read_body`, or something else: not finite numbers, a key twice, text that cannot be sent.
     """
     body = await read_body(request, most)
     if body.count(b"[") + body.count(b"{") > JSON_CONTAINERS or body.count(b",") > JSON_COMMAS:
         raise Refused(413, "body: too many values")
     try:
-        value = json.loads(body or b"{}")
+        text = body.decode("utf-8-sig")
+        value = parse_json(text or "{}")
+        if re.search(r"\\u[dD][89a-fA-F]", text):  # halves of characters: an answer cannot repeat one alone
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Refused(400, "body: not JSON") from error
     if not isinstance(value, dict):
@@ -139,6 +144,17 @@ def numbers(value: Any, count: int, what: str) -> list[float]:
     if not fits or not all(abs(each) < 1e9 and math.isfinite(each) for each in value):
         raise Refused(400, f"{what}: expected {count} numbers")
     return [float(each) for each in value]
+
+
+def flag(value: Any, what: str) -> bool:
+    """True or False, or 1 or 0.
+
+    Raises:
+        Refused: something else.
+    """
+    if type(value) not in (bool, int) or value not in (0, 1):
+        raise Refused(400, f"{what}: expected 0 or 1")
+    return bool(value)
 
 
 def anylabeling_error(code: str, message: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pisam import __version__
 from pisam.core.types import BoolArray
 from pisam.predictor import formats
 from pisam.serve.pictures import Refused, fetch, from_data_uri
-from pisam.serve.requests import numbers
+from pisam.serve.requests import flag, numbers
 from pisam.serve.sessions import CLICKS, Store
 
 NAME = "pisam"
@@ -70,13 +70,17 @@ class Backend:
             if kind == "keypointlabels":
                 x, y = numbers([drawn.get("x"), drawn.get("y")], 2, kind)
                 points.append((x * width / 100, y * height / 100))
-                labels.append(int(bool(region.get("is_positive", 0))))
+                labels.append(int(flag(region.get("is_positive", 0), "is_positive")))
             elif kind == "rectanglelabels":
                 x, y, w, h = numbers([drawn.get(key) for key in ("x", "y", "width", "height")], 4, kind)
                 box = _cut((x * width, y * height, (x + w) * width, (y + h) * height), width, height, 100)
             else:
                 continue
-            selected = [str(each) for each in drawn.get(kind) or selected][:1]
+            if any(numbers([drawn.get("rotation") or 0, region.get("image_rotation") or 0], 2, "rotation")):
+                raise Refused(400, "rotation: expected 0, of the picture and of what is drawn on it")
+            if not isinstance(named := drawn.get(kind) or selected, list):
+                raise Refused(400, f"{kind}: expected a list of labels")
+            selected = [str(each) for each in named][:1]
         mask = self._mask(image, box, points, labels)
         if mask is None or not selected:
             return {"result": [], "score": 0.0, "model_version": VERSION}
@@ -131,9 +135,10 @@ class Backend:
         if request.get("model") != NAME:
             raise Refused(404, f"model: expected {NAME}")
         params = _dict(request.get("params"))
-        marks, fineness = params.get("marks") or [], params.get("epsilon_factor") or 0.0
-        if not isinstance(marks, list) or len(marks) > CLICKS or type(fineness) not in (int, float):
-            raise Refused(400, f"params: expected at most {CLICKS} marks, and a number as epsilon_factor")
+        marks = params.get("marks") or []
+        (fineness,) = numbers([params.get("epsilon_factor") or 0], 1, "epsilon_factor")
+        if not isinstance(marks, list) or len(marks) > CLICKS:
+            raise Refused(400, f"params: expected at most {CLICKS} marks")
         if not isinstance(request.get("image"), str):
             raise Refused(400, "image: expected a data URI or base64")
         image = self.store.encode(from_data_uri(request["image"], self.store.limits))
@@ -145,9 +150,9 @@ class Backend:
             else:
                 x, y = numbers(mark.get("data"), 2, "point")
                 points.append((x, y))
-                labels.append(int(bool(mark.get("label", 1))))
+                labels.append(int(flag(mark.get("label", 1), "label")))
         mask = self._mask(image, box, points, labels)
-        lines = [] if mask is None else formats.keyholes(mask, epsilon=min(max(float(fineness), 0.0), 0.1))
+        lines = [] if mask is None else formats.keyholes(mask, epsilon=min(max(fineness, 0.0), 0.1))
         shape = {
             "label": "AUTOLABEL_OBJECT",
             "shape_type": "polygon",

@@ -10,13 +10,15 @@ from pisam.serve.pictures import Refused
 from pisam.serve.requests import numbers
 from pisam.serve.sessions import CLICKS
 
+Act = Callable[[InteractivePredictor], object]
 
-def _box(asked: dict[str, Any]) -> Callable[[InteractivePredictor], object]:
+
+def _box(asked: dict[str, Any]) -> Act:
     box = numbers(asked.get("box"), 4, "box")
     return lambda predictor: predictor.set_box(box)
 
 
-def _points(asked: dict[str, Any]) -> Callable[[InteractivePredictor], object]:
+def _points(asked: dict[str, Any]) -> Act:
     points = asked.get("points")
     if not isinstance(points, list) or not 0 < len(points) <= CLICKS:
         raise Refused(400, f"points: expected 1 to {CLICKS} of [x, y, label]")
@@ -27,7 +29,7 @@ def _points(asked: dict[str, Any]) -> Callable[[InteractivePredictor], object]:
     return lambda predictor: predictor.set_points([(x, y) for x, y, _ in rows], labels)
 
 
-def _click(asked: dict[str, Any]) -> Callable[[InteractivePredictor], object]:
+def _click(asked: dict[str, Any]) -> Act:
     x, y = numbers([asked.get("x"), asked.get("y")], 2, "click")
     if type(foreground := asked.get("foreground", True)) is not bool:
         raise Refused(400, "foreground: expected true or false")
@@ -40,11 +42,24 @@ def _click(asked: dict[str, Any]) -> Callable[[InteractivePredictor], object]:
     return act
 
 
-VERBS: dict[str, Callable[[dict[str, Any]], Callable[[InteractivePredictor], object]]] = {
-    "box": _box,
-    "points": _points,
-    "click": _click,
-    "undo": lambda _: InteractivePredictor.undo,
-    "redo": lambda _: InteractivePredictor.redo,
-    "reset": lambda _: InteractivePredictor.reset,
+VERBS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], Act]]] = {
+    "box": (("box",), _box),
+    "points": (("points",), _points),
+    "click": (("x", "y", "foreground"), _click),
+    "undo": ((), lambda _: InteractivePredictor.undo),
+    "redo": ((), lambda _: InteractivePredictor.redo),
+    "reset": ((), lambda _: InteractivePredictor.reset),
 }
+"""The keys of each verb, and what makes a call of its body."""
+
+
+def call_of(verb: str, asked: dict[str, Any]) -> Act:
+    """The call that the body of one of `VERBS` asks for.
+
+    Raises:
+        Refused: a key that the verb does not have, or a wrong value.
+    """
+    keys, make = VERBS[verb]
+    if unknown := [key for key in asked if key not in keys]:
+        raise Refused(400, f"{verb}: unknown key {unknown[0]:.40}; expected {', '.join(keys) or 'none'}")
+    return make(asked)

@@ -161,7 +161,7 @@ def binarise(coverage: UInt8Array, path: Path, *, or_nothing: bool = False) -> B
             "alone; save the one object so"
         )
     if not mask.any() and not or_nothing:
-        ids = ", or set ids: true in its row if the values number objects" if highest else ""
+        ids = ", or, in a row of data, set ids: true if the values number objects" if highest else ""
         raise PisamError(
             f"{path}: the mask is empty, its values reach {highest} of 255; expected 0/1 or 0/255 with some "
             f"object; mend it, take the pair out{ids}"

@@ -100,8 +100,8 @@ def open_coco(file: Path) -> CocoFile:
 def _read(file: Path, modified: int, size: int) -> CocoFile:
     try:
         contents = parse_json(file.read_text(encoding="utf-8-sig"), nan=True)
-        images = dict(_images(contents["images"], file))
-        codes, left_out = _codes(contents["annotations"], images, file)
+        images = dict(images_of(contents["images"], file))
+        rows, left_out = annotations_of(contents["annotations"], images, file)
     except PisamError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -111,28 +111,41 @@ def _read(file: Path, modified: int, size: int) -> CocoFile:
             "segmentation)"
         ) from error
     shapes = {
-        name: Shapes(file, height, width, codes[id_])
+        name: Shapes(file, height, width, {number: row["segmentation"] for number, row in rows[id_].items()})
         for id_, (name, height, width) in images.items()
-        if id_ in codes
+        if id_ in rows
     }
     left_out["images without a segmentation"] = len(images) - len(shapes)
     return CocoFile(shapes, {what: count for what, count in left_out.items() if count})
 
 
-def _images(rows: list[Any], file: Path) -> Iterator[tuple[Id, tuple[str, int, int]]]:
-    """(id, (file name, height, width)) of each image."""
+def images_of(
+    rows: list[Any], file: Path, *, sized: bool = True
+) -> Iterator[tuple[Id, tuple[str, int, int]]]:
+    """(id, (file name, height, width)) of each image of a file, as its JSON says them.
+
+    Args:
+        rows: `images` of the file.
+        file: for messages.
+        sized: whether each must have its size; else height and width are 0 where it has none.
+
+    Raises:
+        PisamError: no id, no name of a file, no possible size, or one id or file twice.
+        KeyError, TypeError, AttributeError: no such rows.
+    """
     ids: set[Id] = set()
     names: dict[str, Id] = {}
     for row in rows:
         id_, name = id_of(row["id"]), row["file_name"]
-        height, width = whole(row["height"]), whole(row["width"])
+        said = sized or row.get("height") is not None or row.get("width") is not None
+        height, width = (whole(row["height"]), whole(row["width"])) if said else (0, 0)
         where = f"{file}: image {id_}"
         if id_ is None or not isinstance(name, str) or not _is_below(name):
             raise PisamError(
                 f"{file}: image of id {row['id']!r} and file_name {name!r}; expected a number or text, and "
                 "the name of a file below the folder of images; mend it"
             )
-        if height is None or width is None or min(height, width) < 1 or height * width > MAX_PIXELS:
+        if height is None or width is None or min(height, width) < said or height * width > MAX_PIXELS:
             raise PisamError(
                 f"{where}: height {row['height']!r} and width {row['width']!r}; expected whole numbers of "
                 f"pixels, {MAX_PIXELS // 10**6} megapixels at most; mend them"
@@ -149,14 +162,25 @@ def _images(rows: list[Any], file: Path) -> Iterator[tuple[Id, tuple[str, int, i
         yield id_, (name, height, width)
 
 
-def _codes(
-    rows: list[Any], images: Mapping[Id, Any], file: Path
-) -> tuple[dict[Id, dict[int, Any]], dict[str, int]]:
-    """Segmentations by image and annotation id, and how many annotations were left out for what reason."""
-    codes: dict[Id, dict[int, Any]] = {}
+def annotations_of(
+    rows: list[Any], images: Mapping[Id, Any], file: Path, what: str = "segmentation"
+) -> tuple[dict[Id, dict[int, dict[str, Any]]], dict[str, int]]:
+    """The annotations of a file by image and id, and how many were left out for what reason.
+
+    Args:
+        rows: `annotations` of the file.
+        images: as `images_of` gives them.
+        file: for messages.
+        what: the key that is wanted; who has no such value is left out.
+
+    Raises:
+        PisamError: no id, one id twice for an image, or another iscrowd than 0 and 1.
+        KeyError, ValueError, TypeError, AttributeError: no such rows.
+    """
+    found: dict[Id, dict[int, dict[str, Any]]] = {}
     left_out = {
         "crowd annotations": 0,
-        "annotations without a segmentation": 0,
+        f"annotations without a {what}": 0,
         "annotations of no image in the file": 0,
     }
     for row in rows:
@@ -170,8 +194,8 @@ def _codes(
             left_out["annotations of no image in the file"] += 1
         elif crowd:
             left_out["crowd annotations"] += 1
-        elif not row.get("segmentation"):
-            left_out["annotations without a segmentation"] += 1
+        elif not row.get(what):
+            left_out[f"annotations without a {what}"] += 1
         else:
             image, id_ = id_of(row["image_id"]), whole(row["id"])
             assert image is not None
@@ -179,14 +203,14 @@ def _codes(
                 raise PisamError(
                     f"{file}: annotation {row['id']!r}: expected a whole number as its id; mend it"
                 )
-            own = codes.setdefault(image, {})
+            own = found.setdefault(image, {})
             if id_ in own:
                 raise PisamError(
                     f"{file}: annotation {id_}: two annotations of image {images[image][0]} have this id; "
                     "expected one; number them anew"
                 )
-            own[id_] = row["segmentation"]
-    return codes, left_out
+            own[id_] = row
+    return found, left_out
 
 
 def _is_below(name: str) -> bool:
