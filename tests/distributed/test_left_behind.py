@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,9 @@ def with_others(process: subprocess.Popen[str], kind: tuple[str, ...]) -> Callab
     def started() -> bool:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         files = (f"/proc/{child}/{name}" for child in children for name in ("environ", "cmdline"))
-        return any(word in Path(file).read_text() for file in files if Path(file).exists())
+        with suppress(FileNotFoundError, ProcessLookupError):  # a child of a moment
+            return any(word in Path(file).read_text() for file in files)
+        return False
 
     return started
 
@@ -82,7 +85,8 @@ def test_nothing_of_an_evaluation_outlives_it(
     _, error = process.communicate(timeout=HARD_TIMEOUT)  # when no process holds the pipes any more
     assert time.monotonic() - begun < on_this_machine(20)
     assert process.returncode == code, error[-3000:]
-    assert kind is WORKERS or "Traceback" not in error
+    # A child that Ctrl-C meets while Python itself starts there says so.
+    assert kind is WORKERS or to_all or "Traceback" not in error
 
 
 @pytest.mark.parametrize("to_all", [False, True], ids=["int", "ctrl-c"])
