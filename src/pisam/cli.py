@@ -27,7 +27,8 @@ def entry() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     code = main()
-    signal.signal(signal.SIGINT, _leave)  # while W&B and torch clean up, too
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as ranks do, see `serve_starter`
+        signal.signal(signal.SIGINT, _leave)  # while W&B and torch clean up, too
     sys.exit(code)
 
 
@@ -39,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         stderr; 130 after Ctrl-C.
     """
     from pisam.core.chatter import VERBOSE
+    from pisam.core.children import serve_starter
     from pisam.core.errors import PisamError
 
+    serve_starter()
     try:
         os.getcwd()
     except OSError as error:

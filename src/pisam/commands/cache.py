@@ -18,6 +18,7 @@ from pisam.commands.command import Arguments
 from pisam.commands.generate import generate_data
 from pisam.config.schema import Config, stage_config
 from pisam.core.errors import PisamError
+from pisam.core.peers import waiting_for_peers
 from pisam.training.callbacks.frozen_features import StoredEncodings, StoredFeatures
 from pisam.training.from_config import build_data, build_stage, check_stage
 from pisam.training.store import open_store
@@ -70,6 +71,7 @@ def fill_cache(config: Config, number: int) -> None:
                 else:
                     StoredFeatures(store)(batch, part, network.straight_forward)
                 done.update()
-    fabric.barrier()
+    with waiting_for_peers():
+        fabric.barrier()
     if fabric.is_global_zero:
         print(f"{len(store)} views in {folder}; training with stage{number}.cache={folder} reads them")

@@ -23,9 +23,11 @@ from pisam.commands.command import Arguments
 from pisam.commands.generate import generate_data
 from pisam.config.load import load_config, save_config
 from pisam.config.schema import Config, decisive_settings, training_sources
+from pisam.core.children import announced_to_children
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, refuse_unwritable, sweep_temporaries
 from pisam.core.lock import Lock
+from pisam.core.peers import waiting_for_peers
 from pisam.core.provenance import git_revision
 from pisam.core.set_names import refuse_no_folder
 from pisam.evaluation.rows import text_table
@@ -45,6 +47,7 @@ from pisam.training.resume.checkpoint_io import LAST, PREVIOUS, newest_good, set
 from pisam.training.resume.last_checkpoint import KEY, refuse_other_samples
 from pisam.training.resume.preemption import (
     EXIT_CODE,
+    SECONDS_TO_CLOSE_LOGS,
     Preemption,
     TimeLimit,
     leave_soon,
@@ -141,7 +144,8 @@ def _train(config: Config, number: int, lock: Lock | None) -> None:
     trainer = build_trainer(config, number, callbacks, loggers)
     raise_if_interrupted()
     try:
-        trainer.fit(stage, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
+        with announced_to_children(), waiting_for_peers(SECONDS_TO_CLOSE_LOGS):
+            trainer.fit(stage, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
     except SIGTERMException:  # told to go before the first step
         leave_together(trainer, EXIT_CODE)
     except SystemExit as exit_:

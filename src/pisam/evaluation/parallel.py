@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -15,7 +16,9 @@ import cv2
 import torch
 import torch.distributed as dist
 
+from pisam.core.children import serve
 from pisam.core.errors import PisamError
+from pisam.core.peers import waiting_for_peers
 from pisam.evaluation.rows import Row
 
 Result = TypeVar("Result")
@@ -71,7 +74,7 @@ def bounded_map(
         return
     # Processes that are forked beside a running network or loader may lock up.
     spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawned, initializer=_single_threaded) as pool:
+    with ProcessPoolExecutor(workers, spawned, _begin, (os.getpid(),)) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for each in arguments:
@@ -89,7 +92,8 @@ def bounded_map(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _single_threaded() -> None:
+def _begin(parent: int) -> None:
+    serve(parent)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
@@ -107,7 +111,8 @@ def gather(items: list[Item]) -> list[Item]:
     if not (dist.is_available() and dist.is_initialized()):
         return items
     everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, items)
+    with waiting_for_peers():
+        dist.all_gather_object(everyone, items)
     return [item for own in everyone for item in own]
 
 

@@ -19,6 +19,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from pisam.config.schema import Config, StageConfig, stage_config
+from pisam.core.children import announced_to_children, serve_starter
+from pisam.core.peers import waiting_for_peers
 from pisam.training.logging.throughput import Throughput
 from pisam.training.resume.checkpoint_io import VerifiedCheckpointIO
 
@@ -58,7 +60,9 @@ def launch_ranks(config: Config) -> Fabric:
         strategy=options.strategy,
         precision=precision,
     )
-    fabric.launch()
+    serve_starter()
+    with announced_to_children(), waiting_for_peers():
+        fabric.launch()
     return fabric
 
 

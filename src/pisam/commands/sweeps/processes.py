@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
+import os
 import signal
 import subprocess
+import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 
+from pisam.core.children import end_with_parent
+
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # those that tell a training to save and leave
-PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
 TOLD_TO_GO = 143  # the exit code after one of them
+# After Ctrl-C: for children that a terminal has told too, and for those that hear of it from here.
+SECONDS_BY_THEMSELVES, SECONDS_WHEN_TOLD = 3.0, 30.0
 
 
 def run_together(
@@ -23,33 +29,58 @@ def run_together(
         their exit codes, and whether this process was told to go meanwhile, which it passed on to them.
 
     Raises:
-        KeyboardInterrupt: after Ctrl-C, which reaches the children too, when they have ended.
+        KeyboardInterrupt: after Ctrl-C, of which the children are told too: when they have ended, or are
+            long in doing so.
     """
     children: list[subprocess.Popen] = []
-    told: list[int] = []
+    unheard: list[deque[int]] = [deque() for _ in commands]  # signals for each child, started or not
+    told = False
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        told.append(number)
-        for child in children:
-            child.send_signal(number)
+    def pass_on() -> None:
+        for child, numbers in zip(children, unheard, strict=False):
+            with suppress(IndexError):  # a signal that comes meanwhile empties it
+                while True:
+                    child.send_signal(numbers.popleft())
 
-    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
+    def hear(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        told = True
+        for numbers in unheard:
+            numbers.append(number)
+        pass_on()
+
+    before = {number: signal.signal(number, hear) for number in SIGNALS}
     try:
         for command in commands:
             if not told:
-                children.append(subprocess.Popen(command, env=environment, preexec_fn=_end_with_parent))
-        return [child.wait() for child in children], bool(told)
+                start = partial(_as_child, os.getpid())
+                children.append(subprocess.Popen(command, env=environment, preexec_fn=start))
+                pass_on()  # what came while it was started
+        codes = [child.wait() for child in children]
     except KeyboardInterrupt:
-        for child in children:
-            with suppress(KeyboardInterrupt):  # pressed again, it reaches them once more
-                child.wait()
+        _interrupt(children)
         raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    return codes, told
 
 
-def _end_with_parent() -> None:
-    """Have Linux send a child SIGTERM when its parent is killed; it saves then, as after any SIGTERM."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _interrupt(children: Sequence[subprocess.Popen]) -> None:
+    """End children after Ctrl-C; whoever lives on is told to save and leave."""
+    for seconds, number in (
+        (SECONDS_BY_THEMSELVES, signal.SIGINT),
+        (SECONDS_WHEN_TOLD, signal.SIGTERM),
+    ):
+        end = time.monotonic() + seconds
+        for child in children:
+            with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):  # pressed again: tell them now
+                child.wait(max(0.0, end - time.monotonic()))
+            child.send_signal(number)
+
+
+def _as_child(parent: int) -> None:
+    """Between fork and start: no handler of the parent's here, and SIGTERM, to save, when the parent ends."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    end_with_parent(parent, signal.SIGTERM)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pisam.core.errors import PisamError
+from pisam.core.peers import explanation
 from pisam.core.types import Batch
 from pisam.training.resume.ranks import fail_together, from_every_rank
 from pisam.training.stages.stage import Exchanging, Number, log_numbers
@@ -191,13 +192,14 @@ class FirstError(Callback):
     """
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if trainer.world_size == 1 or not isinstance(exception, Exception):
-            return  # Ctrl-C and agreed ends
-        if not trainer.is_global_zero:
-            tell_and_end(trainer.global_rank, exception)
-        timer = threading.Timer(SECONDS_TO_CLOSE_LOGS, tell_and_end, (0, exception))
-        timer.daemon = True
-        timer.start()
+        if trainer.world_size == 1 or not isinstance(exception, Exception | KeyboardInterrupt):
+            return  # agreed ends
+        if isinstance(exception, Exception):
+            if not trainer.is_global_zero:
+                tell_and_end(trainer.global_rank, exception)
+            timer = threading.Timer(SECONDS_TO_CLOSE_LOGS, tell_and_end, (0, exception))
+            timer.daemon = True
+            timer.start()
         launcher = trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher):
             launcher.kill(signal.SIGKILL)
@@ -206,6 +208,7 @@ class FirstError(Callback):
 
 def tell_and_end(rank: int, exception: Exception) -> None:
     """Write the error to stderr and end this process without any clean-up, exit code 2 or 1."""
+    exception = explanation(exception) or exception
     if isinstance(exception, PisamError):
         text = f"error: {exception}\n"
     else:
