@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unicodedata
 from pathlib import Path
@@ -430,6 +431,25 @@ def test_answers_below_the_pictures_are_no_pictures(exported: Path, pictures: Pa
     for _ in range(2):
         assert predicted(exported, pictures, pictures / "out", f"box={BOX}") == 0
     assert len(list((pictures / "out").rglob("*.png"))) == 3
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PisamError, match=r"images .*/absent: No such file or directory; expected a folder"):
+        list_pictures(tmp_path / "absent", "images", but=tmp_path / "out")
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
+        (Path(folder) / "a.png").touch()
+        (locked := Path(folder) / "locked").mkdir(mode=0)
+        os.chmod(folder, 0o755)
+        root = os.geteuid() == 0  # who may read everything
+        try:
+            if root:
+                os.seteuid(65534)
+            with pytest.raises(PisamError, match=f"images {locked}: Permission denied; expected a folder"):
+                list_pictures(Path(folder), "images", but=tmp_path / "out")
+        finally:
+            if root:
+                os.seteuid(0)
+            locked.chmod(0o755)
 
 
 def test_hidden_folders_are_passed_over(

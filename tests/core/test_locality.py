@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pisam.core.locality import Click, Heard, alike, join_answers, regions_asked_for, stay_near
+from pisam.core.locality import Click, Heard, Start, alike, join_answers, regions_asked_for, stay_near
 
 SIDE = 64
 LOGITS = arrays(np.float32, (16, 24), elements=st.floats(-4, 4, width=32))
@@ -69,29 +69,32 @@ FINE, LOST = BEFORE + np.float32(0.5), -np.abs(BEFORE)
 def test_sams_answer_counts_half_and_not_at_all_where_several_clicks_made_it_let_go() -> None:
     two = [*CLICK, (31.0, 30.0, 1)]
     for asked, clicks, both in ((FINE, two, True), (LOST, two, False), (LOST, CLICK, True)):
-        joined = join_answers(BEFORE, FINE, asked, clicks, Heard(), rough=False)
+        joined = join_answers(BEFORE, FINE, asked, clicks, Heard(), "box")
         near = stay_near(BEFORE, FINE, clicks)
         assert joined.believed == both and joined.heard.clicks == both * len(clicks)
         assert np.allclose(joined.logits, (near + stay_near(BEFORE, asked, clicks)) / 2 if both else near)
 
 
 def test_once_sam_agreed_one_click_does_not_ask_for_another_object() -> None:
-    for rough in (False, True):
-        first = join_answers(BEFORE, FINE, FINE, CLICK, Heard(), rough)
+    starts: list[Start] = ["box", "points"]
+    for start in starts:
+        first = join_answers(BEFORE, FINE, FINE, CLICK, Heard(), start)
         assert first.heard == Heard(1, settled=True)
-        again = join_answers(BEFORE, FINE, LOST, [*CLICK, (9.0, 30.0, 0)], first.heard, rough)
+        again = join_answers(BEFORE, FINE, LOST, [*CLICK, (9.0, 30.0, 0)], first.heard, start)
         assert not again.believed and again.heard == first.heard
-        other = join_answers(BEFORE, FINE, LOST, CLICK, Heard(), rough)
+        other = join_answers(BEFORE, FINE, LOST, CLICK, Heard(), start)
         assert other.heard == Heard(1, settled=False)
-        found = join_answers(BEFORE, FINE, LOST, [*CLICK, (9.0, 30.0, 0)], other.heard, rough)
+        found = join_answers(BEFORE, FINE, LOST, [*CLICK, (9.0, 30.0, 0)], other.heard, start)
         assert found.believed, "what object is meant was not known yet"
+    given = join_answers(BEFORE, FINE, FINE, CLICK, Heard(), "mask")
+    assert given.heard == Heard(1, settled=False), "SAM may have believed the mask that it was shown"
 
 
 def test_after_points_or_a_given_mask_sams_answer_counts_whole() -> None:
     before = np.full((SIDE, SIDE), -1, np.float32)
     alone, asked = before + 0.5, np.where(disc(30, 30, 20), np.float32(3), before)
-    joined = join_answers(before, alone, asked, CLICK, Heard(), rough=True)
+    joined = join_answers(before, alone, asked, CLICK, Heard(), "points")
     assert joined.believed and np.array_equal(joined.logits, stay_near(before, asked, CLICK))
     two = [*CLICK, (31.0, 30.0, 1)]
-    joined = join_answers(before, alone, asked, two, Heard(), rough=True)
+    joined = join_answers(before, alone, asked, two, Heard(), "points")
     assert not joined.believed and np.array_equal(joined.logits, stay_near(before, alone, two))

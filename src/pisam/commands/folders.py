@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, replacing, writing
@@ -39,16 +39,16 @@ def list_pictures(path: Path, what: str, *, but: Path, like: Iterable[str] = ())
         like: names; a picture whose name is one of them in another Unicode form goes by it.
 
     Raises:
-        PisamError: none, `but` is the folder itself, or two that differ in suffix or Unicode form alone, so
-            they would have one answer.
+        PisamError: none, a folder cannot be read, `but` is the folder itself, or two that differ in suffix or
+            Unicode form alone, so they would have one answer.
     """
     root, files = path.parent, [path]
     others: list[Path] = []
     if not path.is_file():
         root, files, out = path, [], _below(but, path, what)
-        for file in sorted(path.rglob("*")):
+        for file in sorted(_files_below(path, what)):
             within = file.relative_to(path)
-            if file.is_dir() or (out is not None and within.is_relative_to(out)):
+            if out is not None and within.is_relative_to(out):
                 continue
             seen = file.suffix.lower() in SUFFIXES and not any(part[0] == "." for part in within.parts)
             (files if seen else others).append(file)
@@ -65,6 +65,16 @@ def list_pictures(path: Path, what: str, *, but: Path, like: Iterable[str] = ())
         )
     say_left_out(f"files of {what} {path}, which are no pictures", [file.name for file in others])
     return pictures
+
+
+def _files_below(folder: Path, what: str) -> Iterator[Path]:
+    def refuse(error: OSError) -> NoReturn:
+        raise PisamError(
+            f"{what} {error.filename}: {error.strerror}; expected a folder that this user may read"
+        ) from error
+
+    for place, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(place, name) for name in names)
 
 
 def _below(out: Path, folder: Path, what: str) -> Path | None:

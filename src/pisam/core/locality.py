@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from pisam.core.types import ALIKE
 Click = tuple[float, float, int]  # x, y, label; in pixels, label 1 = object
 Pixel = tuple[int, int]  # row, column
 FloatArray = npt.NDArray[np.float32]
+Start = Literal["box", "points", "mask"]
 
 REACH = 1 / 8  # of the longer side: standard deviation of the distance over which changes fade
 
@@ -28,7 +29,8 @@ class Heard:
 
     Attributes:
         clicks: how many of them its answer is in the mask of.
-        settled: it has once agreed with the mask that was clicked on, so what object is meant is known.
+        settled: it has once agreed with the mask that was clicked on, so what object is meant is known; never
+            after a given mask, which it was shown and may have believed.
     """
 
     clicks: int = 0
@@ -57,7 +59,7 @@ def join_answers(
     asked: FloatArray,
     clicks: Sequence[Click],
     heard: Heard,
-    rough: bool,
+    start: Start,
 ) -> Joined:
     """The answer to clicks, from what the interactor answers alone and after SAM was asked again.
 
@@ -67,17 +69,18 @@ def join_answers(
 
     Args:
         before: float32 (H, W), positive = object.
-        alone: float32 (H, W), the interactor's answer to all clicks; not read if `rough` and not doubtful.
+        alone: float32 (H, W), the interactor's answer to all clicks; read after a box or in doubt.
         asked: float32 (H, W), that of SAM and then the interactor.
         clicks: in pixels of the logits, at least one.
         heard: of SAM's earlier answers on this object.
-        rough: the prompt was no box, but points or a given mask.
+        start: the prompt; points (or box and points) and a given mask may mean something else than was found.
     """
     if heard.doubtful(clicks) and not alike(alone, asked):
         return Joined(stay_near(before, alone, clicks), False, heard)
     told = stay_near(before, asked, clicks)
-    mean = told if rough else (stay_near(before, alone, clicks) + told) / np.float32(2)
-    return Joined(mean, True, Heard(len(clicks), heard.settled or alike(before, asked)))
+    mean = told if start != "box" else (stay_near(before, alone, clicks) + told) / np.float32(2)
+    settled = start != "mask" and (heard.settled or alike(before, asked))
+    return Joined(mean, True, Heard(len(clicks), settled))
 
 
 def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> FloatArray:

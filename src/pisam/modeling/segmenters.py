@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from pisam.core.locality import Heard, join_answers
+from pisam.core.locality import Heard, Start, join_answers
 from pisam.core.types import Clicks, ObjectFeatures, Prompts
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
@@ -203,15 +203,15 @@ class PiSamSegmenter:
         made = [clicks.rows(row) for row in range(len(low_res))]
         heard = list(state.heard or [Heard()] * len(made))
         doubtful = [old.doubtful(all_) for old, all_ in zip(heard, made, strict=True)]
-        rough = [state.prompts is not None and state.prompts.kinds[row] != "box" for row in range(len(made))]
-        read = [objects, state.objects] if any(doubtful) or not all(rough) else [objects]
+        starts = [_start(state.prompts, row) for row in range(len(made))]
+        read = [objects, state.objects] if any(doubtful) or "box" in starts else [objects]
         repaired = self._interact(state, read, clicks)
         asked, alone = repaired[0], repaired[-1]
         maps = [each[:, 0].float().cpu().numpy() for each in (state.logits, alone, asked)]
         logits, believed = state.logits.clone(), torch.zeros_like(clicks.valid[:, 0])
         for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
             before, without, new = (each[row] for each in maps)
-            joined = join_answers(before, without, new, made[row], heard[row], rough[row])
+            joined = join_answers(before, without, new, made[row], heard[row], starts[row])
             logits[row, 0], believed[row] = torch.from_numpy(joined.logits), joined.believed
             heard[row] = joined.heard
         choose = partial(_chosen, believed)
@@ -235,6 +235,11 @@ def share_encoders(models: Iterable[SamNetwork]) -> None:
     for model in models:
         like = first.setdefault((model.backbone, model.image_size, model.frozen_hash()), model)
         model.encoder = like.encoder
+
+
+def _start(prompts: Prompts | None, row: int) -> Start:
+    kind = "box" if prompts is None else prompts.kinds[row]
+    return "mask" if "mask" in kind else "box" if kind == "box" else "points"
 
 
 def _chosen(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:

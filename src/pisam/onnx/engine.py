@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object
-from pisam.core.locality import Click, Heard, join_answers
+from pisam.core.locality import Click, Heard, Start, join_answers
 from pisam.core.types import UInt8Array
 from pisam.predictor.engine import FloatArray, Prompt, Size
 from pisam.predictor.interactive import InteractivePredictor
@@ -121,9 +121,9 @@ class OnnxEngine:
         asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])
         new = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
         new = self._interact(new, clicks)
-        rough = state.prompt.mask is not None or bool(state.prompt.points) or state.prompt.box is None
-        alone = self._interact(state, clicks) if state.heard.doubtful(clicks) or not rough else state
-        joined = join_answers(state.logits, alone.logits, new.logits, clicks, state.heard, rough)
+        start = _start(state.prompt)
+        alone = self._interact(state, clicks) if state.heard.doubtful(clicks) or start == "box" else state
+        joined = join_answers(state.logits, alone.logits, new.logits, clicks, state.heard, start)
         return replace(new if joined.believed else alone, logits=joined.logits, heard=joined.heard)
 
     def _interact(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
@@ -245,6 +245,12 @@ def _load(
             f"{folder / file}: ONNX Runtime does not take it ({str(error).strip().splitlines()[0]:.200}); "
             "export the model again"
         ) from error
+
+
+def _start(prompt: Prompt) -> Start:
+    if prompt.mask is not None:
+        return "mask"
+    return "points" if prompt.points or prompt.box is None else "box"
 
 
 def _tokens(prompt: Prompt) -> list[Click]:
