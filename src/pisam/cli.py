@@ -14,8 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, cast
 
+from pisam.core.errors import INTERRUPTED, PisamError, nearest
+
 GROUPS = ("Train", "Measure", "Use", "Data", "Set up")
-INTERRUPTED = 130  # what shells make of SIGINT
 USAGE = """usage: pisam VERB [EXPERIMENT] [key=value ...] [-v]
        pisam VERB --help | pisam --version"""
 
@@ -41,7 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from pisam.core.chatter import VERBOSE
     from pisam.core.children import serve_starter
-    from pisam.core.errors import PisamError
 
     serve_starter()
     try:
@@ -71,7 +71,6 @@ def _run(argv: list[str]) -> int:
     import pisam
     from pisam.commands.command import commands
     from pisam.core.chatter import VERBOSE, quiet
-    from pisam.core.errors import PisamError, nearest
 
     if any(flag in argv for flag in ("-v", "--verbose")):
         os.environ[VERBOSE] = "1"  # further ranks and trials inherit it

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+INTERRUPTED = 130  # the exit code after Ctrl-C: what shells make of SIGINT
+
 
 class PisamError(Exception):
     """Bad input: the message gives what was expected, what came, what to do, and names the file or key."""

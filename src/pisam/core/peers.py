@@ -11,9 +11,8 @@ from contextlib import contextmanager
 
 from torch.distributed import DistError
 
-from pisam.core.errors import PisamError
+from pisam.core.errors import INTERRUPTED, PisamError
 
-INTERRUPTED = 130
 SECONDS_TO_UNWIND = 1.0
 
 
