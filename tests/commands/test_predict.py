@@ -203,7 +203,7 @@ def test_clicks_of_a_file_are_obeyed(exported: Path, pictures: Path, tmp_path: P
         ({"box": "10,5,600,40"}, "box 10, 5, 600, 40, expected 0 <= x0 < x1 <= "),
         ({"box": "10,5,60"}, "box: got 10,5,60, expected x0,y0,x1,y1"),
         ({"box": None}, "expected one of boxes=FILE, masks=DIR and box="),
-        ({"images": "absent"}, "images absent: no picture there"),
+        ({"images": "absent"}, "images absent: No such file or directory"),
         ({"format": "[tiff]"}, "format: got tiff, expected some of mask, soft"),
         ({"boxes": "absent.csv", "box": None}, "boxes absent.csv: FileNotFoundError"),
         ({"workers": "0"}, "workers: got 0, expected a whole number >= 1"),

@@ -129,7 +129,7 @@ def test_bad_questions_are_one_line(
 ) -> None:
     for more, message in (
         ([], "expected clicks=FILE, or truth=DIR"),
-        ([f"truth={folders / 'absent'}"], "absent: no picture there"),
+        ([f"truth={folders / 'absent'}"], "absent: No such file or directory"),
         ([f"truth={folders / 'truth'}", "rounds=0"], "rounds: got 0"),
     ):
         assert pisam(*arguments(folders, exported, *more)) == 2
