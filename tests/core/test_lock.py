@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -63,21 +64,21 @@ def test_links_to_a_folder_lead_to_its_one_lock(tmp_path: Path, holder: subproce
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be two users")
-def test_another_users_lock_is_refused_while_it_lives_and_then_replaced(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
-    first, facts = Lock(tmp_path / "run"), f"process {os.getpid()} on"
-    first.acquire()
-    assert facts in _as_nobody(tmp_path / "run")
-    left = lock_file(tmp_path / "run").read_bytes()  # which ends the kernel's lock
-    first.release()
-    lock_file(tmp_path / "run").write_bytes(left.replace(str(os.getpid()).encode(), b"999999999"))
-    assert _as_nobody(tmp_path / "run") == ""
-    assert not lock_file(tmp_path / "run").exists()
-    lock_file(tmp_path / "run").mkdir()
-    with pytest.raises(PisamError, match="no lock that this process may take"):
-        Lock(tmp_path / "run").acquire()
+def test_another_users_lock_is_refused_while_it_lives_and_then_replaced() -> None:
+    with tempfile.TemporaryDirectory() as open_to_all:  # pytest's own are closed to other users
+        os.chmod(open_to_all, 0o777)
+        run = Path(open_to_all) / "run"
+        first = Lock(run)
+        first.acquire()
+        assert f"process {os.getpid()} on" in _as_nobody(run)
+        left = lock_file(run).read_bytes()  # which ends the kernel's lock
+        first.release()
+        lock_file(run).write_bytes(left.replace(str(os.getpid()).encode(), b"999999999"))
+        assert _as_nobody(run) == ""
+        assert not lock_file(run).exists()
+        lock_file(run).mkdir()
+        with pytest.raises(PisamError, match="no lock that this process may take"):
+            Lock(run).acquire()
 
 
 def _as_nobody(folder: Path) -> str:
