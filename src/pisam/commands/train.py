@@ -75,7 +75,7 @@ def run(arguments: Arguments) -> None:
     reads = [*training_sources(config, number), *config.data.val]
     begin(config, f"train stage {number}", reads=reads, writes=stage_dir(config, number))
     if unused := keys_without_effect(config):
-        rank_zero_only(_say)(f"  HQ-SAM makes no use of {', '.join(unused)}")
+        _say(f"  HQ-SAM makes no use of {', '.join(unused)}")
     train(config, number)
 
 
@@ -244,5 +244,6 @@ def _refuse_another_run(config: Config, number: int, folder: Path) -> None:
             )
 
 
+@rank_zero_only
 def _say(text: str) -> None:
     print(text, flush=True)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -74,21 +74,22 @@ def bounded_map(
         return
     # Processes that are forked beside a running network or loader may lock up.
     spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawned, _begin, (os.getpid(),)) as pool:
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for each in arguments:
-                waiting.append(pool.submit(function, *each))
-                if len(waiting) >= 3 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    pool = ProcessPoolExecutor(workers, spawned, _begin, (os.getpid(),))
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for each in arguments:
+            waiting.append(pool.submit(function, *each))
+            if len(waiting) >= 3 * workers:
                 yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise PisamError(
-                "a process that works beside this one was killed, in all likelihood because memory ran out; "
-                "run the same command with fewer workers"
-            ) from error
-        finally:
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise PisamError(
+            "a process that works beside this one was killed, in all likelihood because memory ran out; "
+            "run the same command with fewer workers"
+        ) from error
+    finally:
+        with suppress(RuntimeError):  # Ctrl-C while it was starting: it has no thread to wait for
             pool.shutdown(wait=True, cancel_futures=True)
 
 
