@@ -7,7 +7,6 @@ import json
 import os
 import queue
 import threading
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -19,7 +18,7 @@ from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, replacing, writing
 from pisam.core.progress import progress
 from pisam.core.text import escaped
-from pisam.data.sources.pairs import SUFFIXES
+from pisam.data.sources.pairs import SUFFIXES, one_form
 from pisam.predictor.engine import Engine
 
 Item = TypeVar("Item")
@@ -53,12 +52,12 @@ def list_pictures(path: Path, what: str, *, but: Path, like: Iterable[str] = ())
             seen = file.suffix.lower() in SUFFIXES and not any(part[0] == "." for part in within.parts)
             (files if seen else others).append(file)
     pictures: dict[str, Path] = {}
-    names, taken = {_plain(name): name for name in like}, dict[str, Path]()
+    names, taken = {one_form(name): name for name in like}, dict[str, Path]()
     for file in files:
         stem = file.relative_to(root).with_suffix("").as_posix()
-        if (other := taken.setdefault(_plain(stem), file)) is not file:
+        if (other := taken.setdefault(one_form(stem), file)) is not file:
             raise PisamError(f"{what} {path}: {other.name} and {file.name} would have one answer; rename one")
-        pictures[names.get(_plain(stem), stem)] = file
+        pictures[names.get(one_form(stem), stem)] = file
     if not pictures:
         raise PisamError(
             f"{what} {path}: no picture there; expected a file or a folder of {', '.join(SUFFIXES)}"
@@ -83,10 +82,6 @@ def _below(out: Path, folder: Path, what: str) -> Path | None:
     if out == folder:
         raise PisamError(f"out {out}: the folder of {what} too; expected one of its own; give another")
     return out.relative_to(folder) if out.is_relative_to(folder) else None
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def say_left_out(what: str, names: Sequence[str]) -> None:

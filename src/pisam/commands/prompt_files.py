@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, shown
 from pisam.core.locality import Click
 from pisam.data.sources.coco import annotations_of, images_of
+from pisam.data.sources.pairs import one_form
 from pisam.data.sources.segmentation import whole
 
 BOXES = (
@@ -282,12 +282,12 @@ def _by_picture(rows: Iterable[Row], pictures: Mapping[str, Path], what: str) ->
     names: dict[str, set[str]] = {}
     for stem, path in pictures.items():
         for name in {stem, stem + path.suffix, path.name, path.stem}:
-            names.setdefault(unicodedata.normalize("NFC", name), set()).add(stem)
+            names.setdefault(one_form(name), set()).add(stem)
     found: dict[str, list[Any]] = {}
     told: dict[str, str] = {}
     strangers: list[str] = []
     for name, source, value in rows:
-        plain = unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+        plain = one_form(name.replace("\\", "/").removeprefix("./"))
         meant = names.get(plain, set())
         if len(meant) > 1:
             raise PisamError(f"{what}: {name} may mean {' or '.join(sorted(meant))}; give its folder too")

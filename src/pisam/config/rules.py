@@ -40,15 +40,16 @@ class Rule:
         return f"one of {', '.join(map(str, choices))}{nearest(value, choices)}"
 
 
-def key(default: Any, help: str, *rules: Rule) -> Any:
+def key(default: Any, help: str, *rules: Rule, of_pi: bool = False) -> Any:
     """A field of the schema.
 
     Args:
         default: its value where nothing sets it; a list or a section is copied.
         help: one line for the reference.
         rules: what it may hold, the first that fails is named.
+        of_pi: it means nothing to HQ-SAM.
     """
-    metadata = {"help": help, "rules": rules}
+    metadata = {"help": help, "rules": rules, "of_pi": of_pi}
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     if isinstance(default, list):

@@ -91,9 +91,15 @@ class ModelConfig:
     backbone: str = key("nano", "SAM's image encoder", one_of(*BACKBONES))
     weights: str | None = key(None, "SAM's file or a folder of them (default: $PISAM_WEIGHTS)", PATH, LOCAL)
     image_size: int = key(1024, "side of the square network frame", between(64, LARGEST_FRAME), MULTIPLE)
-    from_sam: bool = key(False, "the decoder starts as SAM's and learns what to add to SAM's mask")
-    guard: bool = key(False, "with from_sam: SAM's mask stands on pictures unlike those of training")
-    local: bool = key(False, "the interactor sees how near its pixels are to the clicks, and stays there")
+    from_sam: bool = key(
+        False, "the decoder starts as SAM's and learns what to add to SAM's mask", of_pi=True
+    )
+    guard: bool = key(
+        False, "with from_sam: SAM's mask stands on pictures unlike those of training", of_pi=True
+    )
+    local: bool = key(
+        False, "the interactor sees how near its pixels are to the clicks, and stays there", of_pi=True
+    )
     decoder: str = key("pi", "pi = Pi-SAM; hq = HQ-SAM, the baseline, a stage 1 alone", one_of("pi", "hq"))
 
 
@@ -151,10 +157,17 @@ class DecoderStageConfig(StageConfig):
         "a run, checkpoint or .safetensors file whose decoder goes on (default: a fresh one)",
         PATH,
         LOCAL,
+        of_pi=True,
     )
-    rounds: int = key(0, "> 0: most rounds of clicks that SAM has heard before the loss", at_least(0))
-    proposals: float = key(0.0, "share of the samples exchanged for objects that SAM proposes", between(0, 1))
-    window: float = key(1.0, "side of the part of the frame that trains full resolution", between(0.1, 1))
+    rounds: int = key(
+        0, "> 0: most rounds of clicks that SAM has heard before the loss", at_least(0), of_pi=True
+    )
+    proposals: float = key(
+        0.0, "share of the samples exchanged for objects that SAM proposes", between(0, 1), of_pi=True
+    )
+    window: float = key(
+        1.0, "side of the part of the frame that trains full resolution", between(0.1, 1), of_pi=True
+    )
 
 
 @dataclass
@@ -169,7 +182,7 @@ class InteractorStageConfig(StageConfig):
 @dataclass
 class LossConfig:
     low_res: float = key(1.0, "weight of the mask at a quarter of the frame's resolution", at_least(0))
-    high_res: float = key(1.0, "weight of the mask at the frame's resolution", at_least(0))
+    high_res: float = key(1.0, "weight of the mask at the frame's resolution", at_least(0), of_pi=True)
     bce: float = key(1.0, "weight of the binary cross-entropy", at_least(0))
     dice: float = key(1.0, "weight of the Dice loss", at_least(0))
     near_clicks: float = key(0.0, "share of stage 2's loss points that is drawn near clicks", between(0, 1))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 
 import torch
 
-from pisam.config.schema import Config, stage_config, to_plain, training_prompts, training_sources
+from pisam.config.rules import key_name
+from pisam.config.schema import Config, stage_config, training_prompts, training_sources
 from pisam.core.errors import PisamError
 from pisam.data.datamodule import PairDataModule
 from pisam.data.prompts import PromptMix
@@ -17,12 +18,6 @@ from pisam.training.run_folder import decoder_checkpoint, stage1_checkpoint
 from pisam.training.stages.decoder_stage import DecoderStage, HqStage
 from pisam.training.stages.interactor_stage import InteractorStage
 from pisam.training.stages.stage import Stage
-
-OF_PI_SAM = {  # keys that mean nothing to HQ-SAM
-    "model": ("from_sam", "guard", "local"),
-    "stage1": ("from", "rounds", "proposals", "window"),
-    "loss": ("high_res",),
-}
 
 
 def build_network(config: Config, image_size: int | None = None) -> PiSam:
@@ -102,12 +97,12 @@ def keys_without_effect(config: Config) -> list[str]:
     """Keys that are set and that HQ-SAM has no use for; none where the decoder is Pi-SAM's."""
     if config.model.decoder != "hq":
         return []
-    own, default = to_plain(config), to_plain(Config())
     return [
-        f"{section}.{name}"
-        for section, names in OF_PI_SAM.items()
-        for name in names
-        if own[section][name] != default[section][name]
+        f"{section.name}.{key_name(each.name)}"
+        for section in fields(config)
+        if is_dataclass(own := getattr(config, section.name))
+        for each in fields(own)
+        if each.metadata["of_pi"] and getattr(own, each.name) != each.default
     ]
 
 

@@ -120,15 +120,15 @@ def _match_annotations(source: Source) -> Matched:
     contents, folder = open_coco(source.masks), list_pictures(source.images)
     gaps: list[tuple[Path | None, str]] = []
     pairs: dict[str, Pair] = {}
-    segmented = {_plain(Path(name).stem) for name in contents.shapes}
+    segmented = {one_form(Path(name).stem) for name in contents.shapes}
     if listed is not None:
         gaps += _unlisted(source, listed - segmented, f"{source.masks} has no segmentation of such an image")
     for name, shapes in contents.shapes.items():
-        stem = _plain(Path(name).stem)
+        stem = one_form(Path(name).stem)
         if listed is not None and stem not in listed:
             continue
         same = folder.files.get(stem, [])
-        image = next((file for file in same if _plain(file.name) == _plain(name)), source.images / name)
+        image = next((file for file in same if one_form(file.name) == one_form(name)), source.images / name)
         if not image.is_file():
             gaps.append((None, f"{source.masks}: names {name}, but there is no {image}; mend one of them"))
         elif stem in pairs:
@@ -192,7 +192,7 @@ def list_pictures(folder: Path) -> Pictures:
         if entry.name.startswith("."):
             others["hidden files"] += 1
         elif suffix.lower() in SUFFIXES:
-            files.setdefault(_plain(stem), []).append(folder / entry.name)
+            files.setdefault(one_form(stem), []).append(folder / entry.name)
         else:
             folders = entry.is_dir()
             others[
@@ -205,7 +205,8 @@ def _counted(others: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {what}" for what, count in sorted(others.items()))
 
 
-def _plain(name: str) -> str:
+def one_form(name: str) -> str:
+    """A name in one Unicode form: file systems and archives keep accents as one character or as two."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -225,7 +226,7 @@ def _listed_stems(names: Path) -> set[str]:
         raise PisamError(f"{names}: cannot be read as text: {error}; expected a file name a line") from error
     stems = set()
     for line in filter(None, map(str.strip, lines)):
-        name = _plain(PureWindowsPath(line).name)  # after the last / or \
+        name = one_form(PureWindowsPath(line).name)  # after the last / or \
         stem, suffix = os.path.splitext(name)
         stems.add(stem if suffix.lower() in SUFFIXES else name)
     if not stems:
