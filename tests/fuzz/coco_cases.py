@@ -13,7 +13,7 @@ from pycocotools import mask as coco_masks
 
 from helpers.odd_files import save
 from pisam.core.errors import PisamError
-from pisam.data.reading.targets import read_target
+from pisam.data.reading.targets import read_labels
 from pisam.data.sources import coco
 from pisam.data.sources.instances import _areas
 from pisam.data.sources.pairs import match_files
@@ -92,7 +92,7 @@ def read_all(folder: Path) -> dict[str, np.ndarray]:
     if matched.gaps:
         raise PisamError(matched.gaps[0][1])
     for pair in matched.pairs:
-        found[pair.id] = read_target(pair)
+        found[pair.id] = read_labels(pair).mask
         _areas(pair)
     return found
 

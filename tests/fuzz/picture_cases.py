@@ -17,7 +17,7 @@ from helpers.odd_files import SHAPE, exif_of, grey
 from helpers.png import write_png
 from pisam.core.errors import PisamError
 from pisam.data.reading.reader import ALL, open_mask, read_coverage, read_image, read_mask, read_reduced
-from pisam.data.reading.targets import read_ids, read_target
+from pisam.data.reading.targets import read_ids, read_labels
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.predictions import read_prediction
 
@@ -77,7 +77,7 @@ MASKS: dict[str, Callable[[Path], np.ndarray]] = {
     "read_mask": read_mask,
     "read_coverage": _coverage_of_something,
     "open_mask": lambda path: open_mask(path)[1](1) == ALL,
-    "read_target": lambda path: read_target(Pair("a", path, path)),
+    "read_labels": lambda path: read_labels(Pair("a", path, path)).mask,
 }
 
 

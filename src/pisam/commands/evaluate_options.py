@@ -11,7 +11,6 @@ from pisam.core.errors import PisamError, nearest
 from pisam.core.set_names import refuse_reserved
 from pisam.core.yaml_text import parse_texts
 
-MODEL_KEYS = ("models", "checkpoint", "sets", "predictions", "out")
 FOLDER_KEYS = ("predictions", "masks", "out", "name", "set", "workers", "ignore")
 
 
@@ -99,7 +98,7 @@ def folder_options(given: dict[str, str]) -> FolderOptions:
 
 
 def evaluate_options(given: dict[str, str]) -> EvaluateOptions:
-    """The options of an evaluation of models, out of keys of `MODEL_KEYS`.
+    """The options of an evaluation of models.
 
     Raises:
         PisamError: a wrong value.

@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # files are read, and an exported model is run, where there i
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.integer]
 
 ALIKE = 0.8  # IoU from which on two masks are of the same object
 

@@ -22,7 +22,7 @@ from pisam.data.reading.reader import (
     read_reduced,
     reduce_mask,
 )
-from pisam.data.reading.targets import open_target, read_ids, read_labels, read_target
+from pisam.data.reading.targets import open_target, read_ids, read_labels
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.predictions import read_prediction
 
@@ -39,7 +39,6 @@ MASK_READERS: dict[str, Reader] = {
     "read_mask": read_mask,
     "read_coverage": lambda path: read_coverage(path).values > 127,
     "open_mask": lambda path: open_mask(path)[1](1) == ALL,
-    "read_target": lambda path: read_target(pair_of(path)),
     "read_labels": lambda path: read_labels(pair_of(path)).mask,
     "open_target": lambda path: open_target(pair_of(path))[1](1) == ALL,
 }
@@ -101,7 +100,7 @@ def test_the_least_value_of_every_depth_is_object_where_it_is_the_only_one(tmp_p
     for read in MASK_READERS.values():
         np.testing.assert_array_equal(read(path), SHAPE)
     np.testing.assert_array_equal(read_ids(path), SHAPE)
-    read_target(pair_of(path, ids=True))
+    read_labels(pair_of(path, ids=True))
 
 
 @pytest.mark.parametrize("colours", [3, 4])

@@ -19,7 +19,7 @@ from pisam.data.audit.audit import audit
 from pisam.data.audit.prepared import prepare_source, prepared_pairs
 from pisam.data.dataset import PairDataset, collate
 from pisam.data.reading.reader import read_mask
-from pisam.data.reading.targets import component, component_areas, read_ids, read_target
+from pisam.data.reading.targets import component, component_areas, read_ids, read_labels
 from pisam.data.sources.instances import split_pairs
 from pisam.data.sources.pairs import list_pairs
 from pisam.data.sources.rows import Source, resolve_source
@@ -89,11 +89,11 @@ def test_components_are_samples_named_by_their_first_pixel(tmp_path: Path) -> No
     source = mask_source(tmp_path, np.where(sum(objects()), 255, 0).astype(np.uint8))
     pairs = split_pairs(source, list_pairs(source), 10)
     assert [pair.id for pair in pairs] == ["a.b@1", "a.b@2"]
-    np.testing.assert_array_equal(read_target(pairs[0]), block | corner)  # 8-connected
-    np.testing.assert_array_equal(read_target(pairs[1]), far)
+    np.testing.assert_array_equal(read_labels(pairs[0]).mask, block | corner)  # 8-connected
+    np.testing.assert_array_equal(read_labels(pairs[1]).mask, far)
     every = split_pairs(source, list_pairs(source), 1)
     assert [pair.id for pair in every] == ["a.b@1", "a.b@2", "a.b@3"]
-    np.testing.assert_array_equal(read_target(every[2]), speck)
+    np.testing.assert_array_equal(read_labels(every[2]).mask, speck)
     assert [pair.id for pair in split_pairs(source, list_pairs(source), 10**6)] == ["a.b@1"]
 
 
@@ -124,25 +124,25 @@ def test_ids_of_an_instance_mask_are_samples(tmp_path: Path, kind: str) -> None:
     pairs = split_pairs(source, list_pairs(source), 10)
     assert [pair.id for pair in pairs] == [f"a.b@{number}" for number in numbers]
     for pair, mask in zip(pairs, objects(), strict=False):
-        np.testing.assert_array_equal(read_target(pair), mask)
-    np.testing.assert_array_equal(read_target(list_pairs(source)[0]), ids > 0)
+        np.testing.assert_array_equal(read_labels(pair).mask, mask)
+    np.testing.assert_array_equal(read_labels(list_pairs(source)[0]).mask, ids > 0)
 
 
 def test_ids_cannot_be_colours(tmp_path: Path) -> None:
     source = mask_source(tmp_path, np.zeros((HEIGHT, WIDTH, 3), np.uint8), ids=True)
     with pytest.raises(PisamError, match=r"a.b.png: pixels of kind RGB; expected one id per pixel"):
-        read_target(list_pairs(source)[0])
+        read_labels(list_pairs(source)[0])
 
 
 def test_annotations_are_samples_and_their_union_is_one(tmp_path: Path) -> None:
     block, _, far, speck = objects()
     source = coco_source(tmp_path)
     (pair,) = list_pairs(source)
-    np.testing.assert_array_equal(read_target(pair), block | far | speck)
+    np.testing.assert_array_equal(read_labels(pair).mask, block | far | speck)
     pairs = split_pairs(source, [pair], 1)
     assert [pair.id for pair in pairs] == ["a.b@3", "a.b@7", "a.b@11"]
     for one, mask in zip(pairs, (far, block, speck), strict=True):
-        np.testing.assert_array_equal(read_target(one), mask)
+        np.testing.assert_array_equal(read_labels(one).mask, mask)
 
 
 def test_annotations_pass_the_audit_and_can_be_prepared(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_annotations_pass_the_audit_and_can_be_prepared(tmp_path: Path) -> None:
     assert not result.of("error") and result.sources[0].pairs == 1
     prepare_source(source, tmp_path / "copy")
     (copy,) = prepared_pairs(source, tmp_path / "copy")
-    np.testing.assert_array_equal(read_mask(copy.mask), read_target(list_pairs(source)[0]))
+    np.testing.assert_array_equal(read_mask(copy.mask), read_labels(list_pairs(source)[0]).mask)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_annotations_pass_the_audit_and_can_be_prepared(tmp_path: Path) -> None:
 def test_bad_annotations_are_named(tmp_path: Path, changes: dict, message: str) -> None:
     source = coco_source(tmp_path, **changes)
     with pytest.raises(PisamError, match=message):
-        read_target(list_pairs(source)[0])
+        read_labels(list_pairs(source)[0])
 
 
 def test_a_row_needs_either_masks_or_annotations(tmp_path: Path) -> None:

@@ -44,20 +44,11 @@ class Target(NamedTuple):
         return object_
 
 
-def read_target(pair: Pair) -> BoolArray:
-    """The object of a pair: bool (H, W), not empty.
-
-    Raises:
-        PisamError: as `read_mask`, or the pair's instance is not there any more.
-    """
-    return read_labels(pair).mask
-
-
 def read_labels(pair: Pair) -> Target:
     """The object of a pair and what is ignored beside it.
 
     Raises:
-        PisamError: as `read_target`.
+        PisamError: as `read_mask`, or the pair's instance is not there any more.
     """
     ignored = None
     if pair.shapes is not None:
@@ -97,7 +88,7 @@ def open_target(pair: Pair) -> tuple[tuple[int, int], Reduce, Reduce | None]:
     """(H, W), and functions that give `reduce_mask` of the object and of what is ignored for 1, 2, 4 or 8.
 
     Raises:
-        PisamError: as `read_target`.
+        PisamError: as `read_labels`.
     """
     if pair.shapes is None and not pair.ids and pair.instance is None and pair.ignore is None:
         return *open_mask(pair.mask), None
