@@ -20,6 +20,7 @@ from helpers.small_runs import (
     write_experiment,
     write_sets,
 )
+from helpers.stage1_runs import save_stage_1
 from pisam import cli
 from pisam.commands.train import train
 from pisam.config.schema import Config
@@ -94,6 +95,22 @@ def test_checkpoint_of_an_older_version_goes_on(tmp_path: Path, sets: Path) -> N
     (folder / "config.yaml").write_text(yaml.safe_dump(saved))
     train(config, 1)
     assert summary(Path(config.run_dir), 1)["steps"] == 8
+
+
+def test_stage_2_knows_its_stage_1(tmp_path: Path, sets: Path) -> None:
+    """Else it goes on with the one it holds, and its features are kept as those of the other."""
+    config = small_config(tmp_path, sets, "trainer.save_seconds=0", "stage2.views=1")
+    save_stage_1(config, Path(config.run_dir))
+    with pytest.raises(Killed):
+        train_with(config, 2, Die("on_before_backward", 2))
+    shutil.rmtree(Path(config.run_dir) / "stage1")
+    config.seed = 1
+    save_stage_1(config, Path(config.run_dir))
+    config.seed = 0
+    config.stage2.cache = str(tmp_path / "features")
+    with pytest.raises(PisamError, match=r"last\.ckpt: this run was begun on another stage 1 than .*best\.ckpt"):
+        train(config, 2)
+    assert not (tmp_path / "features").exists()
 
 
 def test_run_of_another_length_is_refused(tmp_path: Path, sets: Path) -> None:

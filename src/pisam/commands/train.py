@@ -55,8 +55,9 @@ from pisam.training.resume.preemption import (
     raise_if_interrupted,
 )
 from pisam.training.resume.ranks import leave_together
-from pisam.training.run_folder import stage_dir
-from pisam.training.store import open_store
+from pisam.training.run_folder import stage1_checkpoint, stage_dir
+from pisam.training.stages.interactor_stage import InteractorStage
+from pisam.training.store import open_store, refuse_other_stage1
 from pisam.training.trainer import build_trainer
 
 
@@ -115,12 +116,14 @@ def _train(config: Config, number: int, lock: Lock | None) -> None:
     with checking("data: looking for images and masks"):
         data.setup("fit")
     resume = _point_to_resume(checkpoints)
+    saved = {} if resume is None else read_own_checkpoint(resume)
     if resume is not None:
-        saved = read_own_checkpoint(resume).get(KEY) or {}
-        refuse_other_samples(resume, saved.get("samples"), data.samples)
+        refuse_other_samples(resume, (saved.get(KEY) or {}).get("samples"), data.samples)
     with checking("network: loading and hashing SAM's weights") as found:
         stage = build_stage(config, number)
         found.append(f"{config.model.backbone}, frozen part {stage.model.frozen_hash()[:12]}")
+    if resume is not None and isinstance(stage, InteractorStage):
+        refuse_other_stage1(resume, saved, stage.model, stage1_checkpoint(config))
     with checking("data: reading files that no audit knows yet"):
         rank_zero_only(data.check_files)()
     store = open_store(config, number, stage.model, data)
