@@ -115,6 +115,14 @@ def test_stage_2_knows_its_stage_1(tmp_path: Path, sets: Path) -> None:
     with pytest.raises(PisamError, match=r"last\.ckpt: this run was begun on another stage 1 than .*best"):
         train(config, 2)
     assert not (tmp_path / "features").exists()
+    stage2 = Path(config.run_dir) / "stage2"
+    shutil.copy(stage2 / "checkpoints" / "last.ckpt", stage2 / "checkpoints" / "best.ckpt")
+    (stage2 / "summary.json").write_text('{"best": {}}')  # as if complete
+    with pytest.raises(PisamError, match=r"best\.ckpt: this run was begun on another stage 1"):
+        train(config, 2)
+    config.stage2.from_ = None
+    shutil.rmtree(Path(config.run_dir) / "stage1")
+    train(config, 2)  # what is gone is no other
 
 
 def test_run_of_another_length_is_refused(tmp_path: Path, sets: Path) -> None:

@@ -39,6 +39,7 @@ from pisam.training.from_config import (
     check_stage,
     compile_network,
     keys_without_effect,
+    refuse_other_stage1,
 )
 from pisam.training.loggers import build_loggers
 from pisam.training.logging.wandb_logger import begin_logging, finish_logging, new_run_id
@@ -55,9 +56,8 @@ from pisam.training.resume.preemption import (
     raise_if_interrupted,
 )
 from pisam.training.resume.ranks import leave_together
-from pisam.training.run_folder import stage1_checkpoint, stage_dir
-from pisam.training.stages.interactor_stage import InteractorStage
-from pisam.training.store import open_store, refuse_other_stage1
+from pisam.training.run_folder import best_checkpoint, stage_dir
+from pisam.training.store import open_store
 from pisam.training.trainer import build_trainer
 
 
@@ -94,6 +94,8 @@ def train(config: Config, number: int) -> None:
         _refuse_unfinished_stage_1(config)
     if (folder / "summary.json").is_file():
         root, now = _refuse_another_run(config, number, folder).data.root, config.data.root
+        if number == 2 and (best := best_checkpoint(folder)):
+            refuse_other_stage1(config, best)
         _say(f"stage {number} of {config.run_dir} is complete")
         if os.path.realpath(root or "") != os.path.realpath(now or ""):
             _say(f"note: it was trained and scored with data.root {root}, not {now}")
@@ -121,11 +123,11 @@ def _train(config: Config, number: int, lock: Lock | None) -> None:
     saved = {} if resume is None else read_own_checkpoint(resume)
     samples = (saved.get(KEY) or {}).get("samples")
     refuse_other_samples(resume, samples, data.samples)
+    if resume is not None and number == 2:
+        refuse_other_stage1(config, resume)
     with checking("network: loading and hashing SAM's weights") as found:
         stage = build_stage(config, number)
         found.append(f"{config.model.backbone}, frozen part {stage.model.frozen_hash()[:12]}")
-    if resume is not None and isinstance(stage, InteractorStage):
-        refuse_other_stage1(resume, saved, stage.model, stage1_checkpoint(config))
     with checking("data: reading files that no audit knows yet"):
         rank_zero_only(data.check_files)()
     refuse_other_samples(resume, samples, data.samples)  # by their contents, too

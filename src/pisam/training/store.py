@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from pisam.config.schema import Config, stage_config, training_prompts
 from pisam.core.errors import PisamError
@@ -19,6 +16,7 @@ from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_weights import hash_tensors
 from pisam.training.callbacks.feature_store import FeatureStore, Key
 from pisam.training.callbacks.frozen_features import encoder_layout, object_layout
+from pisam.training.from_config import stage1_state
 
 
 def open_store(config: Config, number: int, model: Any, data: PairDataModule) -> FeatureStore | None:
@@ -92,36 +90,5 @@ def _identity(config: Config, number: int, model: PiSam, stamps: dict[Key, str])
         "views": hashlib.sha256(json.dumps(drawn, sort_keys=True).encode()).hexdigest()[:16],
     }
     if number == 2:
-        identity["decoder"] = stage1_hash(model.own_state())[:16]
+        identity["decoder"] = hash_tensors(stage1_state(model.own_state()))[:16]
     return identity
-
-
-def stage1_hash(state: Mapping[str, Tensor]) -> str:
-    """Hash of the weights that stage 2 stands on, and leaves as stage 1 has made them.
-
-    Args:
-        state: `own_state` of a Pi-SAM, or the `state_dict` of its checkpoint.
-    """
-    weights = {name.removeprefix("model."): value for name, value in state.items()}
-    return hash_tensors({k: v for k, v in weights.items() if not k.startswith("interactor.")})
-
-
-def refuse_other_stage1(resume: Path, contents: Mapping[str, Any], model: PiSam, begin: Path) -> None:
-    """Refuse to go on with a stage 2 on another stage 1 than it was begun on.
-
-    It would go on with the one that it holds, while stored features, and the run's own stage 1, are others.
-
-    Args:
-        resume: checkpoint of stage 2.
-        contents: of that.
-        model: with the weights of stage 1.
-        begin: where those are from.
-
-    Raises:
-        PisamError: they are not the same.
-    """
-    if stage1_hash(contents["state_dict"]) != stage1_hash(model.own_state()):
-        raise PisamError(
-            f"checkpoint {resume}: this run was begun on another stage 1 than {begin} is now; put that back, "
-            "or choose another run_dir"
-        )
