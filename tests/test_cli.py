@@ -312,6 +312,20 @@ def test_a_terminal_without_unicode_ends_no_command(encoding: str) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, expected, b"")
 
 
+@pytest.mark.parametrize("options", [[], ["-X", "utf8=0"]])
+def test_names_of_files_are_utf_8_whatever_the_locale(options: list[str]) -> None:
+    """Else records and seeds hold other names than those of runs elsewhere."""
+    program = (
+        "import sys\nfrom pisam import cli\ncli.main = lambda: print(ascii(sys.argv[1])) or 0\ncli.entry()"
+    )
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **locale}
+    command = [sys.executable, *options, "-c", program, "é".encode()]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    expected = "'\\udcc3\\udca9'\n" if options else "'\\xe9'\n"  # insisted on
+    assert (result.returncode, result.stdout, result.stderr) == (0, expected, "")
+
+
 def test_reader_that_leaves_early_is_no_traceback() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "pisam.cli", "sets"]

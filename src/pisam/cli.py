@@ -24,6 +24,7 @@ USAGE = """usage: pisam VERB [EXPERIMENT] [key=value ...] [-v]
 def entry() -> NoReturn:
     """Run the command of this process; Ctrl-C ends it with 130 at any time."""
     signal.signal(signal.SIGINT, _leave)
+    _read_names_as_utf8()
     for stream in (sys.stdout, sys.stderr):  # a terminal without Unicode must not end a run
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -31,6 +32,18 @@ def entry() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as ranks do, see `serve_starter`
         signal.signal(signal.SIGINT, _leave)  # while W&B and torch clean up, too
     sys.exit(code)
+
+
+def _read_names_as_utf8() -> None:
+    """Begin anew where the locale takes names of files for another encoding than all others do.
+
+    Files of names, records and the seeds of samples would not agree with those of other runs.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1" and sys.executable:
+        if sys.stdout is not None:  # the terminal stays what it is
+            os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -166,7 +166,10 @@ def test_complete_stage_is_not_trained_again(complete: Config, capsys: pytest.Ca
     written = checkpoint(complete, 1).stat().st_mtime_ns
     train(complete, 1)
     said = capsys.readouterr().out
-    assert "stage 1" in said and "is complete" in said
+    assert "stage 1" in said and "is complete" in said and "data.root" not in said
+    before = complete.data.root
+    train(replace(complete, data=replace(complete.data, root="elsewhere")), 1)
+    assert f"it was trained and scored with data.root {before}, not elsewhere" in capsys.readouterr().out
     assert checkpoint(complete, 1).stat().st_mtime_ns == written
 
 

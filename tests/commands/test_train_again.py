@@ -20,6 +20,7 @@ from helpers.small_runs import (
     write_experiment,
     write_sets,
 )
+from helpers.stage1_runs import save_stage_1
 from pisam import cli
 from pisam.commands.train import train
 from pisam.config.schema import Config
@@ -77,6 +78,10 @@ def test_run_knows_its_images(tmp_path: Path, sets: Path) -> None:
     Image.new("L", Image.open(sets / "a/masks/5.png").size, 255).save(sets / "a/masks/5.png")
     with pytest.raises(PisamError, match=r"8 samples \(a 6, b 2\), in files of other sizes; put back"):
         train(config, 1)
+    other = (sets / "a/masks/5.png").read_bytes()
+    (sets / "a/masks/5.png").write_bytes(other.ljust(len(mask), b"\0"))
+    with pytest.raises(PisamError, match=r"8 samples \(a 6, b 2\), in files of other contents; put back"):
+        train(config, 1)
     (sets / "a/masks/5.png").write_bytes(mask)
     train(config, 1)
     assert summary(Path(config.run_dir), 1)["steps"] == 8
@@ -94,6 +99,30 @@ def test_checkpoint_of_an_older_version_goes_on(tmp_path: Path, sets: Path) -> N
     (folder / "config.yaml").write_text(yaml.safe_dump(saved))
     train(config, 1)
     assert summary(Path(config.run_dir), 1)["steps"] == 8
+
+
+def test_stage_2_knows_its_stage_1(tmp_path: Path, sets: Path) -> None:
+    """Else it goes on with the one it holds, and its features are kept as those of the other."""
+    config = small_config(tmp_path, sets, "trainer.save_seconds=0", "stage2.views=1")
+    save_stage_1(config, Path(config.run_dir))
+    with pytest.raises(Killed):
+        train_with(config, 2, Die("on_before_backward", 2))
+    shutil.rmtree(Path(config.run_dir) / "stage1")
+    config.seed = 1
+    save_stage_1(config, Path(config.run_dir))
+    config.seed = 0
+    config.stage2.cache = str(tmp_path / "features")
+    with pytest.raises(PisamError, match=r"last\.ckpt: this run was begun on another stage 1 than .*best"):
+        train(config, 2)
+    assert not (tmp_path / "features").exists()
+    stage2 = Path(config.run_dir) / "stage2"
+    shutil.copy(stage2 / "checkpoints" / "last.ckpt", stage2 / "checkpoints" / "best.ckpt")
+    (stage2 / "summary.json").write_text('{"best": {}}')  # as if complete
+    with pytest.raises(PisamError, match=r"best\.ckpt: this run was begun on another stage 1"):
+        train(config, 2)
+    config.stage2.from_ = None
+    shutil.rmtree(Path(config.run_dir) / "stage1")
+    train(config, 2)  # what is gone is no other
 
 
 def test_run_of_another_length_is_refused(tmp_path: Path, sets: Path) -> None:

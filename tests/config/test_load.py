@@ -234,7 +234,7 @@ def test_bad_argument_is_one_line_that_names_it(argument: str, message: str) -> 
         ("model: {backbone: nano\nseed: 1", "not valid YAML in line 2"),
         ("seed: 1\nseed: 2", "not valid YAML in line 2"),
         ("- nano", "expected lines of `key: value`, got a list"),
-        ("stage1.lr: 3", "unknown key stage1.lr"),
+        ("stage1.lr: 3", "unknown key stage1.lr; in a file each part of it has a line of its own, below"),
         ("1: 2", "unknown key 1"),
         ("stage1: {lr: fast}", "stage1.lr: got 'fast', expected a number"),
         ("stage1: {lr: -1}", "stage1.lr: got -1.0, expected a positive number"),

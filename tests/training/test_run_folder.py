@@ -10,7 +10,7 @@ from helpers.small_runs import small_config
 from helpers.stage1_runs import save_stage_1
 from pisam.core.errors import PisamError
 from pisam.training.from_config import build_stage
-from pisam.training.run_folder import stage1_checkpoint
+from pisam.training.run_folder import best_checkpoint, stage1_checkpoint
 
 
 def test_from_takes_a_run_a_stage_or_a_checkpoint(tmp_path: Path) -> None:
@@ -28,3 +28,16 @@ def test_stage_2_without_stage_1_names_what_was_looked_at(tmp_path: Path, overri
     looked_at = "stage2.from nowhere" if override else f"run_dir {config.run_dir}"
     with pytest.raises(PisamError, match=f"stage 2 needs a trained stage 1, and {looked_at} holds none"):
         build_stage(config, 2)
+
+
+def test_a_checkpoint_of_a_stage_that_is_not_complete_is_said_to_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, files in (("begun", ["last.ckpt"]), ("done", ["last.ckpt", "../summary.json"]), ("alone", [])):
+        checkpoints = tmp_path / name / "stage1" / "checkpoints"
+        checkpoints.mkdir(parents=True)
+        for file in ("best.ckpt", *files):
+            (checkpoints / file).touch()
+        for source in (tmp_path / name, tmp_path / name / "stage1"):
+            assert best_checkpoint(source) == checkpoints / "best.ckpt"
+    assert caplog.messages == [f"{tmp_path}/begun/stage1: not complete; best.ckpt is its best so far"]

@@ -274,6 +274,7 @@ def _source(image: Mapping[str, Any]) -> str:
 def _by_picture(rows: Iterable[Row], pictures: Mapping[str, Path], what: str) -> dict[str, list[Any]]:
     """The values by the picture that their name means: its path with or without folder and suffix.
 
+    Where some name has a folder (`./` is that of the pictures), a name of several pictures is a whole path.
     Either Unicode form of an accented letter is the other.
 
     Raises:
@@ -286,11 +287,18 @@ def _by_picture(rows: Iterable[Row], pictures: Mapping[str, Path], what: str) ->
     found: dict[str, list[Any]] = {}
     told: dict[str, str] = {}
     strangers: list[str] = []
+    rows = [(name.replace("\\", "/"), source, value) for name, source, value in rows]
+    folders = any("/" in name for name, _, _ in rows)
     for name, source, value in rows:
-        plain = one_form(name.replace("\\", "/").removeprefix("./"))
+        plain = one_form(name.removeprefix("./"))
         meant = names.get(plain, set())
+        if len(meant) > 1 and folders:
+            paths = {stem: (one_form(stem), one_form(stem + pictures[stem].suffix)) for stem in meant}
+            meant = {stem for stem in meant if plain in paths[stem]} or meant
         if len(meant) > 1:
-            raise PisamError(f"{what}: {name} may mean {' or '.join(sorted(meant))}; give its folder too")
+            raise PisamError(
+                f"{what}: {name} may mean {' or '.join(sorted(meant))}; give its folder too, ./{name} if none"
+            )
         for stem in meant:
             if (other := told.setdefault(stem, source)) != source:
                 raise PisamError(

@@ -39,6 +39,7 @@ from pisam.training.from_config import (
     check_stage,
     compile_network,
     keys_without_effect,
+    refuse_other_stage1,
 )
 from pisam.training.loggers import build_loggers
 from pisam.training.logging.wandb_logger import begin_logging, finish_logging, new_run_id
@@ -55,7 +56,7 @@ from pisam.training.resume.preemption import (
     raise_if_interrupted,
 )
 from pisam.training.resume.ranks import leave_together
-from pisam.training.run_folder import stage_dir
+from pisam.training.run_folder import best_checkpoint, stage_dir
 from pisam.training.store import open_store
 from pisam.training.trainer import build_trainer
 
@@ -92,8 +93,12 @@ def train(config: Config, number: int) -> None:
     if number == 2 and not config.stage2.from_:
         _refuse_unfinished_stage_1(config)
     if (folder / "summary.json").is_file():
-        _refuse_another_run(config, number, folder)
+        root, now = _refuse_another_run(config, number, folder).data.root, config.data.root
+        if number == 2 and (best := best_checkpoint(folder)):
+            refuse_other_stage1(config, best)
         _say(f"stage {number} of {config.run_dir} is complete")
+        if os.path.realpath(root or "") != os.path.realpath(now or ""):
+            _say(f"note: it was trained and scored with data.root {root}, not {now}")
         print_table(config)
         return
     with alone_in(folder) as lock:
@@ -115,14 +120,17 @@ def _train(config: Config, number: int, lock: Lock | None) -> None:
     with checking("data: looking for images and masks"):
         data.setup("fit")
     resume = _point_to_resume(checkpoints)
-    if resume is not None:
-        saved = read_own_checkpoint(resume).get(KEY) or {}
-        refuse_other_samples(resume, saved.get("samples"), data.samples)
+    saved = {} if resume is None else read_own_checkpoint(resume)
+    samples = (saved.get(KEY) or {}).get("samples")
+    refuse_other_samples(resume, samples, data.samples)
+    if resume is not None and number == 2:
+        refuse_other_stage1(config, resume)
     with checking("network: loading and hashing SAM's weights") as found:
         stage = build_stage(config, number)
         found.append(f"{config.model.backbone}, frozen part {stage.model.frozen_hash()[:12]}")
     with checking("data: reading files that no audit knows yet"):
         rank_zero_only(data.check_files)()
+    refuse_other_samples(resume, samples, data.samples)  # by their contents, too
     store = open_store(config, number, stage.model, data)
     if config.trainer.compile:
         compile_network(stage.model)
@@ -229,19 +237,21 @@ def _refuse_unfinished_stage_1(config: Config) -> None:
         )
 
 
-def _refuse_another_run(config: Config, number: int, folder: Path) -> None:
+def _refuse_another_run(config: Config, number: int, folder: Path) -> Config:
+    """The configuration that a run was begun with, which must be this one in what decides numbers."""
     saved = folder / "config.yaml"
     try:
-        before = decisive_settings(load_config(saved), number)
+        begun = load_config(saved)
     except PisamError as error:
         raise PisamError(f"{saved}: not readable as the configuration of this run: {error}") from error
-    now = decisive_settings(config, number)
+    before, now = decisive_settings(begun, number), decisive_settings(config, number)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise PisamError(
                 f"{saved}: this run was started with {key}={before.get(key)}, now it is {now.get(key)}; "
                 "choose another run_dir, or remove the old one"
             )
+    return begun
 
 
 @rank_zero_only

@@ -207,7 +207,10 @@ def _fill(
         key, line = f"{prefix}{name}", name_node.start_mark and name_node.start_mark.line + 1
         if name not in known:
             siblings = [prefix + sibling for sibling in known]
-            raise PisamError(f"{short(source)}: unknown key {short(key)}{_nearest_key(key, siblings)}")
+            hint = _nearest_key(key, siblings)
+            if is_file and key in _all_keys(Config()):
+                hint = "; in a file each part of it has a line of its own, below the other"
+            raise PisamError(f"{short(source)}: unknown key {short(key)}{hint}")
         field = known[name]
         below = _section(section, field)
         if below is None or (str(field.type) in OPTIONAL_SECTIONS and plain(value_node) is None):

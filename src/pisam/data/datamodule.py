@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from pisam.core.errors import PisamError
 from pisam.data.audit.audit import audit
-from pisam.data.audit.duplicates import Part
+from pisam.data.audit.duplicates import Part, content_hash
 from pisam.data.dataset import PairDataset
 from pisam.data.loader import BatchLoader, begin_worker
 from pisam.data.photometric import Photometric, Step
@@ -106,6 +106,7 @@ class PairDataModule(LightningDataModule):
         self.train_set: PairDataset | None = None
         self.val_set: PairDataset | None = None
         self.resume_at: tuple[int, int] | None = None
+        self._contents: dict[str, dict[str, str]] = {}
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -115,9 +116,16 @@ class PairDataModule(LightningDataModule):
 
     @property
     def samples(self) -> dict[str, dict[str, Any]]:
-        """See `PairDataset.identity`, of what is set up: `train` and `val`."""
+        """See `PairDataset.identity`, of what is set up: `train` and `val`.
+
+        After `check_files` also `contents`, a digest of what the files say.
+        """
         parts = {"train": self.train_set, "val": self.val_set}
-        return {part: data.identity for part, data in parts.items() if data is not None}
+        return {
+            part: {**data.identity, **self._contents.get(part, {})}
+            for part, data in parts.items()
+            if data is not None
+        }
 
     @property
     def val_pairs(self) -> dict[tuple[str, str], Pair]:
@@ -167,6 +175,9 @@ class PairDataModule(LightningDataModule):
         """
         parts: list[tuple[Part, PairDataset | None]] = [("train", self.train_set), ("val", self.val_set)]
         result = audit((part, source) for part, data in parts if data for source in data.sources)
+        for part, _ in parts:
+            digests = [report.contents for report in result.sources if report.part == part]
+            self._contents[part] = {"contents": content_hash("".join(digests).encode())}
         first, *others = [*result.of("error"), None]
         if first is not None:
             more = f" (and {len(others) - 1} more, see pisam audit)" if len(others) > 1 else ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +17,7 @@ from pisam.data.prompts import PromptMix
 from pisam.modeling.hq_sam import HqSam, build_hq_sam
 from pisam.modeling.pisam import PiSam, build_model, load_checkpoint, read_own_checkpoint
 from pisam.modeling.sam_network import SamNetwork
-from pisam.training.run_folder import decoder_checkpoint, stage1_checkpoint
+from pisam.training.run_folder import best_checkpoint, decoder_checkpoint, stage1_checkpoint
 from pisam.training.stages.decoder_stage import DecoderStage, HqStage
 from pisam.training.stages.interactor_stage import InteractorStage
 from pisam.training.stages.stage import Stage
@@ -152,3 +155,37 @@ def build_stage(config: Config, number: int) -> Stage:
         rounds=config.stage2.rounds,
         window=config.stage2.window,
     )
+
+
+def stage1_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights that stage 2 leaves as stage 1 has made them, of a model's or a checkpoint's state."""
+    weights = {name.removeprefix("model."): value for name, value in state.items()}
+    return {name: value for name, value in weights.items() if not name.startswith("interactor.")}
+
+
+def refuse_other_stage1(config: Config, checkpoint: Path) -> None:
+    """Refuse a stage 2 that was begun on another stage 1 than it has now.
+
+    It would go on with the one that it holds, while stored features, and scores of the run's stage 1, are
+    others.
+
+    Args:
+        config: of the stage; nothing is refused where its stage 1 is gone.
+        checkpoint: of stage 2.
+
+    Raises:
+        PisamError: so it is, or one of the two is no checkpoint of ours.
+    """
+    begin = best_checkpoint(Path(config.stage2.from_ or config.run_dir))
+    if begin is None:
+        return
+    theirs, now = (stage1_state(read_own_checkpoint(file)["state_dict"]) for file in (checkpoint, begin))
+    # Files of shared weights may hold fewer digits: the model has what it made of them.
+    if theirs.keys() != now.keys() or not all(
+        now[key].shape == value.shape and torch.equal(now[key].to(value), value)
+        for key, value in theirs.items()
+    ):
+        raise PisamError(
+            f"checkpoint {checkpoint}: this run was begun on another stage 1 than {begin} is now; put that "
+            "back, or choose another run_dir"
+        )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
+
+log = logging.getLogger(__name__)
 
 
 def stage_dir(config: Config, number: int) -> Path:
@@ -43,7 +47,22 @@ def decoder_checkpoint(config: Config) -> Path | None:
 
 
 def best_checkpoint(source: Path, stages: Sequence[int] = (1,)) -> Path | None:
-    """The file itself, or the best checkpoint of a stage's folder, or of the first of `stages` of a run."""
+    """The file itself, or the best checkpoint of a stage's folder, or of the first of `stages` of a run.
+
+    Where that stage is not complete it is said.
+    """
     folders = [source, *(source / f"stage{number}" for number in stages)]
     candidates = [source, *(folder / "checkpoints" / "best.ckpt" for folder in folders)]
-    return next((path for path in candidates if path.is_file()), None)
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is not None:
+        _say_where_incomplete(found)
+    return found
+
+
+@cache
+def _say_where_incomplete(checkpoint: Path) -> None:
+    """Another one may be the best when the run is over: its scores would not be those of now."""
+    if checkpoint.with_name("last.ckpt").is_file():
+        stage = checkpoint.parent.parent
+        if not (stage / "summary.json").is_file():
+            log.warning("%s: not complete; %s is its best so far", stage, checkpoint.name)

@@ -16,6 +16,7 @@ from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_weights import hash_tensors
 from pisam.training.callbacks.feature_store import FeatureStore, Key
 from pisam.training.callbacks.frozen_features import encoder_layout, object_layout
+from pisam.training.from_config import stage1_state
 
 
 def open_store(config: Config, number: int, model: Any, data: PairDataModule) -> FeatureStore | None:
@@ -89,6 +90,5 @@ def _identity(config: Config, number: int, model: PiSam, stamps: dict[Key, str])
         "views": hashlib.sha256(json.dumps(drawn, sort_keys=True).encode()).hexdigest()[:16],
     }
     if number == 2:
-        decoder = {k: v for k, v in model.own_state().items() if not k.startswith("interactor.")}
-        identity["decoder"] = hash_tensors(decoder)[:16]
+        identity["decoder"] = hash_tensors(stage1_state(model.own_state()))[:16]
     return identity

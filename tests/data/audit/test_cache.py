@@ -66,6 +66,23 @@ def test_changed_and_new_files_alone_are_read(tmp_path: Path, read: list[str]) -
     assert after[3].content == after[0].content
 
 
+def test_other_contents_of_the_same_size_and_modification_time_are_read(
+    tmp_path: Path, read: list[str]
+) -> None:
+    """As masks that are no compressed files have, from an archive that sets times."""
+    source = write_source(tmp_path / "a", range(1))
+    image, mask = source.images / "0.png", source.masks / "0.bmp"
+    Image.open(source.masks / "0.png").save(mask)
+    (source.masks / "0.png").unlink()
+    (before,), status = facts(source), os.stat(mask)
+    Image.new("L", Image.open(image).size, 255).save(mask)
+    os.utime(mask, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert os.stat(mask).st_size == status.st_size
+    (after,) = facts(source)
+    assert (before.share, after.share) == (600 / 4800, 1)
+    assert before.content == after.content and before.truth != after.truth
+
+
 def test_an_interrupted_search_goes_on_where_it_was(
     tmp_path: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +113,7 @@ def test_other_rules_of_reading_forget_all(
 ) -> None:
     source = write_source(tmp_path / "a", range(2))
     facts(source)
-    monkeypatch.setattr(pair_facts, "_rules", lambda: "others")
+    monkeypatch.setattr(pair_facts, "reading_rules", lambda: "others")
     assert facts(source) and len(read) == 4
 
 

@@ -192,6 +192,31 @@ def test_crowds_and_the_like_are_counted(tmp_path: Path, crowd: Any) -> None:
     assert result.sources[0].shares == pytest.approx([400 / HEIGHT / WIDTH])
 
 
+def test_subfolders_that_names_lead_to_are_looked_at_as_the_folder_is(tmp_path: Path) -> None:
+    """Their pictures go by either Unicode form of a name, and are counted where nothing names them."""
+    images = tmp_path / "images"
+    for name in ("x/one/e\u0301.png", "x/one/b.png", "x/c.png", "y/d.png", "a.png"):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        (images / name).touch()
+    (images / "x" / "one" / "list.txt").touch()
+    file = coco(
+        tmp_path,
+        [image(1, "a.png"), image(2, "x/one/\u00e9.png")],
+        [annotation(1, LEFT), annotation(2, LEFT, 2)],
+    )
+    matched = match_files(Source("set", images, file, annotated=True))
+    assert [pair.image for pair in matched.pairs] == [images / "a.png", images / "x/one/e\u0301.png"]
+    assert (matched.gaps, matched.left_out) == (
+        [],
+        [
+            f"{images}: 1 subfolders left out",
+            f"{images / 'x'}: 1 pictures without a segmentation in the file left out",
+            f"{images / 'x/one'}: 1 pictures without a segmentation in the file left out",
+            f"{images / 'x/one'}: 1 files of .txt left out",
+        ],
+    )
+
+
 def test_annotations_without_a_pixel_are_counted(tmp_path: Path) -> None:
     save(np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8), tmp_path / "a.png")
     tiny, outside = [[5.1, 5.1, 5.2, 5.1, 5.2, 5.2]], [[-20, 10, -10, 10, -10, 30]]

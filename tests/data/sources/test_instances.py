@@ -206,6 +206,8 @@ def test_instances_are_remembered_until_their_file_changes(
     Image.fromarray(objects()[0]).save(before[0].mask)
     assert [pair.id for pair in split_pairs(source, list_pairs(source), 1)] == ["a.b@1"]
     assert len(read) == 1
+    monkeypatch.setattr(instances, "reading_rules", lambda: "others")
+    assert split_pairs(source, list_pairs(source), 1) and len(read) == 2
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -64,6 +64,15 @@ def test_damaged_record_is_not_read_and_can_be_written_again(tmp_path: Path) -> 
     assert values(store(tmp_path)) == [0, 1, 9, 3]
 
 
+def test_a_run_of_other_data_at_the_same_time_changes_no_record_that_was_read(tmp_path: Path) -> None:
+    mine, others = store(tmp_path), store(tmp_path, dict.fromkeys(KEYS, "2"))
+    mine.write(KEYS[0], record(5))
+    read = mine.read(KEYS[0])
+    others.write(KEYS[0], record(6))  # in the place that seemed free
+    assert read is not None and read["feature"][0] == 5
+    assert values(mine)[0] is None and values(others)[0] == 6
+
+
 def test_changed_image_is_computed_again_and_its_place_is_used_again(tmp_path: Path) -> None:
     first = store(tmp_path)
     for index, key in enumerate(KEYS):

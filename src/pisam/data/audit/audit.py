@@ -18,7 +18,7 @@ from statistics import median
 from typing import Literal
 
 from pisam.core.errors import PisamError
-from pisam.data.audit.duplicates import Entry, Part, find_duplicates
+from pisam.data.audit.duplicates import Entry, Part, content_hash, find_duplicates
 from pisam.data.audit.facts import PairFacts, facts_of
 from pisam.data.sources.pairs import Matched, Pair, match_files
 from pisam.data.sources.rows import Source, published_pairs
@@ -48,6 +48,7 @@ class SourceReport:
     Attributes:
         long_sides: of the images, in pixels.
         shares: of the pixels that are object.
+        contents: hash of what all files say, where each can be used.
     """
 
     name: str
@@ -55,6 +56,7 @@ class SourceReport:
     pairs: int = 0
     long_sides: list[int] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
+    contents: str = ""
 
     @property
     def median_share(self) -> float | None:
@@ -102,6 +104,7 @@ def audit(sources: Iterable[tuple[Part, Source]], findings: Sequence[Finding] = 
             Finding(level, part, source.name, image, mask, text) for level, image, mask, text in found
         ]
         report.pairs = len(matched.pairs)
+        report.contents = content_hash("".join(fact.content + fact.truth for fact in facts).encode())
         for pair, fact in zip(matched.pairs, facts, strict=True):
             if not fact.problem:
                 report.long_sides.append(max(fact.width, fact.height))

@@ -1,8 +1,8 @@
 """Findings about pairs, remembered between runs in the user's cache folder.
 
 Data folders are never written to. One file per kind of finding and source. A pair is looked at again when
-the size or modification time of its image or mask changed, and all are when the rules did. A damaged file
-counts as none.
+the size or a time of its image or mask changed, and all are when the rules did. Of the two times that of
+modification can be set, as copies and archives do, that of change cannot. A damaged file counts as none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pisam.data.threads import in_threads
 
 log = logging.getLogger(__name__)
 
-# (modification time in ns, bytes) of the image, then of the mask; what was found, as JSON has it.
+# Times in ns and bytes of the image, then of the mask; what was found, as JSON has it.
 Known = dict[str, tuple[list[int], Any]]
 
 
@@ -49,7 +49,7 @@ def remembered(
     """
     file = cache_folder() / kind / f"{content_hash(source.key)}.json"
     known = _load(file, rules)
-    stamps = {pair: stamp_of(pair) for pair in pairs}
+    stamps = {pair: stamp_of(pair, "st_mtime_ns", "st_ctime_ns", "st_size") for pair in pairs}
     values = {
         pair: known[key][1]
         for pair, stamp in stamps.items()
@@ -82,13 +82,16 @@ def cache_folder() -> Path:
     return Path(os.devnull if home == "~" else home) / ".cache" / "pisam"
 
 
-def stamp_of(pair: Pair) -> list[int] | None:
-    """Modification time in ns and bytes of the image, then of the mask; None if one is not there."""
+def stamp_of(pair: Pair, *fields: str) -> list[int] | None:
+    """Some fields of the image's `os.stat`, then of the mask's; None if one is not there.
+
+    By default modification time in ns and bytes, which a copy on another machine may share.
+    """
     try:
         stats = [os.stat(file) for file in (pair.image, pair.mask)]
     except OSError:
         return None
-    return [number for stat in stats for number in (stat.st_mtime_ns, stat.st_size)]
+    return [getattr(stat, field) for stat in stats for field in fields or ("st_mtime_ns", "st_size")]
 
 
 def _key(pair: Pair) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +39,7 @@ class PairFacts(NamedTuple):
         coloured: those are of colours, not of greys.
         content: hash of the image file's bytes.
         look: perceptual hash of the image in hexadecimal, empty for an image of one shade.
+        truth: hash of the mask file's bytes, or of the image's annotations.
     """
 
     problem: str = ""
@@ -50,6 +52,7 @@ class PairFacts(NamedTuple):
     coloured: bool = False
     content: str = ""
     look: str = ""
+    truth: str = ""
 
 
 def facts_of(source: Source, pairs: Sequence[Pair]) -> list[PairFacts]:
@@ -57,7 +60,9 @@ def facts_of(source: Source, pairs: Sequence[Pair]) -> list[PairFacts]:
 
     What cannot be read is not remembered: permissions are mended without a new modification time.
     """
-    found = remembered("audit", source, pairs, examine, rules=_rules(), keep=lambda facts: not facts[0])
+    found = remembered(
+        "audit", source, pairs, examine, rules=reading_rules(), keep=lambda facts: not facts[0]
+    )
     return [PairFacts(*facts) for facts in found]
 
 
@@ -80,6 +85,11 @@ def examine(pair: Pair) -> PairFacts:
             coloured=bool(shades) and _has_colours(pair.mask),
             content=content_hash(pair.image.read_bytes()),
             look="" if look is None else f"{look:016x}",
+            truth=content_hash(
+                pair.mask.read_bytes()
+                if pair.shapes is None
+                else json.dumps(sorted(pair.shapes.codes.items())).encode()
+            ),
         )
     except PisamError as error:
         return PairFacts(problem=str(error))
@@ -97,7 +107,7 @@ def _has_colours(mask: Path) -> bool:
     return bool((pixels != pixels[..., :1]).any())
 
 
-def _rules() -> str:
+def reading_rules() -> str:
     """Changes whenever the same files might be read differently."""
     modules = (channels, coco, duplicates, image_files, reader, segmentation, targets, values, wide)
     files = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]

@@ -9,12 +9,13 @@ import numpy as np
 
 from pisam.core.errors import PisamError
 from pisam.data.audit.cache import remembered
+from pisam.data.audit.facts import reading_rules
 from pisam.data.reading.reader import read_mask
 from pisam.data.reading.targets import component_areas, read_ids
 from pisam.data.sources.pairs import Pair
 from pisam.data.sources.rows import Source
 
-# Changes with the rules by which instances are found and named.
+# Changes with the rules by which instances are named.
 RULES = "1"
 
 
@@ -29,7 +30,7 @@ def split_pairs(source: Source, pairs: Sequence[Pair], min_area: int) -> list[Pa
         PisamError: a mask cannot be read, or has no object.
     """
     split = []
-    found = remembered("instances", source, pairs, _areas, rules=RULES)
+    found = remembered("instances", source, pairs, _areas, rules=f"{RULES} {reading_rules()}")
     for pair, areas in zip(pairs, found, strict=True):
         largest = max(area for _, area in areas)
         split += [

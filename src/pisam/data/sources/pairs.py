@@ -6,9 +6,9 @@ import logging
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from pisam.core.errors import PisamError
 from pisam.data.sources.coco import Shapes, open_coco
@@ -117,7 +117,8 @@ def match_files(source: Source) -> Matched:
 
 def _match_annotations(source: Source) -> Matched:
     listed = None if source.names is None else _listed_stems(source.names)
-    contents, folder = open_coco(source.masks), list_pictures(source.images)
+    contents = open_coco(source.masks)
+    folders = _folders_of(source.images, contents.shapes)
     gaps: list[tuple[Path | None, str]] = []
     pairs: dict[str, Pair] = {}
     segmented = {one_form(Path(name).stem) for name in contents.shapes}
@@ -127,8 +128,10 @@ def _match_annotations(source: Source) -> Matched:
         stem = one_form(Path(name).stem)
         if listed is not None and stem not in listed:
             continue
-        same = folder.files.get(stem, [])
-        image = next((file for file in same if one_form(file.name) == one_form(name)), source.images / name)
+        same = folders[PurePosixPath(name).parent].files.get(stem, [])
+        image = next(
+            (file for file in same if one_form(file.name) == one_form(Path(name).name)), source.images / name
+        )
         if not image.is_file():
             gaps.append((None, f"{source.masks}: names {name}, but there is no {image}; mend one of them"))
         elif stem in pairs:
@@ -138,11 +141,24 @@ def _match_annotations(source: Source) -> Matched:
     if not pairs and not gaps:
         raise PisamError(f"{source.masks}: no image with a segmentation for {source.name}; expected some")
     left_out = [f"{source.masks}: {count} {what} left out" for what, count in contents.left_out.items()]
-    if listed is None and (unnamed := len(folder.files.keys() - segmented)):
-        left_out.append(f"{source.images}: {unnamed} pictures without a segmentation in the file left out")
-    if not any("/" in name for name in contents.shapes):  # else subfolders are looked at
+    for folder in folders.values():
+        if listed is None and (unnamed := len(folder.files.keys() - segmented)):
+            left_out.append(
+                f"{folder.folder}: {unnamed} pictures without a segmentation in the file left out"
+            )
         left_out += folder.lines()
     return Matched([pairs[stem] for stem in sorted(pairs)][: source.limit], gaps, [], left_out)
+
+
+def _folders_of(images: Path, names: Iterable[str]) -> dict[PurePosixPath, Pictures]:
+    """The folder of images and those below it that the names of an annotation file lead through."""
+    parents = {PurePosixPath(), *(parent for name in names for parent in PurePosixPath(name).parents)}
+    folders = {}
+    for parent in sorted(parents):
+        below = {each.name for each in parents if each.name and each.parent == parent}
+        folder = images / parent
+        folders[parent] = list_pictures(folder, but=below) if folder.is_dir() else Pictures(folder, {}, {})
+    return folders
 
 
 def _unlisted(source: Source, stems: Iterable[str], what: str) -> list[tuple[Path | None, str]]:
@@ -174,8 +190,12 @@ class Pictures:
         return [f"{self.folder}: {_counted(self.others)} left out"] if self.others else []
 
 
-def list_pictures(folder: Path) -> Pictures:
+def list_pictures(folder: Path, but: Container[str] = ()) -> Pictures:
     """The picture files of a folder by their stems, each stem in NFC.
+
+    Args:
+        folder: itself.
+        but: names in it that are not counted among others.
 
     Raises:
         PisamError: it cannot be listed.
@@ -189,6 +209,8 @@ def list_pictures(folder: Path) -> Pictures:
     for entry in entries:
         stem, suffix = os.path.splitext(entry.name)
         # macOS archives leave "._name" beside each file.
+        if entry.name in but:
+            continue
         if entry.name.startswith("."):
             others["hidden files"] += 1
         elif suffix.lower() in SUFFIXES:

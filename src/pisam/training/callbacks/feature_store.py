@@ -83,17 +83,24 @@ class FeatureStore:
         return sum(self._is_filled(key) for key in self._digests)
 
     def read(self, key: Key) -> npt.NDArray[Any] | None:
-        """The record of a view, one structured value; None where it is not there or damaged."""
+        """A copy of the record of a view, one structured value; None where it is not there or damaged.
+
+        A run of other data may use the folder at the same time, and give the place to a view of its own.
+        """
         if not self._is_filled(key):
             return None
         slot = self._slot[key]
+        with self._alone(fcntl.LOCK_SH):
+            if not self._is_filled(key):
+                return None
+            record, crc = self._records[slot].copy(), int(self._slots[slot]["crc"])
         if slot not in self._checked:
-            if zlib.crc32(self._records[slot]) != int(self._slots[slot]["crc"]):
+            if zlib.crc32(record) != crc:
                 log.warning("features: a damaged record in %s is computed again", self.folder)
                 self._slots[slot]["filled"] = 0
                 return None
             self._checked.add(slot)
-        return self._records[slot].view(self.layout)[0]
+        return record.view(self.layout)[0]
 
     def write(self, key: Key, record: npt.NDArray[Any]) -> None:
         """Keep the record of a view, where it has a place and nobody else was faster."""
@@ -102,6 +109,7 @@ class FeatureStore:
             return
         with self._alone():
             if not self._is_filled(key):
+                self._slots[slot]["filled"] = 0  # whoever is killed here leaves nobody's record
                 self._records[slot] = np.frombuffer(record.tobytes(), dtype=np.uint8)
                 self._slots[slot] = (self._digests[key], zlib.crc32(self._records[slot]), 1)
                 self._checked.add(slot)
@@ -153,10 +161,10 @@ class FeatureStore:
                 self._slot[key] = next(free)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process of the node at a time."""
+    def _alone(self, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+        """One process of the node at a time, or, with LOCK_SH, no one that writes."""
         with (self.folder / "lock").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, how)
             yield
 
 

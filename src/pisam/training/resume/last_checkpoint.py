@@ -251,7 +251,10 @@ def refuse_other_samples(path: Any, before: Mapping[str, Any] | None, now: Mappi
             continue
         how = ""
         if begun["sets"] == found["sets"]:
-            how = ", of other names" if begun["sha256"] != found["sha256"] else ", in files of other sizes"
+            differing = next(key for key, digest in found.items() if begun.get(key, digest) != digest)
+            how = {"sha256": ", of other names", "bytes": ", in files of other sizes"}.get(
+                differing, ", in files of other contents"
+            )
         raise PisamError(
             f"checkpoint {path}: this run was begun with {_counted(begun)} in data.{part}, now there are "
             f"{_counted(found)}{how}; put back what was there, or choose another run_dir"
