@@ -93,7 +93,7 @@ def facts_of(entrant: Any) -> dict[str, Any]:
     return {"name": name_of(entrant)} | {key: value for key, value in told.items() if key != "name"}
 
 
-def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[np.generic]:
+def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[Any]:
     """An answer as numbers (H, W), of their own kind: in another one the smallest would be 0.
 
     Raises:
