@@ -350,6 +350,8 @@ def test_what_is_no_number_is_no_box_and_no_click(predictor: PiSamPredictor, box
     with pytest.raises(ValueError, match="click: expected") as error:
         predictor.click(10**400, 1)
     assert len(str(error.value)) < 200
+    with pytest.raises(ValueError, match=r"got \(161\.0, 2\.0\)"):
+        predictor.set_points([(161, 2)])
 
 
 @pytest.mark.parametrize("point", [(-0.1, 5), (5, -0.1), (160.1, 5), (5, 90.1), (float("nan"), 5)])

@@ -71,7 +71,8 @@ def click_on(point: tuple[float, float], label: object, image: SeenImage, what: 
     x, y = point
     there = _numbers(point)
     if there.shape != (2,) or not (0 <= there[0] <= width and 0 <= there[1] <= height):
-        raise ValueError(f"{what}: expected 0 <= x <= {width} and 0 <= y <= {height}, got {_shown((x, y))}")
+        shown = f"({x!s:.40}, {y!s:.40})"
+        raise ValueError(f"{what}: expected 0 <= x <= {width} and 0 <= y <= {height}, got {shown}")
     if not isinstance(label, (bool, np.bool_, Integral, np.integer)) or label not in (0, 1):
         name = "foreground" if what == "click" else "labels"
         raise ValueError(f"{what}: {name}: expected True or False (1 or 0), got {label!r:.40}")
