@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -272,3 +273,25 @@ def test_fewer_validation_images_than_ranks_are_refused(tiny_root: Path, rows: d
     module.trainer = SimpleNamespace(world_size=99, global_rank=0)  # type: ignore[assignment]
     with pytest.raises(PisamError, match=r"data\.val: \d images for 99 ranks; each needs one"):
         module.val_dataloader()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(
+            {name: value}
+            for name in ("batch_size", "val_batch_size", "image_size")
+            for value in (0, 2.0, "2")
+        ),
+        *({name: value} for name in ("workers", "views", "seed") for value in (-1, 1.5, None)),
+        *({"instances": value} for value in (0, -4, 1.5)),
+        *({"composites": value} for value in (-1, 2.0, "a")),
+        {"timeout": -1},
+        *({"jitter": value} for value in ((2.0, 1.0), (0, 0), 5, (1,), "ab", (0.5, math.inf))),
+        *({name: "DIS5K-TR"} for name in ("train", "val", "photometric")),
+        {"train": None},
+    ],
+)
+def test_arguments_out_of_range_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
+        PairDataModule(root=None, **wrong)

@@ -136,3 +136,10 @@ def test_what_is_no_pair_of_bool_tensors_is_refused(score: Callable[..., Tensor]
     for pair in ((wrong, wrong), (wrong, torch.ones(4, 5, dtype=torch.bool))):
         with pytest.raises(ValueError, match="expected two bool masks"):
             score(*pair)
+
+
+def test_nan_is_neither_object_nor_background() -> None:
+    with pytest.raises(ValueError, match="expected logits, got NaN"):
+        binarise(torch.tensor([[1.0, torch.nan]]))
+    with pytest.raises(ValueError, match="expected a tensor"):
+        binarise(np.zeros((2, 2)))  # type: ignore[arg-type]

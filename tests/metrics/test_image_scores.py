@@ -120,6 +120,12 @@ LEVELS, MASK = PAIRS["tiny-0"]
         (LEVELS.astype(np.float32), MASK, r"probabilities in \[0, 1\]"),
         (np.full(MASK.shape, np.nan), MASK, "nan"),
         (LEVELS.astype(np.int64), MASK, "int64"),
+        (MASK.astype(np.uint8), MASK, "values of 0 and 1 alone; give a mask as bool"),
+        (np.ma.masked_array(LEVELS, MASK), MASK, "masked pixels"),
+        (LEVELS, np.ma.masked_array(MASK, MASK), "masked pixels"),
+        (LEVELS, metrics.KnownMask(MASK.tolist()[:2]), "of one size"),  # type: ignore[arg-type]
+        (LEVELS, metrics.KnownMask(None), "bool mask"),  # type: ignore[arg-type]
+        (None, None, "bool mask"),
     ],
 )
 def test_what_is_no_pair_is_refused(prediction: np.ndarray, mask: np.ndarray, message: str) -> None:
@@ -147,8 +153,8 @@ def test_what_is_ignored_may_be_a_tensor() -> None:
     assert scores[0] == scores[1]
 
 
-@pytest.mark.parametrize("names", [[], ["iou", "dice"]])
-def test_unknown_metrics_are_refused(names: list[str]) -> None:
+@pytest.mark.parametrize("names", [[], ["iou", "dice"], "iou", "mae", None, ["iou", 5], [["iou"]]])
+def test_unknown_metrics_are_refused(names: Any) -> None:
     with pytest.raises(ValueError, match="expected some of the metrics iou, biou"):
         metrics.all_scores(LEVELS, MASK, names)
 

@@ -91,7 +91,19 @@ def test_time_is_a_mean_over_clicks_not_over_images() -> None:
     assert seconds_per_click([[], []]) is None
 
 
-@pytest.mark.parametrize("ious", [[], [[]], [0.5], [[0.5, np.nan]], [[1.1]], [[-0.1]]])
+@pytest.mark.parametrize("target", [0.8, 0.85, 0.9, 0.95])
+def test_a_score_of_32_bits_reaches_the_target_that_it_is(target: float) -> None:
+    for kind in (np.float32, np.float64, torch.tensor):
+        ious = kind([[target / 2, target]])
+        assert noc(ious, target) == 2 and nof(ious, target) == 0
+        assert summarise(ious)[f"nof_{round(100 * target)}"] == 0
+    below = np.nextafter(np.float32(target), np.float32(0))
+    assert nof(np.float32([[below]]), target) == 1
+
+
+@pytest.mark.parametrize(
+    "ious", [[], [[]], [0.5], [[0.5, np.nan]], [[1.1]], [[-0.1]], [[0.5j]], [[1], [1, 1]], None]
+)
 def test_nonsense_is_refused(ious: list) -> None:
     with pytest.raises(ValueError, match="ious: expected"):
         noc(ious, 0.9)

@@ -12,6 +12,7 @@ from helpers.small_runs import small_model
 from pisam.core.errors import PisamError
 from pisam.modeling.hub import FACTS, WEIGHTS, from_pretrained, save_pretrained
 from pisam.modeling.pisam import PiSam, load_model
+from pisam.modeling.shared_weights import save_model
 
 
 def test_saved_folder_gives_the_same_model_and_says_what_it_is(tmp_path: Path) -> None:
@@ -48,3 +49,39 @@ def test_damaged_folder_is_one_error(damage: str, tmp_path: Path) -> None:
             file.write_bytes(file.read_bytes().replace(b'"pisam"', b'"wisam"'))
     with pytest.raises(PisamError, match=r"model\.safetensors"):
         from_pretrained(tmp_path)
+
+
+def test_files_of_another_model_are_kept(tmp_path: Path) -> None:
+    for name in (FACTS, WEIGHTS):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text('{"model_type": "bert"}')
+        with pytest.raises(PisamError, match="is of another model; give another folder"):
+            save_pretrained(small_model(), folder)
+        assert [file.name for file in folder.iterdir()] == [name]
+    save_pretrained(small_model(), tmp_path / "ours")
+    save_pretrained(small_model(), tmp_path / "ours")  # what is ours is replaced
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"x", "", "\0", "/dev/null", "/dev/null/x"])
+def test_a_folder_that_is_none_is_one_error(wrong: object) -> None:
+    with pytest.raises(PisamError, match="save_pretrained"):
+        save_pretrained(small_model(), wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 5, b"x", "", "\0", "/dev/null", "./typo", "a/b/c", "a b/c", "nobody/here"]
+)
+def test_a_source_that_is_none_is_one_error(wrong: object) -> None:
+    with pytest.raises(PisamError, match="from_pretrained") as error:
+        from_pretrained(wrong, local_files_only=True)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_model_is_not_saved(tmp_path: Path) -> None:
+    for save in (save_pretrained, save_model):
+        with pytest.raises(ValueError, match="expected what load_model gives, got Linear"):
+            save(torch.nn.Linear(1, 1), tmp_path / "x.safetensors")  # type: ignore[arg-type]
+    for path in (None, 5, b"x"):
+        with pytest.raises(PisamError, match="save_model: expected a path"):
+            save_model(small_model(), path)  # type: ignore[arg-type]

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from segment_anything.modeling import Sam
@@ -213,3 +215,16 @@ def test_sam_weights_are_asked_for_before_anything_is_built(
 def test_unknown_backbone_is_refused_before_weights_are_asked_for() -> None:
     with pytest.raises(ValueError, match=r"backbone must be one of .*, got 'vit_g'"):
         build_model("vit_g")
+
+
+def test_a_size_of_numpy_is_saved_as_a_plain_number(tmp_path: Path) -> None:
+    model = build_model("nano", image_size=np.int64(64))  # type: ignore[arg-type]
+    torch.save(checkpoint_of(model), tmp_path / "model.ckpt")
+    assert load_model(tmp_path / "model.ckpt").image_size == 64
+
+
+@pytest.mark.parametrize("departure", ["from_sam", "local", "reprompt", "guard"])
+@pytest.mark.parametrize("value", [1, "no", None, np.True_])
+def test_a_departure_that_no_checkpoint_could_tell_is_refused(departure: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{departure}: expected True or False, got"):
+        build_model("nano", image_size=64, **{departure: value})

@@ -150,6 +150,50 @@ def test_model_is_put_into_evaluation_mode(predictor: PiSamPredictor) -> None:
     assert not predictor.model.training
 
 
+def test_a_model_that_is_trained_further_is_asked_as_in_evaluation(image: np.ndarray) -> None:
+    torch.manual_seed(0)
+    model = build_model("nano", image_size=SIZE, from_sam=True, guard=True)
+    with torch.no_grad():
+        for parameter in model.decoder.head.parameters():
+            parameter.normal_(0, 0.5)
+    assert model.decoder.guard is not None
+    for turned in range(20):  # pictures of which none is like this one
+        early = torch.zeros_like(model.encode(torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8))[1])
+        early[:, 0], early[:, 1] = 1, turned / 100
+        model.decoder.guard.remember(early, torch.ones(1, 2))
+    predictor = PiSamPredictor(model)
+    predictor.set_image(image)
+    predictor.set_box(BOX)
+    before = predictor.logits
+    predictor.click(*CLICKS[0])
+    clicked = predictor.logits
+
+    model.train()
+    predictor.set_image(image)
+    predictor.set_box(BOX)
+    np.testing.assert_array_equal(predictor.logits, before)
+    predictor.click(*CLICKS[0])
+    np.testing.assert_array_equal(predictor.logits, clicked)
+    assert model.training and model.decoder.training and not model.encoder.training  # as it was left
+
+
+def test_weights_of_other_bits_or_on_another_device_are_refused_and_leave_no_trace(image: np.ndarray) -> None:
+    model = build_model("nano", image_size=SIZE)
+    predictor = PiSamPredictor(model)
+    predictor.set_image(image)
+    mask = predictor.set_box(BOX)
+    model.double()
+    for question in (lambda: predictor.click(*CLICKS[0]), lambda: predictor.set_image(image)):
+        with pytest.raises(ValueError, match=r"expected weights of torch\.float32, got torch\.float64"):
+            question()
+    model.float().to("meta")
+    for question in (lambda: predictor.click(*CLICKS[0]), lambda: predictor.set_box(BOX)):
+        with pytest.raises(ValueError, match="model: is on meta now, the image on cpu; call set_image again"):
+            question()
+    np.testing.assert_array_equal(predictor.mask, mask)
+    assert predictor.history == (1, 0)
+
+
 def test_questions_in_the_wrong_order_are_refused(model: PiSam, image: np.ndarray) -> None:
     predictor = PiSamPredictor(model)
     for question in (lambda: predictor.set_box(BOX), lambda: predictor.click(1, 1), lambda: predictor.mask):
@@ -264,6 +308,50 @@ def test_pictures_that_pillow_cannot_decode_are_a_value_error(tmp_path: Path) ->
 def test_boxes_without_area_or_outside_are_refused(predictor: PiSamPredictor, box: tuple) -> None:
     with pytest.raises(ValueError, match="box: expected 0 <= x0 < x1 <= 160 and 0 <= y0 < y1 <= 90, got"):
         predictor.set_box(box)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda box: torch.tensor(box, requires_grad=True),
+        lambda box: torch.tensor(box).bfloat16(),
+        lambda box: np.array(box, object),
+        lambda box: np.ma.masked_array(box, [False] * 4),
+    ],
+)
+def test_numbers_of_any_kind_are_a_box_for_every_verb(predictor: PiSamPredictor, kind: Any) -> None:
+    expected = predictor.set_box(BOX)
+    np.testing.assert_array_equal(predictor.set_box(kind(BOX)), expected)
+    np.testing.assert_array_equal(predictor.masks_of([kind(BOX)])[0], expected)
+    predictor.set_mask(expected, box=kind(BOX))
+    with_points = predictor.set_points([(40, 40)], [1], box=BOX)
+    points, labels = torch.tensor([[40.0, 40.0]], requires_grad=True), torch.tensor([1])
+    np.testing.assert_array_equal(predictor.set_points(points, labels, box=kind(BOX)), with_points)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        ("20", "15", "120", "80"),
+        np.array(BOX, complex),
+        np.array([20, 15, 120, 80], "timedelta64[s]"),
+        np.ma.masked_array(BOX, [0, 0, 1, 0]),
+        [[1], [2, 3]],
+        None,
+    ],
+)
+def test_what_is_no_number_is_no_box_and_no_click(predictor: PiSamPredictor, box: Any) -> None:
+    with pytest.raises(ValueError, match="box: expected 0 <= x0"):
+        predictor.set_box(box)
+    predictor.set_box(BOX)
+    for ask in (lambda: predictor.set_mask(predictor.mask, box="abc"), lambda: predictor.click("1", 2)):  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"(box|click): expected 0 <= x"):
+            ask()
+    with pytest.raises(ValueError, match="click: expected") as error:
+        predictor.click(10**400, 1)
+    assert len(str(error.value)) < 200
+    with pytest.raises(ValueError, match=r"got \(161\.0, 2\.0\)"):
+        predictor.set_points([(161, 2)])
 
 
 @pytest.mark.parametrize("point", [(-0.1, 5), (5, -0.1), (160.1, 5), (5, 90.1), (float("nan"), 5)])

@@ -248,6 +248,8 @@ def test_x_anylabeling_reads_polygons_of_its_marks(client: Client, expected: np.
         ({"image": "@@@"}, "INVALID_IMAGE"),
         ({"image": None}, "INVALID_IMAGE"),
         ({"params": {"marks": [{"type": "rectangle", "data": [1]}]}}, "INFERENCE_ERROR"),
+        ({"params": {"marks": [{"type": "polygon", "data": [9, 9]}]}}, "INFERENCE_ERROR"),
+        ({"params": {"marks": [{"data": [9, 9]}]}}, "INFERENCE_ERROR"),
         ({"params": {"marks": 5}}, "INFERENCE_ERROR"),
         ({"params": {"marks": [MARKS[1] | {"label": "0"}]}}, "INFERENCE_ERROR"),
         ({"params": {"marks": MARKS, "epsilon_factor": 10**400}}, "INFERENCE_ERROR"),

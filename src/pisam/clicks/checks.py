@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from numbers import Integral, Real
 
 import numpy as np
@@ -31,8 +31,14 @@ def check_maps(prediction: Tensor, mask: Tensor, region: Tensor | None) -> None:
 
 def check_seeds(seeds: Sequence[int], batch_size: int) -> list[int]:
     """The seeds as Python integers; raise unless there is one non-negative integer per sample."""
-    if isinstance(seeds, Integral) or len(seeds) != batch_size:
-        got = f"the single number {seeds}" if isinstance(seeds, Integral) else f"{len(seeds)}"
+    if not isinstance(seeds, Sized) or len(seeds) != batch_size:
+        got = (
+            f"{len(seeds)}"
+            if isinstance(seeds, Sized)
+            else f"the single number {seeds}"
+            if isinstance(seeds, Integral)
+            else f"{seeds!r:.40}"
+        )
         raise ValueError(f"seeds: expected one integer per sample, {batch_size} in all, got {got}")
     for seed in seeds:
         if not isinstance(seed, Integral) or seed < 0:
@@ -41,12 +47,12 @@ def check_seeds(seeds: Sequence[int], batch_size: int) -> list[int]:
 
 
 def check_at_least_one(name: str, value: int) -> None:
-    if not isinstance(value, Integral) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
 
 
 def check_connectivity(connectivity: int) -> None:
-    if connectivity not in (4, 8):
+    if not isinstance(connectivity, Integral) or connectivity not in (4, 8):
         raise ValueError(f"connectivity: expected 4 or 8, got {connectivity!r}")
 
 

@@ -76,10 +76,10 @@ def run(arguments: Arguments) -> int:
                 raise PisamError(
                     f"benchmark: {key}=... is missing beside {'masks' if key == 'images' else 'images'}=DIR"
                 )
-        images = Path(own["images"])
+        images = Path(own["images"]).absolute()  # wherever the models, which run in here, go
         name = own.get("set") or images.resolve().name
         refuse_reserved(name, "benchmark: set")
-        sources = [Source(name, images, Path(own["masks"]))]
+        sources = [Source(name, images, Path(own["masks"]).absolute())]
     else:
         config = arguments.config()
         sources = sources_of(config)
@@ -91,7 +91,7 @@ def run(arguments: Arguments) -> int:
     limit = _number("limit", own["limit"]) if "limit" in own else None
     if limit is not None and not 0 < limit <= LONGEST_LIMIT:
         raise PisamError(f"limit={own['limit']}: expected seconds, more than 0, at most {LONGEST_LIMIT}")
-    workers = int(own.get("workers", "0"))
+    workers, out = int(own.get("workers", "0")), out.absolute()
     with alone_in(out):
         return benchmark(
             names,
@@ -114,7 +114,7 @@ def sources_of(config: Config) -> list[Source]:
     """
     if not config.data.val:
         raise PisamError("data.val: no set to click on; name at least one, or give images=DIR masks=DIR")
-    root = None if config.data.root is None else Path(config.data.root)
+    root = None if config.data.root is None else Path(config.data.root).absolute()
     return resolve_sources(config.data.val, root, training=False)
 
 

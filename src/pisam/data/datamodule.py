@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
+from pisam.core.checks import check_number
 from pisam.core.errors import PisamError
 from pisam.data.audit.audit import audit
 from pisam.data.audit.duplicates import Part, content_hash
@@ -54,6 +57,7 @@ class PairDataModule(LightningDataModule):
         timeout: seconds that a batch of the loader's processes may take.
 
     Raises:
+        ValueError: a number out of its range, or a text in place of a list.
         PisamError: see `Photometric`.
 
     Attributes:
@@ -84,6 +88,19 @@ class PairDataModule(LightningDataModule):
         timeout: float = 600.0,
     ) -> None:
         super().__init__()
+        sizes = {"image_size": image_size, "batch_size": batch_size, "val_batch_size": val_batch_size}
+        for name, number in sizes.items():
+            check_number(name, number, 1, whole=True)
+        for name, number in (("workers", workers), ("views", views), ("seed", seed)):
+            check_number(name, number, 0, whole=True)
+        check_number("instances", 1 if instances is None else instances, 1, whole=True)
+        check_number("composites", composites, 0, 1)
+        check_number("timeout", timeout, 0)
+        for name, given in (("train", train), ("val", val), ("photometric", photometric)):
+            if isinstance(given, str) or not isinstance(given, Sequence):
+                raise ValueError(f"{name}: expected a list, got {given!r:.40}")
+        if jitter and not _increasing(jitter):
+            raise ValueError(f"jitter: expected two increasing positive numbers, or none, got {jitter!r:.40}")
         self.root = None if root is None else Path(root)
         self.train_entries = list(train)
         self.val_entries = list(val)
@@ -270,3 +287,9 @@ class PairDataModule(LightningDataModule):
             # Its own generator: making an iterator must not advance the run's random state.
             generator=torch.Generator().manual_seed(0),
         )
+
+
+def _increasing(jitter: object) -> bool:
+    if isinstance(jitter, str) or not isinstance(jitter, Sequence) or len(jitter) != 2:
+        return False
+    return all(isinstance(edge, Real) for edge in jitter) and 0 < jitter[0] < jitter[1] < math.inf

@@ -22,8 +22,10 @@ def binarise(prediction: Tensor) -> Tensor:
         bool (H, W).
 
     Raises:
-        ValueError: more than one image, or neither logits nor bool.
+        ValueError: more than one image, neither logits nor bool, or NaN, which is neither object nor not.
     """
+    if not isinstance(prediction, Tensor):
+        raise ValueError(f"expected a tensor (H, W), got {type(prediction).__name__}")
     if prediction.ndim < 2 or prediction.numel() != prediction.shape[-2] * prediction.shape[-1]:
         raise ValueError(f"expected one image (H, W) or (1, 1, H, W), got {tuple(prediction.shape)}")
     prediction = prediction.reshape(prediction.shape[-2:])
@@ -31,6 +33,8 @@ def binarise(prediction: Tensor) -> Tensor:
         return prediction
     if not prediction.is_floating_point():
         raise ValueError(f"expected float logits or a bool mask, got {prediction.dtype}")
+    if prediction.isnan().any():
+        raise ValueError("expected logits, got NaN among them")
     return prediction > LOGIT_THRESHOLD
 
 

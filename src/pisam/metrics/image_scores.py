@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +55,16 @@ def all_scores(
     metrics: Collection[str] = METRICS,
     ignored: np.ndarray | Tensor | None = None,
 ) -> dict[str, float]:
-    """The row of an image in `per_image.csv`; arguments and errors as in `score_image`."""
+    """The row of an image in `per_image.csv`; arguments and errors as in `score_image`.
+
+    Raises:
+        ValueError: also for a prediction of uint8 of 0 and 1 alone: next to nothing as levels, not as a mask.
+    """
+    if not isinstance(mask, KnownMask):
+        mask = KnownMask(_as_array(mask))
+    prediction = _as_array(prediction)
+    if prediction.dtype == np.uint8 and prediction.size and prediction.max() == 1:
+        raise ValueError("prediction: values of 0 and 1 alone; give a mask as bool, levels as 0 to 255")
     return score_image(prediction, mask, metrics, ignored).values
 
 
@@ -128,9 +137,10 @@ def known(metrics: Collection[str]) -> list[str]:
     Raises:
         ValueError: none, or an unknown one.
     """
-    if not metrics or not set(metrics) <= set(METRICS):
-        raise ValueError(f"expected some of the metrics {', '.join(METRICS)}, got {sorted(metrics)}")
-    return [name for name in METRICS if name in metrics]
+    named = [] if isinstance(metrics, str) or not isinstance(metrics, Iterable) else list(metrics)
+    if not named or not all(isinstance(name, str) and name in METRICS for name in named):
+        raise ValueError(f"expected some of the metrics {', '.join(METRICS)}, got {metrics!r:.80}")
+    return [name for name in METRICS if name in named]
 
 
 def _summary(letter: str, curve: np.ndarray, adaptive: np.ndarray) -> dict[str, float]:
@@ -170,6 +180,8 @@ def _as_array(values: np.ndarray | Tensor) -> np.ndarray:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = (values.float() if values.is_floating_point() else values).numpy()
+    if np.ma.is_masked(values):
+        raise ValueError("expected a plain array, got one with masked pixels; give them as `ignored`")
     return np.ascontiguousarray(values)
 
 

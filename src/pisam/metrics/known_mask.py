@@ -20,7 +20,7 @@ class KnownMask:
     """
 
     def __init__(self, pixels: np.ndarray) -> None:
-        self.pixels = pixels
+        self.pixels = np.asarray(pixels)
 
     @cached_property
     def packed(self) -> np.ndarray:

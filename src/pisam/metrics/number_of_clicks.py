@@ -78,12 +78,12 @@ def iou_after(ious: Any, clicks: int, *, first: int = 1) -> float:
     last = first + curves.shape[1] - 1
     if not isinstance(clicks, Integral) or not first <= clicks <= last:
         raise ValueError(f"clicks: expected {first} to {last}, got {clicks!r:.40}")
-    return float(curves[:, clicks - first].mean())
+    return float(curves[:, clicks - first].mean(dtype=np.float64))
 
 
 def area_under_curve(ious: Any) -> npt.NDArray[np.float64]:
     """Area under IoU by clicks from 1 to K of each image (trapezoids), divided by K - 1, in [0, 1]."""
-    curves = _checked(ious)
+    curves = _checked(ious).astype(np.float64)
     if curves.shape[1] == 1:
         return curves[:, 0]
     return (curves[:, 1:] + curves[:, :-1]).mean(axis=1) / 2
@@ -128,8 +128,15 @@ def _share(target: float) -> float:
     return float(target)
 
 
-def _checked(ious: Any) -> Curves:
-    curves = np.asarray(ious.detach().cpu() if hasattr(ious, "detach") else ious, dtype=np.float64)
+def _checked(ious: Any) -> npt.NDArray[np.floating]:
+    """float64 (N, K); of 32 bits float32, in which 0.9 is not less than a target of 0.9 of 32 bits."""
+    try:
+        curves = np.asarray(ious.detach().cpu() if hasattr(ious, "detach") else ious)
+        if curves.dtype.kind == "c":
+            raise TypeError("complex numbers")
+        curves = curves if curves.dtype == np.float32 else curves.astype(np.float64)
+    except (TypeError, ValueError) as error:  # ragged, or of a kind that NumPy lacks
+        raise ValueError(f"ious: expected (images, clicks) of numbers, got {type(ious).__name__}") from error
     if curves.ndim != 2 or 0 in curves.shape:
         raise ValueError(f"ious: expected (images, clicks), both at least 1, got {curves.shape}")
     if not (np.isfinite(curves).all() and (curves >= 0).all() and (curves <= 1).all()):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 
-from pisam.core.files import write_json
+from pisam.core.errors import PisamError
+from pisam.core.files import local_path, read_object, write_json
 from pisam.modeling.pisam import PiSam, load_model
 from pisam.modeling.shared_weights import save_model
 
@@ -67,8 +69,22 @@ def save_pretrained(model: PiSam, folder: str | Path, **options: Any) -> None:
         model: a trained one.
         folder: to write to; it is made.
         options: of huggingface_hub's `ModelHubMixin.save_pretrained`, such as `push_to_hub=True`.
+
+    Raises:
+        ValueError: no Pi-SAM.
+        PisamError: the folder cannot be written, or holds the files of another model, which are kept.
     """
-    HubModel(model).save_pretrained(Path(folder), **options)
+    if not isinstance(model, PiSam):
+        raise ValueError(f"save_pretrained: expected what load_model gives, got {type(model).__name__}")
+    target = _folder(folder, "save_pretrained")
+    facts = target / FACTS
+    ours = facts.is_file() and model.identity().keys() <= read_object(facts, "save_pretrained").keys()
+    if not ours and (there := [file for file in (facts, target / WEIGHTS) if file.exists()]):
+        raise PisamError(f"save_pretrained: {there[0]} is of another model; give another folder")
+    try:
+        HubModel(model).save_pretrained(target, **options)
+    except OSError as error:
+        raise PisamError(f"save_pretrained: {target} is not written: {_first_line(error)}") from error
 
 
 def push_to_hub(model: PiSam, repo_id: str, **options: Any) -> str:
@@ -93,4 +109,23 @@ def from_pretrained(source: str | Path, weights: str | Path | None = None, **opt
     Raises:
         PisamError: no weights there, damaged ones, or ones of another SAM.
     """
-    return HubModel.from_pretrained(str(source), weights=weights, **options).model
+    folder = _folder(source, "from_pretrained")
+    expected = "neither a folder that save_pretrained wrote nor OWNER/NAME on the hub"
+    if not folder.is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        raise PisamError(f"from_pretrained: {folder}: {expected}")
+    try:
+        return HubModel.from_pretrained(
+            str(folder if folder.is_dir() else source), weights=weights, **options
+        ).model
+    except (OSError, ValueError) as error:  # of the hub: no such repository, no network
+        raise PisamError(f"from_pretrained: {source}: {expected} ({_first_line(error)})") from error
+
+
+def _folder(location: str | Path, what: str) -> Path:
+    if location == "":  # which would be the folder that this runs in
+        raise PisamError(f"{what}: expected a folder, got an empty path")
+    return local_path(location, what)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

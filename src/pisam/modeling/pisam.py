@@ -42,6 +42,10 @@ class PiSam(SamNetwork):
         local: the interactor is a `LocalInteractor`.
         reprompt: its decoder was trained to be asked again with the clicks, see `ask_again`.
         guard: see `HighResolutionMaskDecoder`.
+
+    Raises:
+        ValueError: a departure from the paper that is neither True nor False: a checkpoint would say so, and
+            no reader would take it for ours.
     """
 
     kind = "pi"
@@ -58,6 +62,9 @@ class PiSam(SamNetwork):
         reprompt: bool = False,
         guard: bool = False,
     ) -> None:
+        departs = {"from_sam": from_sam, "local": local, "reprompt": reprompt, "guard": guard}
+        if wrong := [name for name, value in departs.items() if type(value) is not bool]:
+            raise ValueError(f"{wrong[0]}: expected True or False, got {departs[wrong[0]]!r:.40}")
         decoder = HighResolutionMaskDecoder(
             sam_decoder=parts.mask_decoder, early_dim=parts.early_dim, from_sam=from_sam, guard=guard
         )
@@ -229,7 +236,8 @@ def build_model(
 
     Raises:
         PisamError: weights absent, unreadable or of another model.
-        ValueError: unknown backbone, a size that is no multiple of 64, or `guard` without `from_sam`.
+        ValueError: unknown backbone, a size that is no multiple of 64, `guard` without `from_sam`, or a
+            departure that is neither True nor False.
     """
     return PiSam(
         backbone=backbone,

@@ -36,7 +36,7 @@ class SamNetwork(nn.Module):
     def __init__(self, *, backbone: str, image_size: int, parts: SamParts, decoder: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
-        self.image_size = image_size
+        self.image_size = int(image_size)  # of NumPy, too; a checkpoint says it in plain values
         self.encoder = SamEncoder(parts.image_encoder, parts.prompt_encoder)
         self.decoder = decoder
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)

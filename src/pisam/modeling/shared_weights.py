@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from pisam.core.errors import PisamError
-from pisam.core.files import parse_json, replacing
+from pisam.core.files import local_path, parse_json, replacing
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import hash_tensors
 
@@ -31,10 +31,12 @@ def save_model(model: SamNetwork, path: str | Path, *, half: bool = True) -> Non
         half: parameters in half precision; buffers stay as they are.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: another suffix, or no model of ours.
         PisamError: the file cannot be written.
     """
-    target = Path(path)
+    if not isinstance(model, SamNetwork):
+        raise ValueError(f"save_model: expected what load_model gives, got {type(model).__name__}")
+    target = local_path(path, "save_model")
     if target.suffix != SUFFIX:
         raise ValueError(f"save_model: expected a path that ends in {SUFFIX}, got {target}")
     parameters = {name for name, _ in model.named_parameters()}

@@ -121,7 +121,7 @@ class InteractivePredictor:
         """
         image = self._need_image()
         given = given_logits(as_mask(mask, image.size))
-        edges = box_of(given > 0) if box is None else np.asarray(box)
+        edges = box_of(given > 0) if box is None else box
         prompt = Prompt(
             box=None if edges is None else box_in_frame(edges, image),
             mask=low_resolution(given, self.engine.side // 4),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,13 @@ KEPT = ("embedding", "early")
 
 
 class TorchEngine:
-    """Answers with a segmenter, on the device that its model is on.
+    """Answers with a segmenter, on the device that its model is on; a model in training is asked as if not.
 
     Args:
-        segmenter: its model in evaluation mode.
+        segmenter: its model in 32 bits.
+
+    Raises:
+        ValueError: when asked; the weights are of other bits, or moved since the image was set.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
@@ -46,7 +50,8 @@ class TorchEngine:
         return self.segmenter.model.pixel_mean.device
 
     def encode(self, frame: UInt8Array) -> EncodedImage:
-        return encode(self.segmenter.model, self._as_batch(frame))
+        with self._evaluating(self.device):
+            return encode(self.segmenter.model, self._as_batch(frame))
 
     def first(self, encoded: EncodedImage, prompts: Sequence[Prompt]) -> list[State]:
         states: list[State] = []
@@ -56,11 +61,13 @@ class TorchEngine:
             boxes = np.stack([np.zeros(4, np.float32) if one.box is None else one.box for one in part])
             given = None if all(_only_box(one) for one in part) else self._prompts(part, encoded)
             box = torch.from_numpy(boxes.astype(np.float32)).to(self.device)
-            states += self.segmenter.first(images.image, box, images, given).rows()
+            with self._evaluating(encoded.image.device):
+                states += self.segmenter.first(images.image, box, images, given).rows()
         return states
 
     def after(self, state: State, clicks: Sequence[Click]) -> State:
-        return self.segmenter.after(state, as_clicks([clicks]).to(self.device))
+        with self._evaluating(state.logits.device):
+            return self.segmenter.after(state, as_clicks([clicks]).to(self.device))
 
     def logits(self, state: State, size: Size) -> FloatArray:
         logits: FloatArray = logits_to_original(state.logits, size)[0, 0].cpu().numpy()
@@ -79,6 +86,23 @@ class TorchEngine:
             raise ValueError(f"embedding {tuple(embedding.shape)} of another frame than {self.side}")
         encoder = self.segmenter.model.encoder.image_encoder
         return EncodedImage(self._as_batch(frame), embedding, early, encoder)
+
+    @contextmanager
+    def _evaluating(self, device: torch.device) -> Iterator[None]:
+        """The model in evaluation mode, fit for what is on a device; who trains it may ask meanwhile."""
+        model = self.segmenter.model
+        if (kind := model.pixel_mean.dtype) != torch.float32:
+            raise ValueError(f"model: expected weights of torch.float32, got {kind}; call model.float()")
+        if device != self.device:
+            raise ValueError(f"model: is on {self.device} now, the image on {device}; call set_image again")
+        training = [module for module in model.modules() if module.training]
+        for module in training:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
 
     def _as_batch(self, frame: UInt8Array) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].to(self.device)
@@ -115,7 +139,8 @@ class PiSamPredictor(InteractivePredictor):
     """Segments objects of images of any size with Pi-SAM; the verbs are those of `InteractivePredictor`.
 
     Args:
-        model: the network, used on the device it is on and put into evaluation mode.
+        model: the network, in 32 bits, used on the device it is on and put into evaluation mode; while it is
+            trained further, answers are those of evaluation mode all the same.
         guarantee: whether each clicked pixel has its label after `click`, whatever the network says.
         reprompt: ask the decoder again after each click; None = if the model was trained for that.
 

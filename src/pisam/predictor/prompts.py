@@ -50,7 +50,7 @@ def points_on(points: Points, labels: Any, image: SeenImage, *, boxed: bool) -> 
     if rows.ndim != 2 or rows.shape[1] != 2 or not len(rows):
         raise ValueError(f"points: expected (N, 2), at least one point, got {_shown(points)}")
     try:
-        kinds = [1] * len(rows) if labels is None else list(labels)
+        kinds = [1] * len(rows) if labels is None else list(getattr(labels, "tolist", lambda: labels)())
     except TypeError as error:
         raise ValueError(f"labels: expected one for each point, got {_shown(labels)}") from error
     if len(kinds) != len(rows):
@@ -69,21 +69,28 @@ def click_on(point: tuple[float, float], label: object, image: SeenImage, what: 
     """
     height, width = image.size
     x, y = point
-    numbers = all(isinstance(value, (int, float, np.number)) for value in point)
-    if not numbers or not (0 <= x <= width and 0 <= y <= height):
-        raise ValueError(f"{what}: expected 0 <= x <= {width} and 0 <= y <= {height}, got ({x}, {y})")
+    there = _numbers(point)
+    if there.shape != (2,) or not (0 <= there[0] <= width and 0 <= there[1] <= height):
+        shown = f"({x!s:.40}, {y!s:.40})"
+        raise ValueError(f"{what}: expected 0 <= x <= {width} and 0 <= y <= {height}, got {shown}")
     if not isinstance(label, (bool, np.bool_, Integral, np.integer)) or label not in (0, 1):
         name = "foreground" if what == "click" else "labels"
         raise ValueError(f"{what}: {name}: expected True or False (1 or 0), got {label!r:.40}")
-    return float(x), float(y), int(label)
+    return float(there[0]), float(there[1]), int(label)
 
 
-def _numbers(given: object) -> npt.NDArray[np.float64]:
-    """An array; of no shape that anything is expected of where NumPy makes none of it."""
+def _numbers(given: Any) -> npt.NDArray[np.float64]:
+    """An array; of no shape that anything is expected of where NumPy makes none of it, or not of numbers.
+
+    A tensor may be of any device and kind; a masked array with something masked is none.
+    """
     try:
-        return np.asarray(given, dtype=np.float64)
+        values = np.asarray(given.detach().cpu().double() if hasattr(given, "detach") else given)
+        if values.dtype.kind in "biufO" and not np.ma.is_masked(given):
+            return values.astype(np.float64)
     except (TypeError, ValueError, OverflowError, RuntimeError):
-        return np.zeros(0)
+        pass
+    return np.zeros(0)
 
 
 def _shown(given: object) -> str:

@@ -147,10 +147,12 @@ class Backend:
         for mark in map(_dict, marks):
             if mark.get("type") == "rectangle":
                 box = _cut(numbers(mark.get("data"), 4, "rectangle"), width, height, 1)
-            else:
+            elif mark.get("type") == "point":
                 x, y = numbers(mark.get("data"), 2, "point")
                 points.append((x, y))
                 labels.append(int(flag(mark.get("label", 1), "label")))
+            else:
+                raise Refused(400, "marks: expected those of type point or rectangle")
         mask = self._mask(image, box, points, labels)
         lines = [] if mask is None else formats.keyholes(mask, epsilon=min(max(fineness, 0.0), 0.1))
         shape = {

@@ -95,6 +95,8 @@ def test_two_runs_give_identical_files_but_for_times(source: Source, tmp_path: P
         ("return None", "answered nothing"),
         ("raise RuntimeError('no memory')", "RuntimeError: no memory"),
         ("raise SystemExit('usage')", "SystemExit: usage"),
+        ("raise GeneratorExit", "GeneratorExit:"),
+        ("raise type('Mute', (Exception,), {'__str__': lambda self: 1 / 0})", "Mute"),
         ("while True: pass", "took longer than 0.3 s"),
     ],
 )
@@ -110,6 +112,27 @@ def test_what_is_no_answer_fails_the_image_by_name(
     assert (failure.image, failure.reason) == ("2", reason)
     printed = capsys.readouterr().out
     assert f"Mine: no scores for four/2: {reason}" in printed and "partial: " in printed
+
+
+def test_a_model_may_go_to_another_folder(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path, wrong="import os; os.chdir('/')")
+    folders = ["images=data/images", "masks=data/masks", "out=out"]
+    assert cli.main(["benchmark", "models=mine.py:Mine", "clicks=2", *folders]) == 0
+    assert len(read_interaction(tmp_path / "out/Mine.json").images) == 4
+
+
+def test_a_name_that_no_file_can_have_is_refused_before_anything_is_asked(
+    source: Source, tmp_path: Path
+) -> None:
+    write_model(tmp_path)
+    text = (tmp_path / "mine.py").read_text().replace("class Mine:", "class Mine:\n    name = 'x' * 300")
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(PisamError, match="at most 200 bytes"):
+        enter(source, tmp_path / "out", f"{tmp_path / 'mine.py'}:Mine")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_same_command_goes_on_where_it_was_ended(source: Source, tmp_path: Path) -> None:

@@ -165,11 +165,31 @@ def test_a_model_may_keep_what_it_needs_with_its_answer() -> None:
         (np.zeros((1, SIDE, SIDE + 10)), "answered shape"),
         ("mask", "answered str, expected logits"),
         ([[1], [2, 3]], "answered list, expected logits"),
+        (np.full((SIDE, SIDE + 10), 0.5j), "answered ndarray, expected logits"),
+        (np.linspace(0, 1, SIDE * (SIDE + 10)).reshape(SIDE, -1), "answered 0 to 1, expected logits"),
+        (np.full((SIDE, SIDE + 10), 0.3) + 0.6 * scene().mask, r"answered 0\.3 to 0\.9, expected logits"),
+        ((np.arange(SIDE * (SIDE + 10)) % 256).astype(np.uint8).reshape(SIDE, -1), "answered 0 to 255"),
     ],
 )
 def test_what_is_no_answer_is_told(answer: Any, message: str) -> None:
     with pytest.raises(WrongAnswer, match=message):
         as_logits(answer, (SIDE, SIDE + 10))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda mask: mask,
+        lambda mask: mask.astype(np.uint8) * 255,
+        lambda mask: mask.tolist(),
+        lambda mask: mask * 0.5,
+        lambda mask: np.where(mask, 1e-60, -1e-60),
+        lambda mask: np.where(mask, 1e300, -np.inf),
+    ],
+)
+def test_masks_and_logits_of_any_size_say_what_is_object(kind: Any) -> None:
+    mask = scene().mask
+    np.testing.assert_array_equal(as_logits(kind(mask), mask.shape) > 0, mask)
 
 
 def test_a_slow_model_is_ended() -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
+from helpers.small_runs import loader, quiet_trainer, small_batch, small_model, write_sets
 from pisam.core.errors import PisamError
 from pisam.core.types import Batch, Clicks
+from pisam.data.datamodule import PairDataModule
 from pisam.modeling.pisam import load_model
 from pisam.training.callbacks.click_simulation import ClickSimulation
 from pisam.training.callbacks.guards import TrainabilityGuard
+from pisam.training.callbacks.scores import InteractionIoU
 from pisam.training.losses import mask_loss
-from pisam.training.stages.decoder_stage import DecoderStage
+from pisam.training.stages.decoder_stage import DecoderStage, HqStage
 from pisam.training.stages.interactor_stage import InteractorStage
 from pisam.training.stages.stage import Stage, adam_with_cosine
 
@@ -224,3 +228,45 @@ def test_checkpoint_holds_the_own_part_alone_and_rebuilds_the_model(
         stage.model.eval()
         ours, theirs = (model(batch.image, batch.box, clicks) for model in (stage.model, again))
     assert ours.low_res.equal(theirs.low_res) and ours.high_res.equal(theirs.high_res)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        *(
+            (DecoderStage, {name: value})
+            for name in ("lr", "low_res", "high_res", "bce", "dice")
+            for value in (-1, math.nan, "a")
+        ),
+        *((DecoderStage, {name: 2.0}) for name in ("proposals", "window")),
+        *((kind, {"rounds": value}) for kind in (DecoderStage, InteractorStage) for value in (-1, 1.5)),
+        *((InteractorStage, {name: -1.0}) for name in ("near_clicks", "at_clicks", "high_res")),
+        (InteractorStage, {"near_clicks": 2.0}),
+        (HqStage, {"low_res": -1.0}),
+        (ClickSimulation, {"altered": 2.0}),
+        (ClickSimulation, {"max_clicks": 2.5}),
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_name(kind: Any, wrong: dict[str, Any]) -> None:
+    parts = () if kind is ClickSimulation else (small_model(),)
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected a .*number"):
+        kind(*parts, **wrong)
+
+
+@pytest.mark.parametrize("model", [None, "nano", torch.nn.Linear(1, 1)])
+def test_what_is_no_network_is_refused(model: Any) -> None:
+    with pytest.raises(ValueError, match="model: expected what build_model gives"):
+        DecoderStage(model)
+
+
+def test_a_trainer_of_ones_own_is_told_what_does_not_fit(tmp_path: Path) -> None:
+    root = write_sets(tmp_path / "data", {"a": 2, "val": 1})
+    rows = [{"name": name, "images": f"{name}/images", "masks": f"{name}/masks"} for name in ("a", "val")]
+    data = PairDataModule(root=root, train=rows[:1], val=rows[1:], image_size=64, workers=0)
+    trainer = quiet_trainer(InteractionIoU(["val"]))
+    with pytest.raises(PisamError, match="InteractionIoU: no mask before clicks"):
+        trainer.validate(DecoderStage(small_model()), data)
+    data.image_size = 128
+    for kind in (DecoderStage, InteractorStage):
+        with pytest.raises(PisamError, match="image_size: the data are 128 px, the model is for 64"):
+            quiet_trainer(ClickSimulation()).fit(kind(small_model()), data)

@@ -27,6 +27,7 @@ from pisam.evaluation.parallel import Threads
 from pisam.metrics.protocol import versions
 
 SAVE_SECONDS = 60.0
+LONGEST_STEM = 200  # bytes: beside a suffix, also while the file is written
 Item = tuple[str, Pair]  # name of the set, and the image with its mask
 Key = tuple[str, str]
 
@@ -78,11 +79,12 @@ def open_entry(
         PisamError: the file there is of another protocol, model or images; it is left alone.
     """
     name = name_of(entrant)
-    if not (stem := file_stem(name)) or not is_text(name):
+    if not 0 < len(file_stem(name).encode()) <= LONGEST_STEM or not is_text(name):
         raise PisamError(
-            f"a model's name has letters or digits and one line, got {name!r:.80}; give it another"
+            f"a model's name has letters or digits, one line and at most {LONGEST_STEM} bytes, got "
+            f"{name!r:.80}; give it another"
         )
-    path = folder / f"{stem}.json"
+    path = folder / f"{file_stem(name)}.json"
     facts = [(key, value) for key, value in facts_of(entrant).items() if is_text(key) and is_fact(value)]
     record = Interaction(protocol, dict(facts[:MOST_FACTS]), versions(), sets)
     if path.exists():
@@ -194,12 +196,17 @@ def _ask(entry: Entry, scene: Scene, threads: Threads, limit: float | None) -> N
         entry.record.images.append(
             click_scene(entry.entrant, scene, entry.record.protocol, threads, limit=limit)
         )
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a model may raise anything
         entry.record.failed.append(Failure(scene.set, scene.image, _reason(error)))
 
 
-def _reason(error: Exception | SystemExit) -> str:
-    text = str(error) if isinstance(error, WrongAnswer) else f"{type(error).__name__}: {error}"
+def _reason(error: BaseException) -> str:
+    try:
+        text = str(error) if isinstance(error, WrongAnswer) else f"{type(error).__name__}: {error}"
+    except Exception:  # the model's own says nothing
+        text = ""
     return (
         "".join(letter if letter.isprintable() else " " for letter in text)[:300].strip()
         or type(error).__name__

@@ -50,7 +50,8 @@ class Entrant(Protocol):
                 the same arguments must give the same answer.
 
         Returns:
-            Logits (H, W), above 0 = object: an array, a tensor, or anything that NumPy makes an array of.
+            Logits (H, W), above 0 = object: an array, a tensor, or anything that NumPy makes an array of. A
+            mask of two values is one, too; of probabilities subtract 0.5.
         """
 
 
@@ -92,28 +93,33 @@ def facts_of(entrant: Any) -> dict[str, Any]:
     return {"name": name_of(entrant)} | {key: value for key, value in told.items() if key != "name"}
 
 
-def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """An answer as float32 (H, W).
+def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[Any]:
+    """An answer as numbers (H, W), of their own kind: in another one the smallest would be 0.
 
     Raises:
-        WrongAnswer: nothing, another size, or not all numbers.
+        WrongAnswer: nothing, another size, not all numbers, or such as probabilities and soft masks have, of
+            which each is above 0 and so object.
     """
     if answer is None:
         raise WrongAnswer("answered nothing")
     if hasattr(answer, "detach"):
         answer = answer.detach().float().cpu()
     try:
-        values = np.asarray(answer)
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, as sure as can be
-            logits = values.astype(np.float32) if values.dtype.kind in "biuf" else None
+        logits = np.asarray(answer)
     except (TypeError, ValueError):
-        logits = None
-    if logits is None:
+        logits = np.asarray(None)
+    if logits.dtype.kind not in "biuf":
         raise WrongAnswer(f"answered {type(answer).__name__}, expected logits (H, W)")
     if logits.shape != size:
         raise WrongAnswer(f"answered shape {logits.shape}, expected {size}")
     if np.isnan(logits).any():
         raise WrongAnswer("answered NaN")
+    low, high = logits.min(), logits.max()
+    soft = low >= 0 and (high <= 1 or logits.dtype.kind in "iu")
+    if soft and ((logits != 0) & (logits != high)).any():
+        raise WrongAnswer(
+            f"answered {low:g} to {high:g}, expected logits, above 0 = object; subtract the middle"
+        )
     return logits
 
 

@@ -37,7 +37,7 @@ from pisam.evaluation.interaction.masks import When
 from pisam.evaluation.interaction.models import levels_of
 from pisam.evaluation.parallel import Threads
 from pisam.evaluation.rows import Row
-from pisam.metrics.image_scores import all_scores
+from pisam.metrics.image_scores import score_image
 from pisam.metrics.known_mask import KnownMask, region_scores
 from pisam.metrics.number_of_clicks import clicks_needed, nof
 from pisam.predictor.session import Answer
@@ -284,7 +284,7 @@ class _Trial:
 
     def score_all(self, answer: Answer) -> Scores:
         """`SCORES` of an answer."""
-        return all_scores(levels_of(answer), self.true, SCORES, answer.ignored)
+        return score_image(levels_of(answer), self.true, SCORES, answer.ignored).values
 
     def score(self, answer: Answer) -> Scores:
         """`iou` of an answer."""

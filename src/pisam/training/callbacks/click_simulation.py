@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pisam.clicks.simulate import simulate_clicks
+from pisam.core.checks import check_number
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, Clicks, Prediction
 from pisam.training.callbacks.frozen_features import Compute, FrozenFeatures, StoredFeatures
@@ -29,6 +30,9 @@ class ClickSimulation(Callback):
         features: keeps what the frozen network says of a view for the epochs where it returns.
         altered: share of the training samples whose target is altered, see `alter_targets`.
         simulation: further arguments of `simulate_clicks`.
+
+    Raises:
+        ValueError: a number out of its range.
     """
 
     fills_clicks = True
@@ -41,6 +45,8 @@ class ClickSimulation(Callback):
         altered: float = 0.0,
         **simulation: Any,
     ) -> None:
+        check_number("max_clicks", max_clicks, 1, whole=True)
+        check_number("altered", altered, 0, 1)
         self.max_clicks = max_clicks
         self.altered = altered
         self.simulation = simulation

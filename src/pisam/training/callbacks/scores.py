@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from pisam.clicks.oracle import locally_repaired
+from pisam.core.errors import PisamError
 from pisam.core.types import Batch
 from pisam.metrics.functional import binarise
 from pisam.metrics.image_scores import score_logits
@@ -96,7 +97,10 @@ class InteractionIoU(ValidationScores):
         super().__init__(InteractionScores(set_names))
 
     def score(self, batch: Batch, index: int, logits: Tensor) -> None:
-        assert batch.straight_forward is not None
+        if batch.straight_forward is None:
+            raise PisamError(
+                "InteractionIoU: no mask before clicks; give a trainer of stage 2 ClickSimulation, too"
+            )
         mask, ignored = batch.original_masks[index], batch.ignored_at(index)
         both = batch.straight_forward.high_res[index], logits
         before, after = (logits_to_original(each[None], mask.shape, ignored) for each in both)

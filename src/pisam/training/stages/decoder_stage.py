@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pisam.core.checks import check_number
 from pisam.core.types import Batch, Prediction
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
@@ -79,6 +80,11 @@ class DecoderStage(Stage):
         window: float = 1.0,
     ) -> None:
         super().__init__(model, part="decoder", lr=lr, bce=bce, dice=dice)
+        for name, weight in (("low_res", low_res), ("high_res", high_res)):
+            check_number(name, weight, 0)
+        check_number("rounds", rounds, 0, whole=True)
+        check_number("proposals", proposals, 0, 1)
+        check_number("window", window, 0, 1)
         self.low_res = low_res
         self.high_res = high_res
         self.encodings = Encodings() if cache else None
@@ -164,6 +170,7 @@ class HqStage(Stage):
         self, model: HqSam, *, lr: float = 1e-3, low_res: float = 1.0, bce: float = 1.0, dice: float = 1.0
     ) -> None:
         super().__init__(model, part="decoder", lr=lr, bce=bce, dice=dice)
+        check_number("low_res", low_res, 0)
         self.low_res = low_res
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

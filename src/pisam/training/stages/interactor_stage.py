@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pisam.core.checks import check_number
 from pisam.core.errors import PisamError
 from pisam.core.seeding import derive_seed
 from pisam.core.types import AGAIN, Batch, Clicks, ObjectFeatures, Prediction, Prompts
@@ -71,6 +72,11 @@ class InteractorStage(Stage):
         window: float = 1.0,
     ) -> None:
         super().__init__(model, part="interactor", lr=lr, bce=bce, dice=dice)
+        for name, weight in (("high_res", high_res), ("at_clicks", at_clicks)):
+            check_number(name, weight, 0)
+        for name, share in (("near_clicks", near_clicks), ("window", window)):
+            check_number(name, share, 0, 1)
+        check_number("rounds", rounds, 0, whole=True)
         self.high_res = high_res
         self.near_clicks = near_clicks
         self.near_spreads = near_spreads
@@ -82,8 +88,9 @@ class InteractorStage(Stage):
         """Refuse a trainer that fills no clicks, before its first step.
 
         Raises:
-            PisamError: no callback says `fills_clicks`.
+            PisamError: no callback says `fills_clicks`; or as in `Stage`.
         """
+        super().setup(stage)
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
         if not any(getattr(callback, "fills_clicks", False) for callback in callbacks):
             raise PisamError(

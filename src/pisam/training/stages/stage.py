@@ -13,6 +13,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
+from pisam.core.checks import check_number
+from pisam.core.errors import PisamError
 from pisam.core.types import Batch
 from pisam.modeling.pisam import checkpoint_of, load_checkpoint
 from pisam.modeling.sam_network import Part, SamNetwork
@@ -89,12 +91,19 @@ class Stage(LightningModule):
         lr: first learning rate.
         bce: weight of the binary cross-entropy.
         dice: weight of the Dice loss.
+
+    Raises:
+        ValueError: no network, or a number out of its range, here and in what is derived.
     """
 
     model: SamNetwork
 
     def __init__(self, model: SamNetwork, *, part: Part, lr: float, bce: float, dice: float) -> None:
         super().__init__()
+        if not isinstance(model, SamNetwork):
+            raise ValueError(f"model: expected what build_model gives, got {type(model).__name__}")
+        for name, value in (("lr", lr), ("bce", bce), ("dice", dice)):
+            check_number(name, value, 0)
         model.train_only(part)
         self.model = model
         self.lr = lr
@@ -105,6 +114,18 @@ class Stage(LightningModule):
         self.strict_loading = False  # Lightning's; ours in on_load_checkpoint is stricter
         self._step = StepLosses()
         self.gradients_are_finite = True  # of the optimiser step that comes next, on all ranks
+
+    def setup(self, stage: str) -> None:
+        """Refuse data of another frame, before its first batch.
+
+        Raises:
+            PisamError: names both sizes.
+        """
+        side = getattr(getattr(self.trainer, "datamodule", None), "image_size", self.model.image_size)
+        if side != self.model.image_size:
+            raise PisamError(
+                f"image_size: the data are {side} px, the model is for {self.model.image_size}; give both one"
+            )
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
