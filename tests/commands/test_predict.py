@@ -332,38 +332,40 @@ def test_damaged_lines_of_a_record_are_answered_again(
     assert (out / "coco.json").read_bytes() == whole
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"file_name": "../../etc/passwd"},
-        {"width": -5},
-        {"width": 90.0},
-        {"height": 10**9},
-        {"annotations": []},
-        {"annotations": [{"segmentation": None}]},
-        {"annotations": [5]},
-        {"area": 1},
-        {"category_id": 9},
-        {"bbox": "8888"},
-        {"more": 1},
-    ],
-    ids=str,
-)
-def test_an_edited_row_of_a_record_is_answered_again(
-    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict
+CHANGES: list[dict[str, Any]] = [
+    {"file_name": "../../etc/passwd"},
+    {"width": -5},
+    {"width": 90.0},
+    {"height": 10**9},
+    {"annotations": []},
+    {"annotations": [{"segmentation": None}]},
+    {"annotations": [5]},
+    {"area": 1},
+    {"category_id": 9},
+    {"bbox": "8888"},
+    {"more": 1},
+]
+
+
+def test_edited_rows_of_a_record_are_answered_again(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [pictures / "sub", tmp_path / "out", f"box={BOX}", "format=coco"]
+    (tmp_path / "in").mkdir()
+    for index in range(len(CHANGES)):
+        shutil.copy(pictures / "sub" / "grey.png", tmp_path / "in" / f"{index:02}.png")
+    arguments = [tmp_path / "in", tmp_path / "out", f"box={BOX}", "format=coco"]
     assert predicted(exported, *arguments) == 0
     whole, record = (tmp_path / "out" / "coco.json").read_bytes(), tmp_path / "out" / "done.jsonl"
-    head, row = map(json.loads, record.read_text().splitlines())
-    own = row if change.keys() & row.keys() else row["annotations"][0]
-    own |= change
-    record.write_text(f"{json.dumps(head)}\n{json.dumps(row)}\n")
+    head, *rows = map(json.loads, record.read_text().splitlines())
+    for row, change in zip(rows, CHANGES, strict=True):
+        own = row if change.keys() & row.keys() else row["annotations"][0]
+        own |= change
+    record.write_text("".join(f"{json.dumps(line)}\n" for line in (head, *rows)))
     assert predicted(exported, *arguments) == 0
     assert "done already" not in capsys.readouterr().out
     assert (tmp_path / "out" / "coco.json").read_bytes() == whole
     assert predicted(exported, *arguments) == 0
-    assert "1 of 1 pictures are done already" in capsys.readouterr().out
+    assert f"{len(CHANGES)} of {len(CHANGES)} pictures are done already" in capsys.readouterr().out
 
 
 def test_what_changed_since_is_answered_again_or_refused(
