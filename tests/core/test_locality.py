@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pisam.core.locality import Click, Heard, Start, alike, join_answers, regions_asked_for, stay_near
+from pisam.core.locality import (
+    Click,
+    alike,
+    in_proportion,
+    join_answers,
+    regions_asked_for,
+    stay_near,
+)
 
 SIDE = 64
 LOGITS = arrays(np.float32, (16, 24), elements=st.floats(-4, 4, width=32))
@@ -68,33 +75,38 @@ FINE, LOST = BEFORE + np.float32(0.5), -np.abs(BEFORE)
 
 def test_sams_answer_counts_half_and_not_at_all_where_several_clicks_made_it_let_go() -> None:
     two = [*CLICK, (31.0, 30.0, 1)]
-    for asked, clicks, both in ((FINE, two, True), (LOST, two, False), (LOST, CLICK, True)):
-        joined = join_answers(BEFORE, FINE, asked, clicks, Heard(), "box")
-        near = stay_near(BEFORE, FINE, clicks)
-        assert joined.believed == both and joined.heard.clicks == both * len(clicks)
-        assert np.allclose(joined.logits, (near + stay_near(BEFORE, asked, clicks)) / 2 if both else near)
+    for asked, known, both in ((FINE, 0, True), (LOST, 0, False), (FINE, 1, True)):
+        joined = join_answers(BEFORE, FINE, asked, two, known, boxed=True)
+        near = stay_near(BEFORE, FINE, two)
+        assert joined.believed == both
+        assert np.allclose(joined.logits, (near + stay_near(BEFORE, asked, two)) / 2 if both else near)
 
 
-def test_once_sam_agreed_one_click_does_not_ask_for_another_object() -> None:
-    starts: list[Start] = ["box", "points"]
-    for start in starts:
-        first = join_answers(BEFORE, FINE, FINE, CLICK, Heard(), start)
-        assert first.heard == Heard(1, settled=True)
-        again = join_answers(BEFORE, FINE, LOST, [*CLICK, (9.0, 30.0, 0)], first.heard, start)
-        assert not again.believed and again.heard == first.heard
-        other = join_answers(BEFORE, FINE, LOST, CLICK, Heard(), start)
-        assert other.heard == Heard(1, settled=False)
-        found = join_answers(BEFORE, FINE, LOST, [*CLICK, (9.0, 30.0, 0)], other.heard, start)
-        assert found.believed, "what object is meant was not known yet"
-    given = join_answers(BEFORE, FINE, FINE, CLICK, Heard(), "mask")
-    assert given.heard == Heard(1, settled=False), "SAM may have believed the mask that it was shown"
+def test_a_click_near_the_edge_of_a_mask_does_not_ask_for_another_object() -> None:
+    for boxed in (True, False):
+        edge, middle = [(12.0, 30.0, 0)], [(30.0, 30.0, 0)]
+        kept = join_answers(BEFORE, FINE, LOST, edge, 0, boxed=boxed)
+        assert not kept.believed and np.array_equal(kept.logits, stay_near(BEFORE, FINE, edge))
+        lost = join_answers(BEFORE, FINE, LOST, middle, 0, boxed=boxed)
+        assert lost.believed and np.array_equal(lost.logits, stay_near(BEFORE, LOST, middle)), "whole"
+
+
+def test_a_click_asks_for_a_change_of_three_times_its_depth() -> None:
+    empty = np.full((SIDE, SIDE), -1, np.float32)
+    assert in_proportion(empty, BEFORE, CLICK), "nothing has the label yet"
+    assert not in_proportion(BEFORE, LOST, CLICK), "it has the label already"
+    assert in_proportion(BEFORE, BEFORE, CLICK), "nothing changes"
+    for depth in range(1, 20):  # the disc has a radius of 20
+        assert in_proportion(BEFORE, LOST, [(50.5 - depth, 30.5, 0)]) == (3 * depth >= 20)
+    twice = [(30.5, 30.5, 0), (12.0, 30.0, 0), (30.5, 30.5, 0)]
+    assert in_proportion(BEFORE, LOST, twice), "the last click counts, wherever earlier ones are"
 
 
 def test_after_points_or_a_given_mask_sams_answer_counts_whole() -> None:
     before = np.full((SIDE, SIDE), -1, np.float32)
     alone, asked = before + 0.5, np.where(disc(30, 30, 20), np.float32(3), before)
-    joined = join_answers(before, alone, asked, CLICK, Heard(), "points")
+    joined = join_answers(before, alone, asked, CLICK, 0, boxed=False)
     assert joined.believed and np.array_equal(joined.logits, stay_near(before, asked, CLICK))
     two = [*CLICK, (31.0, 30.0, 1)]
-    joined = join_answers(before, alone, asked, two, Heard(), "points")
+    joined = join_answers(before, alone, asked, two, 0, boxed=False)
     assert not joined.believed and np.array_equal(joined.logits, stay_near(before, alone, two))

@@ -6,8 +6,7 @@ NumPy and OpenCV alone, so that it is the same with or without torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,39 +17,16 @@ from pisam.core.types import ALIKE
 Click = tuple[float, float, int]  # x, y, label; in pixels, label 1 = object
 Pixel = tuple[int, int]  # row, column
 FloatArray = npt.NDArray[np.float32]
-Start = Literal["box", "points", "mask"]
 
 REACH = 1 / 8  # of the longer side: standard deviation of the distance over which changes fade
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What SAM has said to the clicks on an object so far.
-
-    Attributes:
-        clicks: how many of them its answer is in the mask of.
-        settled: it has once agreed with the mask that was clicked on, so what object is meant is known; never
-            after a given mask, which it was shown and may have believed.
-    """
-
-    clicks: int = 0
-    settled: bool = False
-
-    def doubtful(self, clicks: Sequence[Click]) -> bool:
-        """True where SAM's answer counts only if it is `alike` that of the interactor.
-
-        SAM was made to hear clicks one by one; told several at once it may let go of the object. And once the
-        object is known, one more click does not ask for another.
-        """
-        return self.settled or len(clicks) - self.clicks > 1
+RADII = 3  # of a click's depth: the largest radius of what it may ask for
 
 
 class Joined(NamedTuple):
-    """Logits float32 (H, W); whether SAM's answer is in them; and what is known of SAM's answers now."""
+    """Logits float32 (H, W), and whether SAM's answer is in them."""
 
     logits: FloatArray
     believed: bool
-    heard: Heard
 
 
 def join_answers(
@@ -58,29 +34,49 @@ def join_answers(
     alone: FloatArray,
     asked: FloatArray,
     clicks: Sequence[Click],
-    heard: Heard,
-    start: Start,
+    known: int,
+    *,
+    boxed: bool,
 ) -> Joined:
     """The answer to clicks, from what the interactor answers alone and after SAM was asked again.
 
-    The one repairs finely and seldom harms, the other also mends what is grossly wrong. After a box their
-    mean gains as much by a click, and loses a third of what the second alone loses where it errs; where the
-    first mask may be grossly wrong, the second is needed whole (results of real_small).
+    The one repairs finely and seldom harms, the other also mends what is grossly wrong, or lets go of the
+    object. Where the two are not alike, the second counts for one more click that is deep enough for so large
+    a change; SAM was made to hear clicks one by one. Where they are, their mean gains as much after a box,
+    and loses a third of what the second alone loses where it errs (results of real_small).
 
     Args:
         before: float32 (H, W), positive = object.
-        alone: float32 (H, W), the interactor's answer to all clicks; read after a box or in doubt.
+        alone: float32 (H, W), the interactor's answer to all clicks.
         asked: float32 (H, W), that of SAM and then the interactor.
         clicks: in pixels of the logits, at least one.
-        heard: of SAM's earlier answers on this object.
-        start: the prompt; points (or box and points) and a given mask may mean something else than was found.
+        known: how many of them `before` answers.
+        boxed: the prompt was a box alone; what points or a given mask found may be something else.
     """
-    if heard.doubtful(clicks) and not alike(alone, asked):
-        return Joined(stay_near(before, alone, clicks), False, heard)
+    agreed = alike(alone, asked)
+    if not agreed and (len(clicks) - known > 1 or not in_proportion(before, asked, clicks)):
+        return Joined(stay_near(before, alone, clicks), False)
     told = stay_near(before, asked, clicks)
-    mean = told if start != "box" else (stay_near(before, alone, clicks) + told) / np.float32(2)
-    settled = start != "mask" and (heard.settled or alike(before, asked))
-    return Joined(mean, True, Heard(len(clicks), settled))
+    if agreed and boxed:
+        told = (stay_near(before, alone, clicks) + told) / np.float32(2)
+    return Joined(told, True)
+
+
+def in_proportion(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> bool:
+    """True where the last click is so deep in what has the other label that it may ask for all that changed.
+
+    A click lies in the middle of what is wrong: near the edge of the mask it asks for little.
+
+    Args:
+        before: float32 (H, W), positive = object.
+        after: float32 (H, W).
+        clicks: in pixels of the logits, at least one.
+    """
+    [(pixel, label)] = last_labels(clicks[-1:], before.shape).items()
+    other = ((before > 0) != bool(label)).astype(np.uint8)
+    depth = float(cv2.distanceTransform(other, cv2.DIST_L2, cv2.DIST_MASK_5)[pixel])
+    radius = np.sqrt(np.count_nonzero((before > 0) != (after > 0)) / np.pi)  # of a disc as large
+    return bool(radius <= RADII * depth)
 
 
 def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> FloatArray:

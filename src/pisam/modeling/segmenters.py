@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from pisam.core.locality import Heard, Start, join_answers
+from pisam.core.locality import join_answers
 from pisam.core.types import Clicks, ObjectFeatures, Prompts
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
@@ -60,7 +60,7 @@ class State:
         prompts: what was given in place of boxes alone.
         objects: Pi-SAM's object features, None for the others.
         of_image: what the decoder takes of the images whatever is clicked, worked out once; None for SAM.
-        heard: of SAM's answers to the clicks on each sample so far; empty before the first.
+        known: how many clicks on each sample it answers; empty before the first.
     """
 
     logits: Tensor
@@ -70,7 +70,7 @@ class State:
     prompts: Prompts | None = None
     objects: ObjectFeatures | None = None
     of_image: Tensor | None = None
-    heard: tuple[Heard, ...] = ()
+    known: tuple[int, ...] = ()
 
     def rows(self) -> list[State]:
         """The states of the samples, one by one."""
@@ -85,7 +85,7 @@ class State:
             prompts=None if self.prompts is None else self.prompts.select([one.start]),
             objects=None if self.objects is None else self.objects.each(lambda feature: feature[one]),
             of_image=None if self.of_image is None else self.of_image[one],
-            heard=self.heard[one],
+            known=self.known[one],
         )
 
 
@@ -201,26 +201,22 @@ class PiSamSegmenter:
             encoded, state.box, clicks, state.objects, state.low_res, state.prompts
         )
         made = [clicks.rows(row) for row in range(len(low_res))]
-        heard = list(state.heard or [Heard()] * len(made))
-        doubtful = [old.doubtful(all_) for old, all_ in zip(heard, made, strict=True)]
-        starts = [_start(state.prompts, row) for row in range(len(made))]
-        read = [objects, state.objects] if any(doubtful) or "box" in starts else [objects]
-        repaired = self._interact(state, read, clicks)
-        asked, alone = repaired[0], repaired[-1]
+        known = state.known or (0,) * len(made)
+        asked, alone = self._interact(state, [objects, state.objects], clicks)
         maps = [each[:, 0].float().cpu().numpy() for each in (state.logits, alone, asked)]
         logits, believed = state.logits.clone(), torch.zeros_like(clicks.valid[:, 0])
         for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
             before, without, new = (each[row] for each in maps)
-            joined = join_answers(before, without, new, made[row], heard[row], starts[row])
+            boxed = state.prompts is None or state.prompts.kinds[row] == "box"
+            joined = join_answers(before, without, new, made[row], known[row], boxed=boxed)
             logits[row, 0], believed[row] = torch.from_numpy(joined.logits), joined.believed
-            heard[row] = joined.heard
         choose = partial(_chosen, believed)
         return replace(
             state,
             logits=logits,
             low_res=choose(low_res, state.low_res),
             objects=objects.each(choose, state.objects),
-            heard=tuple(heard),
+            known=tuple(map(len, made)),
         )
 
     def _interact(self, state: State, each: Sequence[ObjectFeatures], clicks: Clicks) -> list[Tensor]:
@@ -235,11 +231,6 @@ def share_encoders(models: Iterable[SamNetwork]) -> None:
     for model in models:
         like = first.setdefault((model.backbone, model.image_size, model.frozen_hash()), model)
         model.encoder = like.encoder
-
-
-def _start(prompts: Prompts | None, row: int) -> Start:
-    kind = "box" if prompts is None else prompts.kinds[row]
-    return "mask" if "mask" in kind else "box" if kind == "box" else "points"
 
 
 def _chosen(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object
-from pisam.core.locality import Click, Heard, Start, join_answers
+from pisam.core.locality import Click, join_answers
 from pisam.core.types import UInt8Array
 from pisam.predictor.engine import FloatArray, Prompt, Size
 from pisam.predictor.interactive import InteractivePredictor
@@ -37,14 +37,14 @@ class OnnxState:
         prompt: what was asked for.
         objects: the decoder's outputs: low_res, logits, and what the interactor starts from; one row each.
         logits: float32 (S, S).
-        heard: of SAM's answers to clicks so far.
+        known: how many clicks it answers.
     """
 
     encoded: Arrays
     prompt: Prompt
     objects: Arrays
     logits: FloatArray
-    heard: Heard = field(default_factory=Heard)
+    known: int = 0
 
 
 class OnnxEngine:
@@ -121,10 +121,10 @@ class OnnxEngine:
         asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])
         new = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
         new = self._interact(new, clicks)
-        start = _start(state.prompt)
-        alone = self._interact(state, clicks) if state.heard.doubtful(clicks) or start == "box" else state
-        joined = join_answers(state.logits, alone.logits, new.logits, clicks, state.heard, start)
-        return replace(new if joined.believed else alone, logits=joined.logits, heard=joined.heard)
+        alone = self._interact(state, clicks)
+        boxed = state.prompt.only_box
+        joined = join_answers(state.logits, alone.logits, new.logits, clicks, state.known, boxed=boxed)
+        return replace(new if joined.believed else alone, logits=joined.logits, known=len(clicks))
 
     def _interact(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
         """The state with the interactor's answer to all clicks so far."""
@@ -245,12 +245,6 @@ def _load(
             f"{folder / file}: ONNX Runtime does not take it ({str(error).strip().splitlines()[0]:.200}); "
             "export the model again"
         ) from error
-
-
-def _start(prompt: Prompt) -> Start:
-    if prompt.mask is not None:
-        return "mask"
-    return "points" if prompt.points or prompt.box is None else "box"
 
 
 def _tokens(prompt: Prompt) -> list[Click]:

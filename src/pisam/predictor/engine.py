@@ -30,6 +30,11 @@ class Prompt:
     points: tuple[Click, ...] = ()
     mask: FloatArray | None = None
 
+    @property
+    def only_box(self) -> bool:
+        """True of a box with neither points nor a mask."""
+        return self.box is not None and not self.points and self.mask is None
+
 
 class Engine(Protocol):
     """A model that answers prompts and then clicks. What it calls an encoding or a state is its own affair.

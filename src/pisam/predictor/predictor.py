@@ -59,7 +59,7 @@ class TorchEngine:
             part = prompts[start : start + AT_ONCE]
             images = encoded.repeated(len(part))
             boxes = np.stack([np.zeros(4, np.float32) if one.box is None else one.box for one in part])
-            given = None if all(_only_box(one) for one in part) else self._prompts(part, encoded)
+            given = None if all(one.only_box for one in part) else self._prompts(part, encoded)
             box = torch.from_numpy(boxes.astype(np.float32)).to(self.device)
             with self._evaluating(encoded.image.device):
                 states += self.segmenter.first(images.image, box, images, given).rows()
@@ -123,10 +123,6 @@ def as_clicks(samples: Sequence[Sequence[Click]]) -> Clicks:
         row[: len(clicks)] = [(*click, 1) for click in clicks] if clicks else 0
     table = torch.from_numpy(rows)
     return Clicks(table[..., :2].float(), table[..., 2].long(), table[..., 3] > 0)
-
-
-def _only_box(prompt: Prompt) -> bool:
-    return prompt.box is not None and not prompt.points and prompt.mask is None
 
 
 def _kind(prompt: Prompt) -> Any:
