@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from pisam.core.locality import (
     Click,
     alike,
-    in_proportion,
+    in_the_middle,
     join_answers,
     regions_asked_for,
     stay_near,
@@ -91,15 +91,15 @@ def test_a_click_near_the_edge_of_a_mask_does_not_ask_for_another_object() -> No
         assert lost.believed and np.array_equal(lost.logits, stay_near(BEFORE, LOST, middle)), "whole"
 
 
-def test_a_click_asks_for_a_change_of_three_times_its_depth() -> None:
+def test_a_click_lies_in_the_middle_of_what_it_changes() -> None:
     empty = np.full((SIDE, SIDE), -1, np.float32)
-    assert in_proportion(empty, BEFORE, CLICK), "nothing has the label yet"
-    assert not in_proportion(BEFORE, LOST, CLICK), "it has the label already"
-    assert in_proportion(BEFORE, BEFORE, CLICK), "nothing changes"
-    for depth in range(1, 20):  # the disc has a radius of 20
-        assert in_proportion(BEFORE, LOST, [(50.5 - depth, 30.5, 0)]) == (3 * depth >= 20)
+    assert in_the_middle(empty, BEFORE, CLICK), "nothing has the label yet"
+    assert not in_the_middle(BEFORE, LOST, CLICK), "it has the label already"
+    assert in_the_middle(BEFORE, BEFORE, CLICK), "nothing changes"
+    for depth in (1, 5, 12, 15, 20):  # the disc has a radius of 20
+        assert in_the_middle(BEFORE, LOST, [(50.5 - depth, 30.5, 0)]) == (depth > 12)
     twice = [(30.5, 30.5, 0), (12.0, 30.0, 0), (30.5, 30.5, 0)]
-    assert in_proportion(BEFORE, LOST, twice), "the last click counts, wherever earlier ones are"
+    assert in_the_middle(BEFORE, LOST, twice), "the last click counts, wherever earlier ones are"
 
 
 def test_after_points_or_a_given_mask_sams_answer_counts_whole() -> None:

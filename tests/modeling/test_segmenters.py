@@ -207,7 +207,7 @@ def test_several_clicks_at_once_count_for_sam_only_where_it_keeps_the_object(
 ) -> None:
     batch = small_batch(3, SIDE)
     monkeypatch.setattr("pisam.core.locality.alike", lambda alone, again: like)
-    monkeypatch.setattr("pisam.core.locality.in_proportion", lambda before, after, clicks: True)
+    monkeypatch.setattr("pisam.core.locality.in_the_middle", lambda before, after, clicks: True)
     asking, alone = PiSamSegmenter(model, reprompt=True), PiSamSegmenter(model, reprompt=False)
     first = asking.first(batch.image, batch.box)
     after, without = asking.after(first, CLICKS), alone.after(first, CLICKS)

@@ -19,7 +19,7 @@ Pixel = tuple[int, int]  # row, column
 FloatArray = npt.NDArray[np.float32]
 
 REACH = 1 / 8  # of the longer side: standard deviation of the distance over which changes fade
-RADII = 3  # of a click's depth: the largest radius of what it may ask for
+CENTRAL = 2 / 3  # of the depth of what changes: the least depth of a click that asks for it
 
 
 class Joined(NamedTuple):
@@ -41,9 +41,9 @@ def join_answers(
     """The answer to clicks, from what the interactor answers alone and after SAM was asked again.
 
     The one repairs finely and seldom harms, the other also mends what is grossly wrong, or lets go of the
-    object. Where the two are not alike, the second counts for one more click that is deep enough for so large
-    a change; SAM was made to hear clicks one by one. Where they are, their mean gains as much after a box,
-    and loses a third of what the second alone loses where it errs (results of real_small).
+    object. Where the two are not alike, the second counts for one more click in the middle of what it
+    changes; SAM was made to hear clicks one by one. Where they are, their mean gains as much after a box, and
+    loses a third of what the second alone loses where it errs (results of real_small).
 
     Args:
         before: float32 (H, W), positive = object.
@@ -54,7 +54,7 @@ def join_answers(
         boxed: the prompt was a box alone; what points or a given mask found may be something else.
     """
     agreed = alike(alone, asked)
-    if not agreed and (len(clicks) - known > 1 or not in_proportion(before, asked, clicks)):
+    if not agreed and (len(clicks) - known > 1 or not in_the_middle(before, asked, clicks)):
         return Joined(stay_near(before, alone, clicks), False)
     told = stay_near(before, asked, clicks)
     if agreed and boxed:
@@ -62,10 +62,10 @@ def join_answers(
     return Joined(told, True)
 
 
-def in_proportion(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> bool:
-    """True where the last click is so deep in what has the other label that it may ask for all that changed.
+def in_the_middle(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> bool:
+    """True where the last click is as deep in what had the other label as what changed is deep, or nearly.
 
-    A click lies in the middle of what is wrong: near the edge of the mask it asks for little.
+    People click in the middle of what is wrong: near the edge of a mask a click does not ask for another.
 
     Args:
         before: float32 (H, W), positive = object.
@@ -73,10 +73,15 @@ def in_proportion(before: FloatArray, after: FloatArray, clicks: Sequence[Click]
         clicks: in pixels of the logits, at least one.
     """
     [(pixel, label)] = last_labels(clicks[-1:], before.shape).items()
-    other = ((before > 0) != bool(label)).astype(np.uint8)
-    depth = float(cv2.distanceTransform(other, cv2.DIST_L2, cv2.DIST_MASK_5)[pixel])
-    radius = np.sqrt(np.count_nonzero((before > 0) != (after > 0)) / np.pi)  # of a disc as large
-    return bool(radius <= RADII * depth)
+    depth = _depths((before > 0) != bool(label))[pixel]
+    changed = np.pad((before > 0) != (after > 0), 1)  # nothing changes beyond the frame
+    return bool(depth >= CENTRAL * _depths(changed).max())
+
+
+def _depths(region: npt.NDArray[np.bool_]) -> FloatArray:
+    """Distance of each pixel of a region, bool (H, W), to the nearest one outside, float32 (H, W)."""
+    depths = cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    return np.asarray(depths, np.float32)
 
 
 def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> FloatArray:
@@ -92,10 +97,10 @@ def stay_near(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) ->
         distance from the nearest click elsewhere.
     """
     height, width = before.shape
-    away = np.ones((height, width), np.uint8)
+    away = np.ones((height, width), bool)
     for pixel in last_labels(clicks, before.shape):
-        away[pixel] = 0
-    distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5)
+        away[pixel] = False
+    distance = _depths(away)
     share = np.exp(-0.5 * np.square(distance / (REACH * max(height, width))))
     faded: FloatArray = before + share * (after - before)
     return np.where(regions_asked_for(before, after, clicks), after, faded)
