@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pisam.core.locality import (
     Click,
+    Heard,
+    Start,
     alike,
     in_the_middle,
     join_answers,
@@ -73,22 +76,40 @@ BEFORE = np.where(disc(30, 30, 20), np.float32(1), np.float32(-1))
 FINE, LOST = BEFORE + np.float32(0.5), -np.abs(BEFORE)
 
 
+STARTS: list[Start] = ["box", "points", "mask"]
+EDGE: list[Click] = [(12.0, 30.0, 0)]
+MIDDLE: list[Click] = [(30.0, 30.0, 0)]
+
+
 def test_sams_answer_counts_half_and_not_at_all_where_several_clicks_made_it_let_go() -> None:
     two = [*CLICK, (31.0, 30.0, 1)]
     for asked, known, both in ((FINE, 0, True), (LOST, 0, False), (FINE, 1, True)):
-        joined = join_answers(BEFORE, FINE, asked, two, known, boxed=True)
+        joined = join_answers(BEFORE, FINE, asked, two, Heard(known), "box")
         near = stay_near(BEFORE, FINE, two)
-        assert joined.believed == both
+        assert joined.believed == both and joined.heard.clicks == 2
         assert np.allclose(joined.logits, (near + stay_near(BEFORE, asked, two)) / 2 if both else near)
 
 
-def test_a_click_near_the_edge_of_a_mask_does_not_ask_for_another_object() -> None:
-    for boxed in (True, False):
-        edge, middle = [(12.0, 30.0, 0)], [(30.0, 30.0, 0)]
-        kept = join_answers(BEFORE, FINE, LOST, edge, 0, boxed=boxed)
-        assert not kept.believed and np.array_equal(kept.logits, stay_near(BEFORE, FINE, edge))
-        lost = join_answers(BEFORE, FINE, LOST, middle, 0, boxed=boxed)
-        assert lost.believed and np.array_equal(lost.logits, stay_near(BEFORE, LOST, middle)), "whole"
+@pytest.mark.parametrize("start", STARTS)
+def test_a_click_near_the_edge_of_a_mask_does_not_ask_for_another_object(start: Start) -> None:
+    kept = join_answers(BEFORE, FINE, LOST, EDGE, Heard(), start)
+    assert not kept.believed and np.array_equal(kept.logits, stay_near(BEFORE, FINE, EDGE))
+    lost = join_answers(BEFORE, FINE, LOST, MIDDLE, Heard(), start)
+    assert lost.believed and np.array_equal(lost.logits, stay_near(BEFORE, LOST, MIDDLE)), "whole"
+    assert lost.heard == Heard(1, settled=False)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_from_an_object_that_is_known_no_click_takes_much_away(start: Start) -> None:
+    first = join_answers(BEFORE, FINE, FINE, CLICK, Heard(), start)
+    assert first.heard == Heard(1, settled=start != "mask"), (
+        "SAM may have believed what it was shown"
+    )
+    then = join_answers(BEFORE, FINE, LOST, [*CLICK, *MIDDLE], first.heard, start)
+    assert then.believed == (start == "mask")
+    larger = np.abs(BEFORE)
+    added = join_answers(BEFORE, FINE, larger, [*CLICK, (60.0, 60.0, 1)], first.heard, start)
+    assert added.believed and added.heard == Heard(2, first.heard.settled)
 
 
 def test_a_click_lies_in_the_middle_of_what_it_changes() -> None:
@@ -105,8 +126,8 @@ def test_a_click_lies_in_the_middle_of_what_it_changes() -> None:
 def test_after_points_or_a_given_mask_sams_answer_counts_whole() -> None:
     before = np.full((SIDE, SIDE), -1, np.float32)
     alone, asked = before + 0.5, np.where(disc(30, 30, 20), np.float32(3), before)
-    joined = join_answers(before, alone, asked, CLICK, 0, boxed=False)
+    joined = join_answers(before, alone, asked, CLICK, Heard(), "points")
     assert joined.believed and np.array_equal(joined.logits, stay_near(before, asked, CLICK))
     two = [*CLICK, (31.0, 30.0, 1)]
-    joined = join_answers(before, alone, asked, two, 0, boxed=False)
+    joined = join_answers(before, alone, asked, two, Heard(), "points")
     assert not joined.believed and np.array_equal(joined.logits, stay_near(before, alone, two))

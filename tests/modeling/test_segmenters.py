@@ -211,7 +211,8 @@ def test_several_clicks_at_once_count_for_sam_only_where_it_keeps_the_object(
     asking, alone = PiSamSegmenter(model, reprompt=True), PiSamSegmenter(model, reprompt=False)
     first = asking.first(batch.image, batch.box)
     after, without = asking.after(first, CLICKS), alone.after(first, CLICKS)
-    assert after.known == (2, 0, 1)  # SAM hears the one of the third sample
+    assert [one.clicks for one in after.heard] == [2, 0, 1]  # SAM hears the one of the third sample
+    assert [one.settled for one in after.heard] == [like, False, like]
     near = stay_near(first.logits[0, 0].numpy(), without.logits[0, 0].numpy(), CLICKS.rows(0))
     assert np.array_equal(after.logits[0, 0].numpy(), near) != like
     assert torch.equal(after.low_res[0], first.low_res[0]) != like

@@ -6,7 +6,7 @@ NumPy and OpenCV alone, so that it is the same with or without torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,16 +17,31 @@ from pisam.core.types import ALIKE
 Click = tuple[float, float, int]  # x, y, label; in pixels, label 1 = object
 Pixel = tuple[int, int]  # row, column
 FloatArray = npt.NDArray[np.float32]
+Start = Literal["box", "points", "mask"]
 
 REACH = 1 / 8  # of the longer side: standard deviation of the distance over which changes fade
 CENTRAL = 2 / 3  # of the depth of what changes: the least depth of a click that asks for it
 
 
+class Heard(NamedTuple):
+    """What is known of SAM's answers to the clicks on an object so far.
+
+    Attributes:
+        clicks: how many it was asked about.
+        settled: it has once agreed with the mask that was clicked on, so what object is meant is known; never
+            after a given mask, which it was shown and may have believed.
+    """
+
+    clicks: int = 0
+    settled: bool = False
+
+
 class Joined(NamedTuple):
-    """Logits float32 (H, W), and whether SAM's answer is in them."""
+    """Logits float32 (H, W); whether SAM's answer is in them; and what is known of SAM's answers now."""
 
     logits: FloatArray
     believed: bool
+    heard: Heard
 
 
 def join_answers(
@@ -34,32 +49,34 @@ def join_answers(
     alone: FloatArray,
     asked: FloatArray,
     clicks: Sequence[Click],
-    known: int,
-    *,
-    boxed: bool,
+    heard: Heard,
+    start: Start,
 ) -> Joined:
     """The answer to clicks, from what the interactor answers alone and after SAM was asked again.
 
     The one repairs finely and seldom harms, the other also mends what is grossly wrong, or lets go of the
-    object. Where the two are not alike, the second counts for one more click in the middle of what it
-    changes; SAM was made to hear clicks one by one. Where they are, their mean gains as much after a box, and
-    loses a third of what the second alone loses where it errs (results of real_small).
+    object. Where the two are alike, their mean gains as much after a box, and loses a third of what the
+    second alone loses where it errs (results of real_small). Where they are not, the second counts only for
+    one more click, since SAM was made to hear them one by one, in the middle of what it changes; and not for
+    one that takes away from an object that is known.
 
     Args:
         before: float32 (H, W), positive = object.
         alone: float32 (H, W), the interactor's answer to all clicks.
         asked: float32 (H, W), that of SAM and then the interactor.
         clicks: in pixels of the logits, at least one.
-        known: how many of them `before` answers.
-        boxed: the prompt was a box alone; what points or a given mask found may be something else.
+        heard: of SAM's earlier answers on this object.
+        start: the prompt; points (or box and points) and a given mask may mean something else than was found.
     """
-    agreed = alike(alone, asked)
-    if not agreed and (len(clicks) - known > 1 or not in_the_middle(before, asked, clicks)):
-        return Joined(stay_near(before, alone, clicks), False)
+    settled = start != "mask" and (heard.settled or alike(before, asked))
+    now, agreed = Heard(len(clicks), settled), alike(alone, asked)
+    several, takes_away = len(clicks) - heard.clicks > 1, heard.settled and clicks[-1][2] == 0
+    if not agreed and (several or takes_away or not in_the_middle(before, asked, clicks)):
+        return Joined(stay_near(before, alone, clicks), False, now)
     told = stay_near(before, asked, clicks)
-    if agreed and boxed:
+    if agreed and start == "box":
         told = (stay_near(before, alone, clicks) + told) / np.float32(2)
-    return Joined(told, True)
+    return Joined(told, True, now)
 
 
 def in_the_middle(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> bool:

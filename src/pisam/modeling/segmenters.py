@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from pisam.core.locality import join_answers
+from pisam.core.locality import Heard, Start, join_answers
 from pisam.core.types import Clicks, ObjectFeatures, Prompts
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
@@ -60,7 +60,7 @@ class State:
         prompts: what was given in place of boxes alone.
         objects: Pi-SAM's object features, None for the others.
         of_image: what the decoder takes of the images whatever is clicked, worked out once; None for SAM.
-        known: how many clicks on each sample it answers; empty before the first.
+        heard: of SAM's answers to the clicks on each sample so far; empty before the first.
     """
 
     logits: Tensor
@@ -70,7 +70,7 @@ class State:
     prompts: Prompts | None = None
     objects: ObjectFeatures | None = None
     of_image: Tensor | None = None
-    known: tuple[int, ...] = ()
+    heard: tuple[Heard, ...] = ()
 
     def rows(self) -> list[State]:
         """The states of the samples, one by one."""
@@ -85,7 +85,7 @@ class State:
             prompts=None if self.prompts is None else self.prompts.select([one.start]),
             objects=None if self.objects is None else self.objects.each(lambda feature: feature[one]),
             of_image=None if self.of_image is None else self.of_image[one],
-            known=self.known[one],
+            heard=self.heard[one],
         )
 
 
@@ -201,22 +201,23 @@ class PiSamSegmenter:
             encoded, state.box, clicks, state.objects, state.low_res, state.prompts
         )
         made = [clicks.rows(row) for row in range(len(low_res))]
-        known = state.known or (0,) * len(made)
+        heard = list(state.heard or [Heard()] * len(made))
         asked, alone = self._interact(state, [objects, state.objects], clicks)
         maps = [each[:, 0].float().cpu().numpy() for each in (state.logits, alone, asked)]
         logits, believed = state.logits.clone(), torch.zeros_like(clicks.valid[:, 0])
         for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
             before, without, new = (each[row] for each in maps)
-            boxed = state.prompts is None or state.prompts.kinds[row] == "box"
-            joined = join_answers(before, without, new, made[row], known[row], boxed=boxed)
+            start = _start(state.prompts, row)
+            joined = join_answers(before, without, new, made[row], heard[row], start)
             logits[row, 0], believed[row] = torch.from_numpy(joined.logits), joined.believed
+            heard[row] = joined.heard
         choose = partial(_chosen, believed)
         return replace(
             state,
             logits=logits,
             low_res=choose(low_res, state.low_res),
             objects=objects.each(choose, state.objects),
-            known=tuple(map(len, made)),
+            heard=tuple(heard),
         )
 
     def _interact(self, state: State, each: Sequence[ObjectFeatures], clicks: Clicks) -> list[Tensor]:
@@ -231,6 +232,11 @@ def share_encoders(models: Iterable[SamNetwork]) -> None:
     for model in models:
         like = first.setdefault((model.backbone, model.image_size, model.frozen_hash()), model)
         model.encoder = like.encoder
+
+
+def _start(prompts: Prompts | None, row: int) -> Start:
+    kind = "box" if prompts is None else prompts.kinds[row]
+    return "mask" if "mask" in kind else "box" if kind == "box" else "points"
 
 
 def _chosen(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object
-from pisam.core.locality import Click, join_answers
+from pisam.core.locality import Click, Heard, Start, join_answers
 from pisam.core.types import UInt8Array
 from pisam.predictor.engine import FloatArray, Prompt, Size
 from pisam.predictor.interactive import InteractivePredictor
@@ -37,14 +37,14 @@ class OnnxState:
         prompt: what was asked for.
         objects: the decoder's outputs: low_res, logits, and what the interactor starts from; one row each.
         logits: float32 (S, S).
-        known: how many clicks it answers.
+        heard: of SAM's answers to clicks so far.
     """
 
     encoded: Arrays
     prompt: Prompt
     objects: Arrays
     logits: FloatArray
-    known: int = 0
+    heard: Heard = field(default_factory=Heard)
 
 
 class OnnxEngine:
@@ -122,9 +122,9 @@ class OnnxEngine:
         new = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
         new = self._interact(new, clicks)
         alone = self._interact(state, clicks)
-        boxed = state.prompt.only_box
-        joined = join_answers(state.logits, alone.logits, new.logits, clicks, state.known, boxed=boxed)
-        return replace(new if joined.believed else alone, logits=joined.logits, known=len(clicks))
+        start = _start(state.prompt)
+        joined = join_answers(state.logits, alone.logits, new.logits, clicks, state.heard, start)
+        return replace(new if joined.believed else alone, logits=joined.logits, heard=joined.heard)
 
     def _interact(self, state: OnnxState, clicks: Sequence[Click]) -> OnnxState:
         """The state with the interactor's answer to all clicks so far."""
@@ -245,6 +245,10 @@ def _load(
             f"{folder / file}: ONNX Runtime does not take it ({str(error).strip().splitlines()[0]:.200}); "
             "export the model again"
         ) from error
+
+
+def _start(prompt: Prompt) -> Start:
+    return "mask" if prompt.mask is not None else "box" if prompt.only_box else "points"
 
 
 def _tokens(prompt: Prompt) -> list[Click]:
