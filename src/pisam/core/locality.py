@@ -57,8 +57,8 @@ def join_answers(
     The one repairs finely and seldom harms, the other also mends what is grossly wrong, or lets go of the
     object. Where the two are alike, their mean gains as much after a box, and loses a third of what the
     second alone loses where it errs (results of real_small). Where they are not, the second counts only for
-    one more click, since SAM was made to hear them one by one, in the middle of what it changes; and not for
-    one that takes away from an object that is known.
+    one more click, since SAM was made to hear them one by one, in the middle of what it changes; and not
+    where it takes away from an object that is known.
 
     Args:
         before: float32 (H, W), positive = object.
@@ -70,7 +70,8 @@ def join_answers(
     """
     settled = start != "mask" and (heard.settled or alike(before, asked))
     now, agreed = Heard(len(clicks), settled), alike(alone, asked)
-    several, takes_away = len(clicks) - heard.clicks > 1, heard.settled and clicks[-1][2] == 0
+    several = len(clicks) - heard.clicks > 1
+    takes_away = heard.settled and np.count_nonzero(asked > 0) < np.count_nonzero(before > 0)
     if not agreed and (several or takes_away or not in_the_middle(before, asked, clicks)):
         return Joined(stay_near(before, alone, clicks), False, now)
     told = stay_near(before, asked, clicks)
