@@ -102,9 +102,7 @@ def test_a_click_near_the_edge_of_a_mask_does_not_ask_for_another_object(start: 
 @pytest.mark.parametrize("start", STARTS)
 def test_from_an_object_that_is_known_no_click_takes_much_away(start: Start) -> None:
     first = join_answers(BEFORE, FINE, FINE, CLICK, Heard(), start)
-    assert first.heard == Heard(1, settled=start != "mask"), (
-        "SAM may have believed what it was shown"
-    )
+    assert first.heard == Heard(1, settled=start != "mask"), "SAM may have believed what it was shown"
     then = join_answers(BEFORE, FINE, LOST, [*CLICK, *MIDDLE], first.heard, start)
     assert then.believed == (start == "mask")
     larger = np.abs(BEFORE)

@@ -85,8 +85,8 @@ def test_nothing_of_an_evaluation_outlives_it(
     _, error = process.communicate(timeout=HARD_TIMEOUT)  # when no process holds the pipes any more
     assert time.monotonic() - begun < on_this_machine(20)
     assert process.returncode == code, error[-3000:]
-    # A child that Ctrl-C meets while Python itself starts there says so, and a scoring process that hands over
-    # an array when its parent dies.
+    # A child that Ctrl-C meets while Python itself starts there says so, and a scoring process that hands
+    # over an array when its parent dies.
     assert kind is WORKERS or to_all or "Traceback" not in error
 
 
