@@ -58,7 +58,8 @@ def join_answers(
     object. Where the two are alike, their mean gains as much after a box, and loses a third of what the
     second alone loses where it errs (results of real_small). Where they are not, the second counts only for
     one more click, since SAM was made to hear them one by one, in the middle of what it changes; and not
-    where it takes away from an object that is known.
+    where it takes away from an object that is known. A given mask may be of anything, so there one click
+    is enough.
 
     Args:
         before: float32 (H, W), positive = object.
@@ -72,7 +73,8 @@ def join_answers(
     now, agreed = Heard(len(clicks), settled), alike(alone, asked)
     several = len(clicks) - heard.clicks > 1
     takes_away = heard.settled and np.count_nonzero(asked > 0) < np.count_nonzero(before > 0)
-    if not agreed and (several or takes_away or not in_the_middle(before, asked, clicks)):
+    lets_go = start != "mask" and (takes_away or not in_the_middle(before, asked, clicks))
+    if not agreed and (several or lets_go):
         return Joined(stay_near(before, alone, clicks), False, now)
     told = stay_near(before, asked, clicks)
     if agreed and start == "box":
