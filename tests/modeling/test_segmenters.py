@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch.nn.functional as F
 
 from helpers.small_runs import small_batch, small_model
 from pisam.core.locality import stay_near
-from pisam.core.types import Clicks
+from pisam.core.types import Clicks, ObjectFeatures, Prompts
 from pisam.modeling.hq_sam import HqSam, build_hq_sam
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_segmenters import HqSamSegmenter, SamSegmenter
@@ -218,3 +220,23 @@ def test_several_clicks_at_once_count_for_sam_only_where_it_keeps_the_object(
     assert torch.equal(after.low_res[0], first.low_res[0]) != like
     assert torch.equal(after.logits[1], first.logits[1])
     assert not torch.equal(after.logits[2], without.logits[2])
+
+
+def test_only_answers_that_are_read_are_worked_out(model: PiSam, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a given mask SAM's answer counts alone, unless several clicks are new."""
+    batch, calls = small_batch(1, SIDE), []
+    repair = model.interact_each
+
+    def counted(each: list[ObjectFeatures], *given: Any) -> list[torch.Tensor]:
+        calls.append(len(each))
+        return repair(each, *given)
+
+    monkeypatch.setattr(model, "interact_each", counted)
+    segmenter = PiSamSegmenter(model, reprompt=True)
+    mask = torch.zeros(1, 1, SIDE // 4, SIDE // 4)
+    given = Prompts(["box+mask"], Clicks.none(1), mask)
+    one, two = clicks_of([(20.5, 30.5, 1)]), clicks_of([(20.5, 30.5, 1), (9.5, 9.5, 0)])
+    for prompts, clicks, times in ((None, one, 2), (given, one, 1), (given, two, 2)):
+        calls.clear()
+        segmenter.after(segmenter.first(batch.image, batch.box, prompts=prompts), clicks)
+        assert calls == [times]

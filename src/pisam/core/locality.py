@@ -35,6 +35,14 @@ class Heard(NamedTuple):
     clicks: int = 0
     settled: bool = False
 
+    def reads_alone(self, clicks: Sequence[Click], start: Start) -> bool:
+        """True where `join_answers` depends on what the interactor answers alone."""
+        return start != "mask" or self.several(clicks)
+
+    def several(self, clicks: Sequence[Click]) -> bool:
+        """True where more than one is new; SAM was made to hear them one by one."""
+        return len(clicks) - self.clicks > 1
+
 
 class Joined(NamedTuple):
     """Logits float32 (H, W); whether SAM's answer is in them; and what is known of SAM's answers now."""
@@ -57,13 +65,12 @@ def join_answers(
     The one repairs finely and seldom harms, the other also mends what is grossly wrong, or lets go of the
     object. Where the two are alike, their mean gains as much after a box, and loses a third of what the
     second alone loses where it errs (results of real_small). Where they are not, the second counts only for
-    one more click, since SAM was made to hear them one by one, in the middle of what it changes; and not
-    where it takes away from an object that is known. A given mask may be of anything, so there one click
-    is enough.
+    one more click in the middle of what it changes, and not where it takes away from an object that is known;
+    but a given mask may be of anything, so there one more click is enough.
 
     Args:
         before: float32 (H, W), positive = object.
-        alone: float32 (H, W), the interactor's answer to all clicks.
+        alone: float32 (H, W), the interactor's answer to all clicks, see `Heard.reads_alone`.
         asked: float32 (H, W), that of SAM and then the interactor.
         clicks: in pixels of the logits, at least one.
         heard: of SAM's earlier answers on this object.
@@ -71,10 +78,9 @@ def join_answers(
     """
     settled = start != "mask" and (heard.settled or alike(before, asked))
     now, agreed = Heard(len(clicks), settled), alike(alone, asked)
-    several = len(clicks) - heard.clicks > 1
     takes_away = heard.settled and np.count_nonzero(asked > 0) < np.count_nonzero(before > 0)
     lets_go = start != "mask" and (takes_away or not in_the_middle(before, asked, clicks))
-    if not agreed and (several or lets_go):
+    if not agreed and (heard.several(clicks) or lets_go):
         return Joined(stay_near(before, alone, clicks), False, now)
     told = stay_near(before, asked, clicks)
     if agreed and start == "box":

@@ -202,13 +202,15 @@ class PiSamSegmenter:
         )
         made = [clicks.rows(row) for row in range(len(low_res))]
         heard = list(state.heard or [Heard()] * len(made))
-        asked, alone = self._interact(state, [objects, state.objects], clicks)
+        starts = [_start(state.prompts, row) for row in range(len(made))]
+        alone_too = any(map(Heard.reads_alone, heard, made, starts))
+        repaired = self._interact(state, [objects, state.objects] if alone_too else [objects], clicks)
+        asked, alone = repaired[0], repaired[-1]
         maps = [each[:, 0].float().cpu().numpy() for each in (state.logits, alone, asked)]
         logits, believed = state.logits.clone(), torch.zeros_like(clicks.valid[:, 0])
         for row in clicks.valid.any(dim=1).nonzero()[:, 0].tolist():
             before, without, new = (each[row] for each in maps)
-            start = _start(state.prompts, row)
-            joined = join_answers(before, without, new, made[row], heard[row], start)
+            joined = join_answers(before, without, new, made[row], heard[row], starts[row])
             logits[row, 0], believed[row] = torch.from_numpy(joined.logits), joined.believed
             heard[row] = joined.heard
         choose = partial(_chosen, believed)

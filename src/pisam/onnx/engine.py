@@ -121,8 +121,8 @@ class OnnxEngine:
         asked = replace(state.prompt, points=points, mask=state.objects["low_res"][0, 0])
         new = replace(self._decode(state.encoded, [asked])[0], prompt=state.prompt)
         new = self._interact(new, clicks)
-        alone = self._interact(state, clicks)
         start = _start(state.prompt)
+        alone = self._interact(state, clicks) if state.heard.reads_alone(clicks, start) else new
         joined = join_answers(state.logits, alone.logits, new.logits, clicks, state.heard, start)
         return replace(new if joined.believed else alone, logits=joined.logits, heard=joined.heard)
 
