@@ -32,23 +32,12 @@ def check_maps(prediction: Tensor, mask: Tensor, region: Tensor | None) -> None:
 def check_seeds(seeds: Sequence[int], batch_size: int) -> list[int]:
     """The seeds as Python integers; raise unless there is one non-negative integer per sample."""
     if not isinstance(seeds, Sized) or len(seeds) != batch_size:
-        got = (
-            f"{len(seeds)}"
-            if isinstance(seeds, Sized)
-            else f"the single number {seeds}"
-            if isinstance(seeds, Integral)
-            else f"{seeds!r:.40}"
-        )
+        got = len(seeds) if isinstance(seeds, Sized) else f"the single value {seeds!r:.40}"
         raise ValueError(f"seeds: expected one integer per sample, {batch_size} in all, got {got}")
     for seed in seeds:
         if not isinstance(seed, Integral) or seed < 0:
             raise ValueError(f"seeds: expected integers >= 0, got {seed!r}")
     return [int(seed) for seed in seeds]
-
-
-def check_at_least_one(name: str, value: int) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
 
 
 def check_connectivity(connectivity: int) -> None:

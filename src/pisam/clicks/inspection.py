@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pisam.clicks.checks import check_at_least_one, check_connectivity, check_maps
+from pisam.clicks.checks import check_connectivity, check_maps
 from pisam.clicks.components import ErrorMap, component_depths, find_components
 from pisam.clicks.policies import clicks_per_component
+from pisam.core.checks import check_number
 
 # uint8 (H, W): 0 where the prediction is right, 1 on false foreground, 2 on missed foreground;
 # in other words the label of the click that repairs the pixel, plus 1.
@@ -100,7 +101,7 @@ def inspect_errors(
         ValueError: an argument is not as described above, or a logit is NaN.
     """
     check_maps(prediction, mask, region)
-    check_at_least_one("min_area", min_area)
+    check_number("min_area", min_area, 1, whole=True)
     check_connectivity(connectivity)
     return [_inspect(errors, min_area, connectivity) for errors in error_maps(prediction, mask, region)]
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pisam.clicks.checks import (
-    check_at_least_one,
     check_connectivity,
     check_maps,
     check_margin,
@@ -18,6 +17,7 @@ from pisam.clicks.checks import (
 )
 from pisam.clicks.inspection import error_maps
 from pisam.clicks.policies import POLICIES, disturb
+from pisam.core.checks import check_number
 from pisam.core.types import Clicks
 
 
@@ -79,8 +79,8 @@ def simulate_clicks(
     check_maps(prediction, mask, region)
     seeds = check_seeds(seeds, len(prediction))
     check_policy(policy, noise)
-    check_at_least_one("max_clicks", max_clicks)
-    check_at_least_one("min_area", min_area)
+    check_number("max_clicks", max_clicks, 1, whole=True)
+    check_number("min_area", min_area, 1, whole=True)
     check_margin(margin)
     check_connectivity(connectivity)
 

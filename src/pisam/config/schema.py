@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from pisam.config.rules import (
     one_of,
     positive,
 )
+from pisam.core.checks import is_increasing_pair
 from pisam.modeling.backbone_table import BACKBONES, LARGEST_FRAME
 
 MOST = 1000  # of what is kept for each sample or started for each run: more fills any memory
@@ -54,10 +54,6 @@ def _is_step(step: Any) -> bool:
     return isinstance(step, str) or (isinstance(step, dict) and len(step) == 1)
 
 
-def _is_jitter(value: list[float]) -> bool:
-    return not value or (len(value) == 2 and 0 < value[0] < value[1] < math.inf)
-
-
 FOLDER_NAME = matching(
     r"[A-Za-z0-9][\w.-]{0,99}",
     "letters, digits, '.', '_' or '-', 100 at most, for it names the run's folder",
@@ -72,7 +68,7 @@ STEP_ARGUMENTS = each(
     lambda step: not isinstance(step, dict) or isinstance(next(iter(step.values())), dict),
 )
 MULTIPLE = Rule("a multiple of 64", lambda size: size % 64 == 0)
-JITTER = Rule("[] or two increasing positive numbers", _is_jitter)
+JITTER = Rule("[] or two increasing positive numbers", lambda pair: not pair or is_increasing_pair(pair))
 STEPS_OR_NONE = Rule("a positive number, or -1 for no limit", lambda steps: steps == -1 or steps > 0)
 VALIDATIONS = positive("a positive number of validations, or null")
 DECAY = Rule("a number between 0 and 1, or null", lambda decay: 0 < decay < 1)

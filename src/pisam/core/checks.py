@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 
@@ -19,3 +20,10 @@ def check_number(
         kind = "a whole number" if whole else "a number"
         most = f" to {high:g}" if high < math.inf else " up"
         raise ValueError(f"{name}: expected {kind} from {low:g}{most}, got {value!r:.40}")
+
+
+def is_increasing_pair(value: object) -> bool:
+    """True of two finite positive numbers, the first the smaller."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        return False
+    return all(isinstance(each, Real) for each in value) and 0 < value[0] < value[1] < math.inf

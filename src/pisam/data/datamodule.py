@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
-from pisam.core.checks import check_number
+from pisam.core.checks import check_number, is_increasing_pair
 from pisam.core.errors import PisamError
 from pisam.data.audit.audit import audit
 from pisam.data.audit.duplicates import Part, content_hash
@@ -99,7 +97,7 @@ class PairDataModule(LightningDataModule):
         for name, given in (("train", train), ("val", val), ("photometric", photometric)):
             if isinstance(given, str) or not isinstance(given, Sequence):
                 raise ValueError(f"{name}: expected a list, got {given!r:.40}")
-        if jitter and not _increasing(jitter):
+        if jitter and not is_increasing_pair(jitter):
             raise ValueError(f"jitter: expected two increasing positive numbers, or none, got {jitter!r:.40}")
         self.root = None if root is None else Path(root)
         self.train_entries = list(train)
@@ -287,9 +285,3 @@ class PairDataModule(LightningDataModule):
             # Its own generator: making an iterator must not advance the run's random state.
             generator=torch.Generator().manual_seed(0),
         )
-
-
-def _increasing(jitter: object) -> bool:
-    if isinstance(jitter, str) or not isinstance(jitter, Sequence) or len(jitter) != 2:
-        return False
-    return all(isinstance(edge, Real) for edge in jitter) and 0 < jitter[0] < jitter[1] < math.inf
