@@ -63,6 +63,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageRun:
     return run
 
 
+def test_wandb_is_given_nothing_that_it_warns_of(run: StageRun) -> None:
+    assert "anonymous" not in run._wandb_init
+    finish_logging([run])
+
+
 def test_failure_is_told_once_and_not_raised(run: StageRun, caplog: pytest.LogCaptureFixture) -> None:
     def fail(text: str) -> None:
         raise OSError(text)

@@ -122,6 +122,7 @@ class StageRun(WandbLogger):
             },
             **options,
         )
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it, whatever its value
         self._told: set[str] = set()
 
     def begin(self) -> None:
