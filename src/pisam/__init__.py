@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pisam.clicks.simulate import simulate_clicks
     from pisam.core.types import Clicks
-    from pisam.modeling.pisam import build_model, load_model
+    from pisam.modeling.checkpoint import load_model
+    from pisam.modeling.pisam import build_model
     from pisam.modeling.shared_weights import save_model
     from pisam.predictor import PiSamPredictor
 
@@ -30,7 +31,7 @@ _HOME = {
     "Clicks": "pisam.core.types",
     "PiSamPredictor": "pisam.predictor",
     "build_model": "pisam.modeling.pisam",
-    "load_model": "pisam.modeling.pisam",
+    "load_model": "pisam.modeling.checkpoint",
     "save_model": "pisam.modeling.shared_weights",
     "simulate_clicks": "pisam.clicks.simulate",
 }

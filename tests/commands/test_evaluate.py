@@ -23,8 +23,9 @@ from pisam.evaluation.models.sam_baseline import sam_logits
 from pisam.evaluation.results import FILES
 from pisam.metrics import all_scores
 from pisam.metrics.levels import logits_to_levels
+from pisam.modeling.checkpoint import checkpoint_of
 from pisam.modeling.hq_sam import build_hq_sam
-from pisam.modeling.pisam import build_model, checkpoint_of
+from pisam.modeling.pisam import build_model
 
 IMAGES = 5  # three of `val` and two of `other`
 

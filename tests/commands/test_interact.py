@@ -24,8 +24,8 @@ from pisam.data.reading.reader import read_mask
 from pisam.evaluation.compare import compare_runs
 from pisam.evaluation.predictions import read_prediction
 from pisam.metrics.image_scores import all_scores
+from pisam.modeling.checkpoint import checkpoint_of
 from pisam.modeling.hq_sam import build_hq_sam
-from pisam.modeling.pisam import checkpoint_of
 
 MODELS = ["SAM", "Pi-SAM", "SAM+mask", "SAM+mask+guarantee", "Pi-SAM+guarantee"]
 SHORT = ("stage1.max_steps=1", "stage2.max_steps=3", "stage2.lr=0.1")  # what errs has errors in common

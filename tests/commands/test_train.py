@@ -31,7 +31,7 @@ from pisam.commands.train import print_table, train
 from pisam.config.load import load_config
 from pisam.config.schema import Config, to_plain
 from pisam.core.errors import PisamError
-from pisam.modeling.pisam import load_model
+from pisam.modeling.checkpoint import load_model
 
 OFFLINE = ("logging.mode=offline", "logging.images=3", "logging.project=small-tests")
 SCORES_2 = ["iou_before", "iou_after", "iou_gain", "biou_before", "biou_after", "biou_gain", "improved"]

@@ -26,7 +26,7 @@ from pisam.commands.train import train
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.lock import lock_file
-from pisam.modeling.pisam import read_own_checkpoint
+from pisam.modeling.checkpoint import read_own_checkpoint
 from pisam.training.resume.last_checkpoint import KEY
 
 

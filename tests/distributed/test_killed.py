@@ -28,7 +28,7 @@ from helpers.small_runs import (
     write_sets,
 )
 from pisam.commands.train import train
-from pisam.modeling.pisam import read_own_checkpoint
+from pisam.modeling.checkpoint import read_own_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 

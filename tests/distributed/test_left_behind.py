@@ -26,7 +26,8 @@ from helpers.small_runs import (
     write_experiment,
     write_sets,
 )
-from pisam.modeling.pisam import build_model, checkpoint_of
+from pisam.modeling.checkpoint import checkpoint_of
+from pisam.modeling.pisam import build_model
 
 pytestmark = [
     pytest.mark.slow,

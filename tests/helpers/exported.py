@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
+from pisam.modeling.checkpoint import checkpoint_of
 from pisam.modeling.deformable_conv import DeformableConv
-from pisam.modeling.pisam import PiSam, build_model, checkpoint_of
+from pisam.modeling.pisam import PiSam, build_model
 
 SIDE = 128
 

@@ -22,6 +22,13 @@ def randomise(module: nn.Module, *, scale: float = 0.3, seed: int = 0) -> nn.Mod
     return module
 
 
+def random_images(size: int = 64) -> Tensor:
+    """Two frames."""
+    return torch.randint(
+        0, 256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+
+
 def random_features(batch: int, *, side: int = 4, early_dim: int = 24, seed: int = 0) -> SamFeatures:
     """What a SAM might say of `batch` frames of 16 * side pixels."""
     return SamFeatures(

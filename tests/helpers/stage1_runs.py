@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pisam.config.schema import Config
-from pisam.modeling.pisam import checkpoint_of
+from pisam.modeling.checkpoint import checkpoint_of
 from pisam.training.from_config import build_network
 
 

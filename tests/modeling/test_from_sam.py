@@ -13,7 +13,8 @@ from helpers.model_inputs import random_clicks, randomise
 from helpers.small_runs import small_batch
 from pisam.core.errors import PisamError
 from pisam.core.types import Clicks
-from pisam.modeling.pisam import PiSam, build_model, load_model
+from pisam.modeling.checkpoint import load_model
+from pisam.modeling.pisam import PiSam, build_model
 from pisam.modeling.sam_segmenters import SamSegmenter
 from pisam.modeling.segmenters import PiSamSegmenter
 from pisam.modeling.shared_weights import save_model

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from helpers.model_inputs import randomise
 from helpers.small_runs import small_batch
+from pisam.modeling.checkpoint import load_model
 from pisam.modeling.guard import CAPACITY, Guard, guarded
-from pisam.modeling.pisam import PiSam, build_model, load_model
+from pisam.modeling.pisam import PiSam, build_model
 from pisam.modeling.sam_segmenters import SamSegmenter
 from pisam.modeling.segmenters import PiSamSegmenter
 from pisam.modeling.shared_weights import save_model

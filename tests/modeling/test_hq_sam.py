@@ -12,8 +12,9 @@ from helpers.model_inputs import normal, random_features, randomise
 from pisam.core.errors import PisamError
 from pisam.core.types import SamFeatures
 from pisam.modeling.backbones import build_mask_decoder, build_sam_parts
+from pisam.modeling.checkpoint import checkpoint_of, load_checkpoint, load_model
 from pisam.modeling.hq_sam import HQ_PARTS, HqMaskDecoder, HqSam, build_hq_sam, load_published_hq
-from pisam.modeling.pisam import build_model, checkpoint_of, load_checkpoint, load_model
+from pisam.modeling.pisam import build_model
 from pisam.modeling.sam_hq_package import MaskDecoderHQ
 
 SIZE = 64

@@ -10,8 +10,9 @@ import torch
 
 from helpers.small_runs import small_model
 from pisam.core.errors import PisamError
+from pisam.modeling.checkpoint import load_model
 from pisam.modeling.hub import FACTS, WEIGHTS, from_pretrained, save_pretrained
-from pisam.modeling.pisam import PiSam, load_model
+from pisam.modeling.pisam import PiSam
 from pisam.modeling.shared_weights import save_model
 
 

@@ -14,7 +14,8 @@ from helpers.model_inputs import random_clicks
 from pisam.core.errors import PisamError
 from pisam.modeling import released
 from pisam.modeling.backbones import build_mask_decoder, build_sam_parts
-from pisam.modeling.pisam import PiSam, load_model
+from pisam.modeling.checkpoint import load_model
+from pisam.modeling.pisam import PiSam
 from pisam.modeling.released import DERIVED, import_released, our_name, released_rgb_embedding
 
 NANO_DIM = 192

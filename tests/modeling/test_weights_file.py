@@ -17,8 +17,9 @@ from torch import Tensor
 
 from pisam.core.errors import PisamError
 from pisam.modeling.backbones import build_sam_parts
+from pisam.modeling.checkpoint import checkpoint_of, load_checkpoint, load_model
 from pisam.modeling.hq_sam import build_hq_sam, is_published_hq
-from pisam.modeling.pisam import build_model, checkpoint_of, load_checkpoint, load_model
+from pisam.modeling.pisam import build_model
 from pisam.modeling.sam_weights import load_sam_weights
 from pisam.modeling.weights_file import read_checkpoint, unwrap
 

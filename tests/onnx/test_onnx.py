@@ -18,8 +18,9 @@ from helpers.exported import SIDE, pisam, small_model, write_checkpoint
 from helpers.model_inputs import randomise
 from pisam.core.errors import PisamError
 from pisam.data.reading.reader import read_image
+from pisam.modeling.checkpoint import load_model
 from pisam.modeling.deformable_conv import DeformableConv
-from pisam.modeling.pisam import build_model, load_model
+from pisam.modeling.pisam import build_model
 from pisam.onnx import OnnxPredictor
 from pisam.onnx.engine import OnnxEngine
 from pisam.onnx.export import compare

@@ -20,7 +20,8 @@ from pisam.core.types import Clicks
 from pisam.data.reading.reader import read_image
 from pisam.data.transforms import frame_for_validation
 from pisam.metrics.protocol import logits_to_original
-from pisam.modeling.pisam import PiSam, build_model, load_model
+from pisam.modeling.checkpoint import load_model
+from pisam.modeling.pisam import PiSam, build_model
 from pisam.predictor import PiSamPredictor
 from pisam.predictor.images import as_mask, as_rgb
 

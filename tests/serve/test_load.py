@@ -193,7 +193,7 @@ def users(shared: Path) -> list[User]:
 def engine_of(kind: str, model: Path) -> Any:
     if kind == "onnx":
         return OnnxEngine(model)
-    from pisam.modeling.pisam import load_model
+    from pisam.modeling.checkpoint import load_model
     from pisam.predictor import PiSamPredictor
 
     return PiSamPredictor(load_model(model)).engine

@@ -10,7 +10,7 @@ import torch
 
 from helpers.small_runs import logged, small_config, small_model, write_sets
 from pisam.commands.train import train
-from pisam.modeling.pisam import load_model
+from pisam.modeling.checkpoint import load_model
 from pisam.training.from_config import compile_network
 
 

@@ -18,7 +18,7 @@ from pisam.commands.evaluate import evaluate
 from pisam.commands.evaluate_options import EvaluateOptions
 from pisam.commands.interact import interact
 from pisam.commands.train import train
-from pisam.modeling.pisam import load_model
+from pisam.modeling.checkpoint import load_model
 from pisam.predictor import PiSamPredictor
 from pisam.training import trainer as trainers
 from pisam.training.callbacks import guards

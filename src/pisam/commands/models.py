@@ -84,7 +84,7 @@ def load_torch(path: Path, device: str | None = None) -> PiSam:
     """
     import torch
 
-    from pisam.modeling.pisam import load_model
+    from pisam.modeling.checkpoint import load_model
 
     model = load_model(path)
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

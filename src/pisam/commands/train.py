@@ -31,7 +31,7 @@ from pisam.core.peers import waiting_for_peers
 from pisam.core.provenance import git_revision
 from pisam.core.set_names import refuse_no_folder
 from pisam.evaluation.rows import text_table
-from pisam.modeling.pisam import read_own_checkpoint
+from pisam.modeling.checkpoint import read_own_checkpoint
 from pisam.training.callback_list import build_callbacks
 from pisam.training.from_config import (
     build_data,

@@ -10,7 +10,8 @@ from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, read_object, write_json
-from pisam.modeling.pisam import PiSam, load_model
+from pisam.modeling.checkpoint import load_model
+from pisam.modeling.pisam import PiSam
 from pisam.modeling.shared_weights import save_model
 
 WEIGHTS, FACTS = "model.safetensors", "config.json"

@@ -1,4 +1,4 @@
-"""Pi-SAM assembled: frozen SAM, High-Resolution Mask Decoder, Precise Interactor; built, saved and loaded."""
+"""Pi-SAM assembled: frozen SAM, High-Resolution Mask Decoder, Precise Interactor."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pisam.core.errors import PisamError
-from pisam.core.files import local_path, refuse_damaged
 from pisam.core.types import Clicks, ObjectFeatures, Prediction, Prompts
 from pisam.modeling.backbones import SamParts
 from pisam.modeling.hr_mask_decoder import HighResolutionMaskDecoder
@@ -19,16 +17,6 @@ from pisam.modeling.precise_interactor import PreciseInteractor
 from pisam.modeling.sam_encoder import with_clicks
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_weights import load_sam
-from pisam.modeling.shared_weights import SUFFIX, read_shared
-from pisam.modeling.weights_file import read_checkpoint
-
-CHECKPOINT_KEY = "pisam"  # where a checkpoint of ours says which model it belongs to
-PAPER = {
-    "from_sam": False,
-    "local": False,
-    "reprompt": False,
-    "guard": False,
-}  # what a checkpoint means that does not say how it departs from the paper
 
 
 class PiSam(SamNetwork):
@@ -248,96 +236,3 @@ def build_model(
         reprompt=reprompt,
         guard=guard,
     )
-
-
-def load_model(checkpoint: str | Path, weights: str | Path | None = None) -> PiSam:
-    """Load the model of a checkpoint of ours, in evaluation mode; the checkpoint names its SAM.
-
-    Args:
-        checkpoint: a stage's `.ckpt`, what `pisam import-released` wrote, a `.safetensors` file of
-            `save_model`, or a folder of `save_pretrained`.
-        weights: as in `build_model`.
-
-    Raises:
-        PisamError: not a checkpoint of ours, or made on other SAM weights.
-    """
-    if checkpoint == "":  # which would be the folder that this runs in
-        raise PisamError("checkpoint: expected a file or a folder, got an empty path")
-    path = local_path(checkpoint, "checkpoint")
-    if path.is_dir():
-        from pisam.modeling.hub import from_pretrained
-
-        return from_pretrained(path, weights)
-    contents = read_own_checkpoint(path)
-    identity = read_identity(contents, path)
-    try:
-        departs = {name: identity[name] for name in PAPER}
-        model = build_model(identity["backbone"], weights, identity["image_size"], **departs)
-    except ValueError as error:
-        raise PisamError(f"checkpoint {path}: made for a model that cannot be built: {error}") from error
-    load_checkpoint(model, contents, path)
-    return model.eval()
-
-
-def read_own_checkpoint(location: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint of ours, each byte checked; nothing in it is ever executed.
-
-    Raises:
-        PisamError: a URL, absent, truncated, damaged, holding anything but tensors and plain values, or not
-            a checkpoint of ours.
-    """
-    path = local_path(location, "checkpoint")
-    if path.suffix == SUFFIX:
-        state, identity = read_shared(path)
-        contents: dict[str, Any] = {"state_dict": state, CHECKPOINT_KEY: identity}
-    else:
-        if path.is_file():
-            refuse_damaged(path)
-        contents = read_checkpoint(path)
-    read_identity(contents, path)
-    return contents
-
-
-def load_checkpoint(model: SamNetwork, contents: dict, path: Path) -> None:
-    """Load a checkpoint of ours into `model` after checking that it belongs to it.
-
-    Raises:
-        PisamError: another backbone, frame size, decoder or frozen part; the first difference is named.
-    """
-    theirs, ours = read_identity(contents, path), model.identity()
-    for key, value in ours.items():
-        if theirs.get(key) != value:
-            raise PisamError(f"checkpoint {path}: made with {key} {theirs.get(key)}, this model has {value}")
-    prefix = "model."
-    state = {name.removeprefix(prefix): value for name, value in contents["state_dict"].items()}
-    model.load_own_state(state, what=f"checkpoint {path}")
-
-
-def read_identity(contents: dict, path: Path) -> dict[str, Any]:
-    """The identity of a checkpoint's model: see `SamNetwork.identity`.
-
-    Raises:
-        PisamError: not a checkpoint of ours.
-    """
-    identity = contents.get(CHECKPOINT_KEY)
-    if (
-        not isinstance(identity, dict)
-        or not isinstance(identity.get("backbone"), str)
-        or type(identity.get("image_size")) is not int
-        or not isinstance(contents.get("state_dict"), dict)
-        or not all(isinstance(name, str) for name in contents["state_dict"])
-        or not all(isinstance(identity.get(name, value), bool) for name, value in PAPER.items())
-    ):
-        raise PisamError(
-            f"checkpoint {path}: not written by pisam; a released Pi-SAM file goes through "
-            f"`pisam import-released {path}` first"
-        )
-    return {**PAPER, **identity}
-
-
-def checkpoint_of(model: SamNetwork) -> dict[str, Any]:
-    """Contents of a checkpoint of ours: own weights under Lightning's names, and the model's identity."""
-    return {
-        "state_dict": {f"model.{name}": value for name, value in model.own_state().items()},
-        CHECKPOINT_KEY: model.identity(),
-    }

@@ -14,8 +14,9 @@ from torch import Tensor
 from pisam.core.errors import PisamError
 from pisam.modeling.backbone_table import BACKBONES
 from pisam.modeling.backbones import build_image_encoder, build_prompt_encoder
+from pisam.modeling.checkpoint import checkpoint_of
 from pisam.modeling.hr_conv_head import HRConvHead
-from pisam.modeling.pisam import PiSam, build_model, checkpoint_of
+from pisam.modeling.pisam import PiSam, build_model
 from pisam.modeling.weights_file import read_checkpoint, refuse_nonsense, unwrap
 
 # The first prefix that fits decides; what follows it stays, unless SECOND names it.

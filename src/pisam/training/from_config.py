@@ -14,8 +14,9 @@ from pisam.config.schema import Config, stage_config, training_prompts, training
 from pisam.core.errors import PisamError
 from pisam.data.datamodule import PairDataModule
 from pisam.data.prompts import PromptMix
+from pisam.modeling.checkpoint import load_checkpoint, read_own_checkpoint
 from pisam.modeling.hq_sam import HqSam, build_hq_sam
-from pisam.modeling.pisam import PiSam, build_model, load_checkpoint, read_own_checkpoint
+from pisam.modeling.pisam import PiSam, build_model
 from pisam.modeling.sam_network import SamNetwork
 from pisam.training.run_folder import best_checkpoint, decoder_checkpoint, stage1_checkpoint
 from pisam.training.stages.decoder_stage import DecoderStage, HqStage

@@ -20,8 +20,8 @@ from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.run import Scene, click_scene
 from pisam.evaluation.parallel import threads_beside
 from pisam.metrics.protocol import logits_to_original
+from pisam.modeling.checkpoint import load_model
 from pisam.modeling.hq_sam import build_hq_sam
-from pisam.modeling.pisam import load_model
 from pisam.modeling.sam_segmenters import HqSamSegmenter, SamSegmenter
 from pisam.modeling.segmenters import PiSamSegmenter, Segmenter
 from pisam.predictor.predictor import TorchEngine

@@ -13,8 +13,9 @@ from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.evaluation.models.sam_baseline import NativeSam
 from pisam.evaluation.models.trained import compared_models, find_checkpoint, model_facts
+from pisam.modeling.checkpoint import checkpoint_of, load_model
 from pisam.modeling.hq_sam import build_hq_sam
-from pisam.modeling.pisam import build_model, checkpoint_of, load_model
+from pisam.modeling.pisam import build_model
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_segmenters import HqSamSegmenter, SamSegmenter
 from pisam.modeling.segmenters import PiSamSegmenter, first_answers

@@ -16,7 +16,7 @@ import torch
 
 from pisam.core.errors import PisamError
 from pisam.core.files import SEAL_LENGTH, sealed, sweep_temporaries
-from pisam.modeling.pisam import load_model, read_own_checkpoint
+from pisam.modeling.checkpoint import load_model, read_own_checkpoint
 from pisam.training.resume import checkpoint_io
 from pisam.training.resume.checkpoint_io import VerifiedCheckpointIO, newest_good, set_aside, write_checkpoint
 

@@ -15,7 +15,7 @@ from helpers.small_runs import loader, quiet_trainer, small_batch, small_model, 
 from pisam.core.errors import PisamError
 from pisam.core.types import Batch, Clicks
 from pisam.data.datamodule import PairDataModule
-from pisam.modeling.pisam import load_model
+from pisam.modeling.checkpoint import load_model
 from pisam.training.callbacks.click_simulation import ClickSimulation
 from pisam.training.callbacks.guards import TrainabilityGuard
 from pisam.training.callbacks.scores import InteractionIoU

@@ -11,8 +11,9 @@ from pisam.core.errors import PisamError, nearest
 from pisam.core.provenance import git_revision
 from pisam.evaluation.models.sam_baseline import RESIZE, SIDE, NativeSam
 from pisam.metrics.protocol import Protocol
+from pisam.modeling.checkpoint import load_checkpoint, read_identity, read_own_checkpoint
 from pisam.modeling.hq_sam import HqSam, is_published_hq, load_published_hq
-from pisam.modeling.pisam import PiSam, load_checkpoint, read_identity, read_own_checkpoint
+from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.sam_segmenters import HqSamSegmenter, SamSegmenter
 from pisam.modeling.sam_weights import hash_tensors

@@ -15,7 +15,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from pisam.core.errors import PisamError
 from pisam.core.files import refuse_damaged, replacing, sealed
-from pisam.modeling.pisam import read_own_checkpoint
+from pisam.modeling.checkpoint import read_own_checkpoint
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 NEEDED_TO_RESUME = ("loops", "callbacks", "optimizer_states", "lr_schedulers")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pisam.core.checks import check_number
 from pisam.core.errors import PisamError
 from pisam.core.types import Batch
-from pisam.modeling.pisam import checkpoint_of, load_checkpoint
+from pisam.modeling.checkpoint import checkpoint_of, load_checkpoint
 from pisam.modeling.sam_network import Part, SamNetwork
 from pisam.training.losses import MaskLoss
 
