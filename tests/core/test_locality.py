@@ -92,9 +92,9 @@ def test_sams_answer_counts_half_and_not_at_all_where_several_clicks_made_it_let
 
 @pytest.mark.parametrize("start", STARTS)
 def test_a_click_near_the_edge_of_a_mask_does_not_ask_for_another_object(start: Start) -> None:
-    kept, given = join_answers(BEFORE, FINE, LOST, EDGE, Heard(), start), start == "mask"
-    assert kept.believed == given, "a given mask may be of anything"
-    assert np.array_equal(kept.logits, stay_near(BEFORE, LOST if given else FINE, EDGE))
+    kept, known = join_answers(BEFORE, FINE, LOST, EDGE, Heard(), start), start == "box"
+    assert kept.believed != known, "points and a given mask may be of anything"
+    assert np.array_equal(kept.logits, stay_near(BEFORE, FINE if known else LOST, EDGE))
     lost = join_answers(BEFORE, FINE, LOST, MIDDLE, Heard(), start)
     assert lost.believed and np.array_equal(lost.logits, stay_near(BEFORE, LOST, MIDDLE)), "whole"
     assert lost.heard == Heard(1, settled=False)
@@ -107,6 +107,10 @@ def test_from_an_object_that_is_known_no_click_takes_much_away(start: Start) -> 
     then = join_answers(BEFORE, FINE, LOST, [*CLICK, *MIDDLE], first.heard, start)
     assert then.believed == (start == "mask")
     larger = np.abs(BEFORE)
+    edge: list[Click] = [(9.0, 30.0, 1)]  # of the disc, from outside
+    assert join_answers(BEFORE, FINE, larger, [*CLICK, *edge], first.heard, start).believed == (
+        start == "mask"
+    )
     added = join_answers(BEFORE, FINE, larger, [*CLICK, (60.0, 60.0, 1)], first.heard, start)
     assert added.believed and added.heard == Heard(2, first.heard.settled)
 

@@ -65,8 +65,8 @@ def join_answers(
     The one repairs finely and seldom harms, the other also mends what is grossly wrong, or lets go of the
     object. Where the two are alike, their mean gains as much after a box, and loses a third of what the
     second alone loses where it errs (results of real_small). Where they are not, the second counts only for
-    one more click in the middle of what it changes, and not where it takes away from an object that is known;
-    but a given mask may be of anything, so there one more click is enough.
+    one more click, in the middle of what it changes, and not where it takes away from an object that is
+    known; but points and a given mask may be of anything, so there, until it is known, any click is enough.
 
     Args:
         before: float32 (H, W), positive = object.
@@ -79,8 +79,9 @@ def join_answers(
     settled = start != "mask" and (heard.settled or alike(before, asked))
     now, agreed = Heard(len(clicks), settled), alike(alone, asked)
     takes_away = heard.settled and np.count_nonzero(asked > 0) < np.count_nonzero(before > 0)
-    lets_go = start != "mask" and (takes_away or not in_the_middle(before, asked, clicks))
-    if not agreed and (heard.several(clicks) or lets_go):
+    known = heard.settled or start == "box"
+    misses = takes_away or (known and not in_the_middle(before, asked, clicks))
+    if not agreed and (heard.several(clicks) or misses):
         return Joined(stay_near(before, alone, clicks), False, now)
     told = stay_near(before, asked, clicks)
     if agreed and start == "box":
