@@ -26,6 +26,7 @@ ROWS = [
     ["report"],
     ["commands"],
     ["cli"],
+    ["__main__"],
 ]
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

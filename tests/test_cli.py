@@ -24,7 +24,7 @@ VERBS = sorted(command.name for command in commands())
 
 def pisam_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "pisam.cli", *arguments]
+    command = [sys.executable, "-m", "pisam", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
