@@ -170,7 +170,7 @@ def test_a_damaged_image_is_named_and_leaves_a_partial_result(
     ("arguments", "message"),
     [
         (("checkpoint=HERE/hq.ckpt", "models=[pi]"), "leaves out the given checkpoint of decoder hq"),
-        (("model.image_size=128",), "made with image_size 64, this model has 128"),
+        (("model.image_size=100",), "model.image_size"),
         (("sets=test",), "data.test: no set to evaluate on"),
         (("out=HERE/sets",), "holds other files"),
         (("model.backbon=vit_t",), "unknown key model.backbon; did you mean model.backbone?"),

@@ -21,7 +21,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from helpers.exported import pisam
+from helpers.exported import pisam, small_model, write_checkpoint
+from pisam import PiSamPredictor, load_model
 from pisam.commands.folders import list_pictures
 from pisam.commands.prompt_files import Clicks, read_click_file
 from pisam.core.errors import PisamError
@@ -207,6 +208,7 @@ def test_clicks_of_a_file_are_obeyed(exported: Path, pictures: Path, tmp_path: P
         ({"format": "[tiff]"}, "format: got tiff, expected some of mask, soft"),
         ({"boxes": "absent.csv", "box": None}, "boxes absent.csv: FileNotFoundError"),
         ({"workers": "0"}, "workers: got 0, expected a whole number >= 1"),
+        ({"image_size": "128"}, "image_size: an exported model has one frame"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -239,6 +241,22 @@ def test_an_unreadable_picture_is_named_and_finished_files_stay(
     (pictures / "turned.jpg").write_bytes(whole)
     assert pisam(*arguments) == 0
     assert len(list(out.rglob("*.png"))) == 3
+
+
+def test_a_checkpoint_answers_in_the_frame_asked_for(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_checkpoint(small_model(64), tmp_path / "small.ckpt")
+    given = ["predict", model, f"images={pictures / 'turned.jpg'}", f"box={BOX}", "format=soft"]
+    assert pisam(*given, f"out={tmp_path / 'out'}", "image_size=128") == 0
+    predictor = PiSamPredictor(load_model(model, image_size=128))
+    predictor.set_image(read_image(pictures / "turned.jpg"))
+    predictor.set_box([float(side) for side in BOX.split(",")])
+    written = np.asarray(Image.open(tmp_path / "out" / "soft" / "turned.png"))
+    assert np.abs(written - 255 * predictor.soft_mask).max() <= 1
+    capsys.readouterr()
+    assert pisam(*given, f"out={tmp_path / 'other'}", "image_size=100") == 2
+    assert "image_size must be a positive multiple of 64" in capsys.readouterr().err
 
 
 def test_masks_of_another_size_are_named(

@@ -118,3 +118,27 @@ def test_a_size_of_numpy_is_saved_as_a_plain_number(tmp_path: Path) -> None:
     model = build_model("nano", image_size=np.int64(64))  # type: ignore[arg-type]
     torch.save(checkpoint_of(model), tmp_path / "model.ckpt")
     assert load_model(tmp_path / "model.ckpt").image_size == 64
+
+
+@torch.no_grad()
+def test_a_model_takes_another_frame_with_the_weights_it_has(model: PiSam, tmp_path: Path) -> None:
+    torch.save(checkpoint_of(model), tmp_path / "model.ckpt")
+    larger = load_model(tmp_path / "model.ckpt", image_size=2 * SIZE)
+    assert larger.image_size == 2 * SIZE and not larger.training
+    own, saved = larger.own_state(), model.own_state()
+    assert own.keys() == saved.keys() and all(own[name].equal(saved[name]) for name in saved)
+    answer = larger(random_images(2 * SIZE), 2 * BOX, random_clicks(2, 3, frame=2 * SIZE))
+    fresh = build_model("nano", image_size=2 * SIZE)
+    assert larger.frozen_hash() == fresh.frozen_hash()
+    assert answer.high_res.shape[-2:] == (2 * SIZE, 2 * SIZE) and answer.high_res.isfinite().all()
+
+
+def test_another_frame_hides_neither_another_sam_nor_a_wrong_size(model: PiSam, tmp_path: Path) -> None:
+    contents = checkpoint_of(model)
+    torch.save(contents, tmp_path / "model.ckpt")
+    with pytest.raises(ValueError, match="image_size must be a positive multiple of 64"):
+        load_model(tmp_path / "model.ckpt", image_size=100)
+    other_hash(contents)
+    torch.save(contents, tmp_path / "model.ckpt")
+    with pytest.raises(PisamError, match="made with frozen_hash 0000"):
+        load_model(tmp_path / "model.ckpt", image_size=2 * SIZE)

@@ -1,12 +1,13 @@
 """Write a model as ONNX graphs, which need no torch, and compare them with it.
 
-    pisam export [MODEL] out=DIR [int8=true] [fp16=true] [images=DIR]
+    pisam export [MODEL] out=DIR [image_size=N] [int8=true] [fp16=true] [images=DIR]
 
 MODEL: a checkpoint (.ckpt, .safetensors) or a run's folder (default: the trained model of the repository,
 else the quick start's run).
 
 group: Use
 out=DIR: encoder.onnx, decoder.onnx, interactor.onnx and meta.json; pisam.onnx.OnnxPredictor(DIR) runs them
+image_size=N: side of the frame (default: that of its training); 1024 shows more than 512, and takes longer
 int8=true|false: the encoder again with 8-bit matrices, encoder_int8.onnx
 fp16=true|false: the encoder again in half precision, encoder_fp16.onnx
 images=DIR: pictures to compare on, in place of four generated ones
@@ -50,7 +51,7 @@ def run(arguments: Arguments) -> None:
     from pisam.predictor import PiSamPredictor
 
     out = given_path(arguments, "out")
-    model = load_torch(path, "cpu")
+    model = load_torch(arguments, path, "cpu")
     with holding(out):
         meta = export(model, PiSamPredictor(model).engine, out, pictures, encoders=encoders)
     print("encoder  answer   pictures  max |difference| of logits  lowest IoU")

@@ -76,17 +76,21 @@ def is_exported(path: Path) -> bool:
     return path.is_dir()
 
 
-def load_torch(path: Path, device: str | None = None) -> PiSam:
-    """The network of a checkpoint, in evaluation mode; on a GPU where there is one.
+def load_torch(arguments: Arguments, path: Path, device: str | None = None) -> PiSam:
+    """The network of a checkpoint in the frame asked for, in evaluation mode; on a GPU where there is one.
 
     Raises:
-        PisamError: as `load_model`.
+        PisamError: as `load_model`, or a frame that no network can have.
     """
     import torch
 
     from pisam.modeling.checkpoint import load_model
 
-    model = load_model(path)
+    size = arguments.own.get("image_size")
+    try:
+        model = load_model(path, image_size=None if size is None else int(size))
+    except ValueError as error:
+        raise PisamError(str(error)) from error
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
@@ -94,10 +98,12 @@ def load_engines(arguments: Arguments, devices: int = 1) -> list[Engine]:
     """The engines of sessions on MODEL, one per device; without torch where it is exported.
 
     Raises:
-        PisamError: no such model, it cannot be loaded, or fewer GPUs than devices.
+        PisamError: no such model, it cannot be loaded in that frame, or fewer GPUs than devices.
     """
     path = find_model(arguments)
     if is_exported(path):
+        if "image_size" in arguments.own:
+            raise PisamError("image_size: an exported model has one frame; export it again for another")
         from pisam.onnx.engine import OnnxEngine
 
         return [OnnxEngine(path) for _ in range(devices)]
@@ -108,4 +114,4 @@ def load_engines(arguments: Arguments, devices: int = 1) -> list[Engine]:
     if devices > max(1, torch.cuda.device_count()):
         raise PisamError(f"devices: got {devices}, this machine has {torch.cuda.device_count()} GPUs")
     names = [f"cuda:{index}" for index in range(devices)] if torch.cuda.is_available() else [None]
-    return [PiSamPredictor(load_torch(path, name)).engine for name in names]
+    return [PiSamPredictor(load_torch(arguments, path, name)).engine for name in names]

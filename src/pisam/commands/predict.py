@@ -1,7 +1,7 @@
 """Write masks of the objects in a picture or a folder of them; pictures that are done are skipped.
 
     pisam predict [MODEL] images=PATH out=DIR [boxes=FILE|masks=DIR|box=X0,Y0,X1,Y1] [clicks=FILE]
-            [tile=N|object] [format=LIST] [workers=N] [devices=N] [overwrite=true]
+            [tile=N|object] [image_size=N] [format=LIST] [workers=N] [devices=N] [overwrite=true]
 
 MODEL: a checkpoint (.ckpt, .safetensors), a run's folder, or one that pisam export wrote (default: the
 trained model of the repository, else the quick start's run).
@@ -13,6 +13,7 @@ boxes=FILE: .csv with the columns image,x0,y0,x1,y1 in pixels, or COCO's .json
 masks=DIR: rough masks by the names of the pictures; their boxes count
 box=X0,Y0,X1,Y1: one box for all
 clicks=FILE: .csv with the columns image,x,y,label (1 = object), or what pisam interact wrote; after the box
+image_size=N: side of the frame (default: that of its training); 1024 shows more than 512, and takes longer
 tile=N|object: look again at full resolution, in windows of N pixels or in one around the object; slower
 format=LIST: some of [mask,soft,rgba,coco,polygons] (default: mask)
 workers=N: threads that read, and as many that write (default: 2)

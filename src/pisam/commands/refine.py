@@ -1,7 +1,7 @@
 """Repair somebody else's masks by clicks; pictures that are done are skipped.
 
     pisam refine [MODEL] images=DIR masks=DIR out=DIR [clicks=FILE|truth=DIR] [rounds=N]
-            [workers=N] [devices=N] [overwrite=true]
+            [image_size=N] [workers=N] [devices=N] [overwrite=true]
 
 MODEL: a checkpoint (.ckpt, .safetensors), a run's folder, or one that pisam export wrote (default: the
 trained model of the repository, else the quick start's run).
@@ -13,6 +13,7 @@ out=DIR: mask/NAME.png; with truth also per_image.csv, a row per picture and num
 clicks=FILE: .csv with the columns image,x,y,label (1 = object), or what pisam interact wrote
 truth=DIR: true masks; clicks are simulated, each in the middle of the largest error that is left
 rounds=N: simulated clicks (default: 10)
+image_size=N: side of the frame (default: that of its training); 1024 shows more than 512, and takes longer
 workers=N: threads that read, and as many that write (default: 2)
 devices=N: GPUs (default: 1)
 overwrite=true|false: begin anew and replace what is there

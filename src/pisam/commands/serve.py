@@ -1,7 +1,7 @@
 """Answer over HTTP: sessions, a page to click on, Label Studio and X-AnyLabeling.
 
     pisam serve [MODEL] [host=ADDRESS] [port=N] [token=TOKEN] [cors=ORIGIN] [label_studio=URL]
-            [label_studio_key=KEY] [threads=N] [sessions=N] [memory=N] [megapixels=N]
+            [label_studio_key=KEY] [image_size=N] [threads=N] [sessions=N] [memory=N] [megapixels=N]
 
 MODEL: a checkpoint (.ckpt, .safetensors), a run's folder, or one that pisam export wrote (default: the
 trained model of the repository, else the quick start's run).
@@ -13,6 +13,7 @@ token=TOKEN: what everybody must send; made up and printed where another host ne
 cors=ORIGIN: pages of this site may ask too, for example https://tools.example
 label_studio=URL: the Label Studio whose pictures are fetched; none else is
 label_studio_key=KEY: its API key (default: $LABEL_STUDIO_API_KEY)
+image_size=N: side of the frame (default: that of its training); 1024 shows more than 512, and takes longer
 threads=N: requests worked on at a time (default: 2)
 sessions=N: the most at a time (default: 64)
 memory=N: megabytes of pictures, encodings and answers, about (default: 1024)

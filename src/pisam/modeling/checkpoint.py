@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, refuse_damaged
@@ -19,18 +21,24 @@ PAPER = {
     "reprompt": False,
     "guard": False,
 }  # what a checkpoint means that does not say how it departs from the paper
+Network = TypeVar("Network", bound=SamNetwork)
 
 
-def load_model(checkpoint: str | Path, weights: str | Path | None = None) -> PiSam:
+def load_model(
+    checkpoint: str | Path, weights: str | Path | None = None, image_size: int | None = None
+) -> PiSam:
     """Load the model of a checkpoint of ours, in evaluation mode; the checkpoint names its SAM.
 
     Args:
         checkpoint: a stage's `.ckpt`, what `pisam import-released` wrote, a `.safetensors` file of
             `save_model`, or a folder of `save_pretrained`.
         weights: as in `build_model`.
+        image_size: side S of the square frame, a multiple of 64; default: that of its training. A larger one
+            shows finer detail and takes longer.
 
     Raises:
         PisamError: not a checkpoint of ours, or made on other SAM weights.
+        ValueError: a size that is no multiple of 64.
     """
     if checkpoint == "":  # which would be the folder that this runs in
         raise PisamError("checkpoint: expected a file or a folder, got an empty path")
@@ -38,15 +46,44 @@ def load_model(checkpoint: str | Path, weights: str | Path | None = None) -> PiS
     if path.is_dir():
         from pisam.modeling.hub import from_pretrained
 
-        return from_pretrained(path, weights)
+        return from_pretrained(path, weights, image_size)
     contents = read_own_checkpoint(path)
     identity = read_identity(contents, path)
+    departs = {name: identity[name] for name in PAPER}
+    build = partial(build_model, identity["backbone"], weights, **departs)
+    return load_in_frame(build, contents, path, image_size)
+
+
+def load_in_frame(
+    build: Callable[[int], Network], contents: dict, path: Path, image_size: int | None = None
+) -> Network:
+    """Build the network of a checkpoint and load it, for the frame of its training or for another one.
+
+    Own weights know no frame. SAM's position tables are fitted to one: that it is the same SAM is checked in
+    the frame of the training.
+
+    Args:
+        build: gives the network without its own weights, for a side of the frame.
+        contents: of the checkpoint.
+        path: its file.
+        image_size: side S of the frame; default: that of its training.
+
+    Returns:
+        the network in evaluation mode.
+
+    Raises:
+        PisamError: as `load_checkpoint`, or a network that cannot be built.
+        ValueError: an `image_size` that no network can have.
+    """
+    trained = read_identity(contents, path)["image_size"]
     try:
-        departs = {name: identity[name] for name in PAPER}
-        model = build_model(identity["backbone"], weights, identity["image_size"], **departs)
+        model = build(trained)
     except ValueError as error:
         raise PisamError(f"checkpoint {path}: made for a model that cannot be built: {error}") from error
     load_checkpoint(model, contents, path)
+    if image_size is not None and image_size != trained:
+        state, model = model.own_state(), build(image_size)
+        model.load_own_state(state, what=f"checkpoint {path}")
     return model.eval()
 
 

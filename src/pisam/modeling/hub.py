@@ -49,7 +49,12 @@ class HubModel(ModelHubMixin):
 
     @classmethod
     def _from_pretrained(
-        cls, *, model_id: str, weights: str | Path | None = None, **options: Any
+        cls,
+        *,
+        model_id: str,
+        weights: str | Path | None = None,
+        image_size: int | None = None,
+        **options: Any,
     ) -> HubModel:
         folder = Path(model_id)
         named: dict[str, Any] = {name: options.get(name) for name in ("revision", "cache_dir", "token")}
@@ -57,7 +62,7 @@ class HubModel(ModelHubMixin):
         file = folder / WEIGHTS
         if not folder.is_dir():
             file = Path(hf_hub_download(model_id, WEIGHTS, local_files_only=local, **named))
-        return cls(load_model(file, weights))
+        return cls(load_model(file, weights, image_size))
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         return ModelCard(CARD.format(source=kwargs.get("repo_url") or ".", **self.model.identity()))
@@ -99,12 +104,15 @@ def push_to_hub(model: PiSam, repo_id: str, **options: Any) -> str:
     return str(HubModel(model).push_to_hub(repo_id, **{"private": True, **options}))
 
 
-def from_pretrained(source: str | Path, weights: str | Path | None = None, **options: Any) -> PiSam:
+def from_pretrained(
+    source: str | Path, weights: str | Path | None = None, image_size: int | None = None, **options: Any
+) -> PiSam:
     """The model of a folder, or of a repository of the hub, in evaluation mode.
 
     Args:
         source: a folder that `save_pretrained` wrote, or OWNER/NAME.
         weights: SAM's, as in `build_model`.
+        image_size: side of the frame, as in `load_model`.
         options: `revision`, `cache_dir`, `token`, `local_files_only`.
 
     Raises:
@@ -116,7 +124,7 @@ def from_pretrained(source: str | Path, weights: str | Path | None = None, **opt
         raise PisamError(f"from_pretrained: {folder}: {expected}")
     try:
         return HubModel.from_pretrained(
-            str(folder if folder.is_dir() else source), weights=weights, **options
+            str(folder if folder.is_dir() else source), weights=weights, image_size=image_size, **options
         ).model
     except (OSError, ValueError) as error:  # of the hub: no such repository, no network
         raise PisamError(f"from_pretrained: {source}: {expected} ({_first_line(error)})") from error

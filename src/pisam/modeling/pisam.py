@@ -197,11 +197,13 @@ class PiSam(SamNetwork):
         return push_to_hub(self, repo_id, **options)
 
     @staticmethod
-    def from_pretrained(source: str | Path, weights: str | Path | None = None, **options: Any) -> PiSam:
+    def from_pretrained(
+        source: str | Path, weights: str | Path | None = None, image_size: int | None = None, **options: Any
+    ) -> PiSam:
         """The model of a folder or a repository: see `pisam.modeling.hub.from_pretrained`."""
         from pisam.modeling.hub import from_pretrained
 
-        return from_pretrained(source, weights, **options)
+        return from_pretrained(source, weights, image_size, **options)
 
 
 def build_model(

@@ -43,10 +43,10 @@ def build_network(config: Config, image_size: int | None = None) -> PiSam:
     )
 
 
-def build_hq_network(config: Config) -> HqSam:
-    """HQ-SAM with SAM's weights, its own parts initialised from the seed."""
+def build_hq_network(config: Config, image_size: int | None = None) -> HqSam:
+    """HQ-SAM with SAM's weights, its own parts initialised from the seed; of another frame if given."""
     torch.manual_seed(config.seed)
-    return build_hq_sam(config.model.backbone, config.model.weights, config.model.image_size)
+    return build_hq_sam(config.model.backbone, config.model.weights, image_size or config.model.image_size)
 
 
 def compile_network(model: SamNetwork) -> None:

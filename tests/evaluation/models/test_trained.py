@@ -31,7 +31,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = {
         "run/stage1/checkpoints/best.ckpt": build_model("nano", image_size=64),
         "hq.ckpt": build_hq_sam("nano", image_size=64),
-        "large.ckpt": build_hq_sam("nano", image_size=128),
+        "large.ckpt": build_model("nano", image_size=128),
+        "large_hq.ckpt": build_hq_sam("nano", image_size=128),
     }
     for name, model in models.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +89,17 @@ def test_sam_by_its_own_protocol_stands_beside_the_others_and_says_so(files: Pat
     assert list(compared_models(config, ["sam1024"])) == ["sam1024"]
 
 
+@pytest.mark.parametrize("name", ["large.ckpt", "large_hq.ckpt"])
+def test_a_model_of_another_frame_takes_the_configured_one_and_says_so(
+    name: str, files: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (segmenter,) = compared_models(config_of(files), [], [files / name]).values()
+    assert segmenter.model.image_size == 64 and not segmenter.model.training
+    saved = torch.load(files / name, weights_only=True)["state_dict"]
+    assert all(value.equal(saved[f"model.{key}"]) for key, value in segmenter.model.own_state().items())
+    assert f"{name}: trained with frames of 128 px, used with 64" in caplog.text
+
+
 def test_sam_alone_needs_no_checkpoint(files: Path, tmp_path: Path) -> None:
     models = compared_models(config_of(files, f"run_dir={tmp_path}"), ["sam"])
     assert list(models) == ["sam"]
@@ -127,7 +139,6 @@ def test_a_published_hq_sam_is_told_by_its_names(files: Path, monkeypatch: pytes
         (["sam", "hq"], [], "models: hq has no checkpoint"),
         (["pi"], ["hq.ckpt"], "models: pi leaves out the given checkpoint of decoder hq"),
         ([], ["hq.ckpt", "hq.ckpt"], r"hq\.ckpt: a second model of decoder hq"),
-        ([], ["large.ckpt"], r"large\.ckpt: made with image_size 128, this model has 64"),
         ([], ["no.ckpt"], r"no\.ckpt: no such file, and no run or stage"),
         ([], ["small.yaml"], r"small\.yaml: truncated, or not a file of tensors"),
     ],
