@@ -64,6 +64,11 @@ def test_stage_1_goes_on_from_another_run(tmp_path: Path) -> None:
     assert all(value.equal(state[f"model.{name}"]) for name, value in loaded.items())
     fresh = build_stage(config, 1).model.own_state()
     assert not all(value.equal(fresh[name]) for name, value in loaded.items())
+    larger = small_config(tmp_path, tmp_path, f"stage1.from={tmp_path / 'other'}", "model.image_size=128")
+    model = build_stage(larger, 1).model
+    assert model.image_size == 128 and all(
+        value.equal(loaded[name]) for name, value in model.own_state().items()
+    )
     with pytest.raises(PisamError, match=r"stage1\.from: .*nowhere is no checkpoint"):
         build_stage(small_config(tmp_path, tmp_path, f"stage1.from={tmp_path / 'nowhere'}"), 1)
 

@@ -150,7 +150,7 @@ class StageConfig:
 class DecoderStageConfig(StageConfig):
     from_: str | None = key(
         None,
-        "a run, checkpoint or .safetensors file whose decoder goes on (default: a fresh one)",
+        "a run, checkpoint or .safetensors file whose decoder goes on, of any frame (default: a fresh one)",
         PATH,
         LOCAL,
         of_pi=True,

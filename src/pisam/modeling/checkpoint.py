@@ -51,7 +51,7 @@ def load_model(
     identity = read_identity(contents, path)
     departs = {name: identity[name] for name in PAPER}
     build = partial(build_model, identity["backbone"], weights, **departs)
-    return load_in_frame(build, contents, path, image_size)
+    return load_in_frame(build, contents, path, image_size).eval()
 
 
 def load_in_frame(
@@ -68,9 +68,6 @@ def load_in_frame(
         path: its file.
         image_size: side S of the frame; default: that of its training.
 
-    Returns:
-        the network in evaluation mode.
-
     Raises:
         PisamError: as `load_checkpoint`, or a network that cannot be built.
         ValueError: an `image_size` that no network can have.
@@ -84,7 +81,7 @@ def load_in_frame(
     if image_size is not None and image_size != trained:
         state, model = model.own_state(), build(image_size)
         model.load_own_state(state, what=f"checkpoint {path}")
-    return model.eval()
+    return model
 
 
 def read_own_checkpoint(location: str | Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pisam.config.schema import Config, stage_config, training_prompts, training
 from pisam.core.errors import PisamError
 from pisam.data.datamodule import PairDataModule
 from pisam.data.prompts import PromptMix
-from pisam.modeling.checkpoint import load_checkpoint, read_own_checkpoint
+from pisam.modeling.checkpoint import load_checkpoint, load_in_frame, read_own_checkpoint
 from pisam.modeling.hq_sam import HqSam, build_hq_sam
 from pisam.modeling.pisam import PiSam, build_model
 from pisam.modeling.sam_network import SamNetwork
@@ -126,10 +127,12 @@ def build_stage(config: Config, number: int) -> Stage:
             bce=loss.bce,
             dice=loss.dice,
         )
-    model = build_network(config)
     if number == 1:
+        build = partial(build_network, config)
         if begin := decoder_checkpoint(config):
-            load_checkpoint(model, read_own_checkpoint(begin), begin)
+            model = load_in_frame(build, read_own_checkpoint(begin), begin, config.model.image_size)
+        else:
+            model = build()
         return DecoderStage(
             model,
             lr=config.stage1.lr,
@@ -142,7 +145,7 @@ def build_stage(config: Config, number: int) -> Stage:
             proposals=config.stage1.proposals,
             window=config.stage1.window,
         )
-    checkpoint = stage1_checkpoint(config)
+    checkpoint, model = stage1_checkpoint(config), build_network(config)
     load_checkpoint(model, read_own_checkpoint(checkpoint), checkpoint)
     return InteractorStage(
         model,

@@ -214,7 +214,7 @@ def _in_frame(
     size, trained = config.model.image_size, read_identity(contents, checkpoint)["image_size"]
     if size != trained:
         log.warning("checkpoint %s: trained with frames of %d px, used with %d", checkpoint, trained, size)
-    return load_in_frame(build, contents, checkpoint, size)
+    return load_in_frame(build, contents, checkpoint, size).eval()
 
 
 def _segmenter(kind: str, model: SamNetwork) -> Segmenter:
