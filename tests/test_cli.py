@@ -13,8 +13,8 @@ import pytest
 
 import pisam
 from pisam import cli
-from pisam.commands.command import commands
-from pisam.commands.evaluate_options import EvaluateOptions
+from pisam.commands.shared.command import commands
+from pisam.commands.shared.evaluate_options import EvaluateOptions
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 
@@ -293,7 +293,7 @@ AT_ANY_TIME = {
 def test_ctrl_c_leaves_130_and_no_traceback_at_any_time(moment: str) -> None:
     """The signal comes where an exception would be lost, or shown by Python as it ends."""
     program = (
-        "import os, signal, sys\nfrom pisam import cli\nfrom pisam.commands import command\n"
+        "import os, signal, sys\nfrom pisam import cli\nfrom pisam.commands.shared import command\n"
         "def kill(): os.kill(os.getpid(), signal.SIGINT)\n"
         f"{AT_ANY_TIME[moment]}\nsys.argv = ['pisam', 'sets']\ncli.entry()"
     )

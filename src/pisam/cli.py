@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     import pisam
-    from pisam.commands.command import commands
+    from pisam.commands.shared.command import commands
     from pisam.core.chatter import VERBOSE, quiet
 
     if any(flag in argv for flag in ("-v", "--verbose")):

@@ -23,8 +23,8 @@ from pycocotools.coco import COCO
 
 from helpers.exported import pisam, small_model, write_checkpoint
 from pisam import PiSamPredictor, load_model
-from pisam.commands.folders import list_pictures
-from pisam.commands.prompt_files import Clicks, read_click_file
+from pisam.commands.shared.folders import list_pictures
+from pisam.commands.shared.prompt_files import Clicks, read_click_file
 from pisam.core.errors import PisamError
 from pisam.core.lock import holding
 from pisam.data.reading.reader import read_image

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pisam.cli import main
-from pisam.commands.command import commands
+from pisam.commands.shared.command import commands
 
 
 def call(arguments: list[str], content: str | None, folder: Path) -> dict[str, Any]:

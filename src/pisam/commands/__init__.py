@@ -1,1 +1,1 @@
-"""The verbs of the command line, a file each; `pisam.commands.command` says how they declare themselves."""
+"""The verbs of the command line, a file each; `shared.command` says how they declare themselves."""

@@ -35,7 +35,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pisam.commands.command import Arguments
+from pisam.commands.shared.command import Arguments
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pisam.commands.command import Arguments
+from pisam.commands.shared.command import Arguments
 from pisam.evaluation.compare import compare_runs, differences_table, version_differences
 
 

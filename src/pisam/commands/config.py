@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pisam.commands.command import DEFAULT_EXPERIMENT, Arguments
+from pisam.commands.shared.command import DEFAULT_EXPERIMENT, Arguments
 from pisam.config.load import Origin, load_with_origins
 from pisam.config.reference import as_yaml, entries
 from pisam.config.rules import key_name

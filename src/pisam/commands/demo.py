@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import webbrowser
 
-from pisam.commands.command import Arguments
 from pisam.commands.serve import serve
+from pisam.commands.shared.command import Arguments
 
 
 def run(arguments: Arguments) -> None:

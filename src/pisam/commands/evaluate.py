@@ -28,9 +28,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pisam.commands.begin import begin
-from pisam.commands.command import Arguments
-from pisam.commands.evaluate_options import (
+from pisam.commands.shared.begin import begin
+from pisam.commands.shared.command import Arguments
+from pisam.commands.shared.evaluate_options import (
     EvaluateOptions,
     FolderOptions,
     evaluate_options,

@@ -15,8 +15,8 @@ images=DIR: pictures to compare on, in place of four generated ones
 
 from __future__ import annotations
 
-from pisam.commands.command import Arguments
-from pisam.commands.models import find_model, given_path, is_exported, load_torch
+from pisam.commands.shared.command import Arguments
+from pisam.commands.shared.models import find_model, given_path, is_exported, load_torch
 from pisam.core.errors import PisamError
 from pisam.core.lock import holding
 from pisam.data.reading.reader import read_image

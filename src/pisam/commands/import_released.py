@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from pisam.commands.command import Arguments
+from pisam.commands.shared.command import Arguments
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, replacing
 

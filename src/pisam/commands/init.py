@@ -9,7 +9,7 @@ group: Set up
 
 from __future__ import annotations
 
-from pisam.commands.command import Arguments
+from pisam.commands.shared.command import Arguments
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, replacing, shipped
 

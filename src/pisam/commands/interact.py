@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 from lightning.fabric import Fabric
 from tqdm import tqdm
 
-from pisam.commands.begin import begin
 from pisam.commands.benchmark import benchmark, sources_of
-from pisam.commands.command import Arguments
-from pisam.commands.evaluate_options import as_list
-from pisam.commands.interact_results import Search, begin_results, results_folder, some, write_results
+from pisam.commands.shared.begin import begin
+from pisam.commands.shared.command import Arguments
+from pisam.commands.shared.evaluate_options import as_list
+from pisam.commands.shared.interact_results import Search, begin_results, results_folder, some, write_results
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pisam.commands.command import Arguments
+from pisam.commands.shared.command import Arguments
 from pisam.core.errors import PisamError
 from pisam.core.text import one_line
 from pisam.evaluation.benchmark.leaderboard import read_files, tables_of

@@ -31,8 +31,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pisam.commands.command import Arguments
-from pisam.commands.folders import (
+from pisam.commands.shared.command import Arguments
+from pisam.commands.shared.folders import (
     Job,
     Record,
     content_of,
@@ -41,8 +41,8 @@ from pisam.commands.folders import (
     work_through,
     write_bytes,
 )
-from pisam.commands.models import given_path, load_engines, number
-from pisam.commands.prompt_files import Box, Clicks, parse_box, read_boxes, read_click_file
+from pisam.commands.shared.models import given_path, load_engines, number
+from pisam.commands.shared.prompt_files import Box, Clicks, parse_box, read_boxes, read_click_file
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, write_json
 from pisam.core.lock import holding

@@ -31,8 +31,9 @@ import numpy as np
 
 from pisam.clicks.components import component_mask, find_components
 from pisam.clicks.policies import centre_click
-from pisam.commands.command import Arguments
-from pisam.commands.folders import (
+from pisam.commands.predict import refuse_other_size
+from pisam.commands.shared.command import Arguments
+from pisam.commands.shared.folders import (
     Job,
     Record,
     content_of,
@@ -41,9 +42,8 @@ from pisam.commands.folders import (
     work_through,
     write_bytes,
 )
-from pisam.commands.models import given_path, load_engines, number
-from pisam.commands.predict import refuse_other_size
-from pisam.commands.prompt_files import Clicks, read_click_file
+from pisam.commands.shared.models import given_path, load_engines, number
+from pisam.commands.shared.prompt_files import Clicks, read_click_file
 from pisam.core.errors import PisamError
 from pisam.core.locality import Click
 from pisam.core.lock import holding

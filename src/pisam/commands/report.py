@@ -13,9 +13,9 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
-from pisam.commands.command import Arguments
-from pisam.commands.evaluate_options import as_list
-from pisam.commands.interact_results import results_folder
+from pisam.commands.shared.command import Arguments
+from pisam.commands.shared.evaluate_options import as_list
+from pisam.commands.shared.interact_results import results_folder
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError, nearest
 from pisam.core.files import shown

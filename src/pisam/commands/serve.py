@@ -27,8 +27,8 @@ import secrets
 from collections.abc import Callable
 from functools import partial
 
-from pisam.commands.command import Arguments
-from pisam.commands.models import load_engines, number
+from pisam.commands.shared.command import Arguments
+from pisam.commands.shared.models import load_engines, number
 from pisam.core.errors import PisamError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pisam.commands.command import Arguments
+from pisam.commands.shared.command import Arguments
 from pisam.core.errors import PisamError
 from pisam.data.sources.known_sets import GROUPS, HQSEG_44K, KNOWN_SETS, KnownSet, Layout
 from pisam.data.sources.pairs import match_files

@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pisam.commands.command import Arguments
+from pisam.commands.shared.command import Arguments
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.yaml_text import parse_yaml

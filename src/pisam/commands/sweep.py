@@ -16,7 +16,7 @@ experiment=EXPERIMENT: in place of the one that the file names
 
 from __future__ import annotations
 
-from pisam.commands.command import Arguments
+from pisam.commands.shared.command import Arguments
 from pisam.commands.sweeps.local import run_locally
 from pisam.commands.sweeps.served import register, run_agents
 from pisam.commands.sweeps.sweep_file import read_sweep

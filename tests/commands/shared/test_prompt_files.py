@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pisam.commands.prompt_files import read_boxes
+from pisam.commands.shared.prompt_files import read_boxes
 from pisam.core.errors import PisamError
 
 

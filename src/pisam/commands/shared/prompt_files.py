@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pisam.commands.folders import say_left_out
+from pisam.commands.shared.folders import say_left_out
 from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, shown
 from pisam.core.locality import Click

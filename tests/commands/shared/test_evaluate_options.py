@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pisam.commands.evaluate_options import as_list, evaluate_options, folder_options, is_folder_evaluation
+from pisam.commands.shared.evaluate_options import (
+    as_list,
+    evaluate_options,
+    folder_options,
+    is_folder_evaluation,
+)
 from pisam.core.errors import PisamError
 
 

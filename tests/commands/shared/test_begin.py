@@ -9,7 +9,7 @@ import torch
 
 from helpers.small_runs import small_config
 from pisam import cli
-from pisam.commands.begin import begin, refuse_devices, respect_wandbs_variables
+from pisam.commands.shared.begin import begin, refuse_devices, respect_wandbs_variables
 from pisam.core.errors import PisamError
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pisam.commands.command import Arguments
+from pisam.commands.shared.command import Arguments
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
 from pisam.predictor.engine import Engine
@@ -47,7 +47,7 @@ def find_model(arguments: Arguments) -> Path:
     """
     model = arguments.words[0] if arguments.words else None
     if model is None:
-        places = [TRAINED, Path(__file__).resolve().parents[1] / TRAINED, QUICK_START]  # package data, too
+        places = [TRAINED, Path(__file__).resolve().parents[2] / TRAINED, QUICK_START]  # package data, too
         found = [path for path in places if path.exists()]
         if not found:
             raise PisamError(

@@ -1,0 +1,1 @@
+"""Parts of commands: arguments, models, folders, prompt files; each verb is a file of the folder above."""
