@@ -42,26 +42,38 @@ def predictor(model: PiSam) -> PiSamPredictor:
     return PiSamPredictor(model)
 
 
-@pytest.fixture(scope="module")
-def published() -> dict[str, float]:
-    with (RESULTS / "kept" / "evaluate" / "per_image.csv").open(newline="") as file:
+def published(folder: str) -> dict[str, float]:
+    with (RESULTS / "kept" / folder / "per_image.csv").open(newline="") as file:
         return {row["image"]: float(row["iou"]) for row in csv.DictReader(file)}
+
+
+def answer_to_box(predictor: PiSamPredictor, image: Path) -> tuple[np.ndarray, np.ndarray, float]:
+    """True mask, answer to its box, and their IoU."""
+    mask = read_mask(next((image.parents[1] / "masks").glob(f"{image.stem}.*"))).astype(bool)
+    predictor.set_image(read_image(image))
+    answer = predictor.set_box(tuple(map(float, box_of(mask))))
+    return mask, answer, np.count_nonzero(answer & mask) / np.count_nonzero(answer | mask)
 
 
 @pytest.mark.parametrize("place", ["alphamatting/val", "cwfid/val", "ccp_person/val"])
 def test_a_box_gives_the_published_score_and_clicks_are_obeyed(
-    shared: Path, predictor: PiSamPredictor, published: dict[str, float], place: str
+    shared: Path, predictor: PiSamPredictor, place: str
 ) -> None:
     image = sorted((shared / "data" / place / "images").iterdir())[0]
-    mask = read_mask(next((shared / "data" / place / "masks").glob(f"{image.stem}.*"))).astype(bool)
-    predictor.set_image(read_image(image))
-    answer = predictor.set_box(tuple(map(float, box_of(mask))))
-    found = np.count_nonzero(answer & mask) / np.count_nonzero(answer | mask)
-    assert found == pytest.approx(published[image.stem], abs=1e-3)
+    mask, answer, found = answer_to_box(predictor, image)
+    assert found == pytest.approx(published("evaluate")[image.stem], abs=1e-3)
     wrong = np.argwhere(answer != mask)
     row, column = wrong[len(wrong) // 2]
     repaired = predictor.click(column + 0.5, row + 0.5, foreground=bool(mask[row, column]))
     assert repaired[row, column] == mask[row, column]
+
+
+def test_a_larger_frame_gives_the_score_published_for_it(shared: Path) -> None:
+    larger = load_model(RESULTS / "pisam_vit_t.safetensors", shared / "weights", image_size=1024)
+    image = sorted((shared / "data" / "ccp_person" / "val" / "images").iterdir())[0]
+    found = answer_to_box(PiSamPredictor(larger), image)[-1]
+    assert found == pytest.approx(published("evaluate_1024")[image.stem], abs=1e-3)
+    assert found > published("evaluate")[image.stem] + 0.005
 
 
 @pytest.mark.parametrize("picture", ORDINARY)
