@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ from pisam.modeling.pisam import PiSam, build_model
 from pisam.modeling.sam_network import SamNetwork
 from pisam.modeling.shared_weights import SUFFIX, read_shared
 from pisam.modeling.weights_file import read_checkpoint
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT_KEY = "pisam"  # where a checkpoint of ours says which model it belongs to
 PAPER = {
@@ -60,7 +63,8 @@ def load_in_frame(
     """Build the network of a checkpoint and load it, for the frame of its training or for another one.
 
     Own weights know no frame. SAM's position tables are fitted to one: that it is the same SAM is checked in
-    the frame of the training.
+    the frame of the training. A guard has seen its training pictures in that frame alone: in another one it
+    may take pictures like them for strange, and let SAM's mask stand. So another frame is logged.
 
     Args:
         build: gives the network without its own weights, for a side of the frame.
@@ -81,6 +85,14 @@ def load_in_frame(
     if image_size is not None and image_size != trained:
         state, model = model.own_state(), build(image_size)
         model.load_own_state(state, what=f"checkpoint {path}")
+        guarded = "; its guard may take pictures like those of training for strange there"
+        log.warning(
+            "checkpoint %s: trained with frames of %d px, used with %d%s",
+            path,
+            trained,
+            image_size,
+            guarded if model.identity().get("guard") else "",
+        )
     return model
 
 

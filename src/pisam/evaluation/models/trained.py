@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from pisam.core.errors import PisamError, nearest
 from pisam.core.provenance import git_revision
 from pisam.evaluation.models.sam_baseline import RESIZE, SIDE, NativeSam
 from pisam.metrics.protocol import Protocol
-from pisam.modeling.checkpoint import Network, load_in_frame, read_identity, read_own_checkpoint
+from pisam.modeling.checkpoint import load_in_frame, read_identity, read_own_checkpoint
 from pisam.modeling.hq_sam import HqSam, is_published_hq, load_published_hq
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork
@@ -25,8 +24,6 @@ from pisam.modeling.weights_file import read_checkpoint
 from pisam.training.from_config import build_hq_network, build_network
 from pisam.training.run_folder import best_checkpoint, stage1_checkpoint, stage_dir
 
-log = logging.getLogger(__name__)
-
 
 def trained_model(config: Config, checkpoint: Path) -> PiSam:
     """The configured network with the weights of a checkpoint, in evaluation mode.
@@ -36,7 +33,8 @@ def trained_model(config: Config, checkpoint: Path) -> PiSam:
     Raises:
         PisamError: unreadable, or of another model.
     """
-    return _in_frame(config, partial(build_network, config), read_own_checkpoint(checkpoint), checkpoint)
+    build, contents = partial(build_network, config), read_own_checkpoint(checkpoint)
+    return load_in_frame(build, contents, checkpoint, config.model.image_size).eval()
 
 
 def trained_hq_sam(config: Config, checkpoint: Path) -> HqSam:
@@ -58,7 +56,8 @@ def trained_hq_sam(config: Config, checkpoint: Path) -> HqSam:
                 f"{config.model.backbone}"
             )
         return model
-    return _in_frame(config, partial(build_hq_network, config), contents, checkpoint)
+    build = partial(build_hq_network, config)
+    return load_in_frame(build, contents, checkpoint, config.model.image_size).eval()
 
 
 def checkpoint_facts(model: SamNetwork) -> dict[str, Any]:
@@ -206,15 +205,6 @@ def _load(config: Config, path: Path) -> SamNetwork:
     if is_published_hq(contents) or read_identity(contents, path).get("decoder") == "hq":
         return trained_hq_sam(config, path)
     return trained_model(config, path)
-
-
-def _in_frame(
-    config: Config, build: Callable[[int], Network], contents: dict[str, Any], checkpoint: Path
-) -> Network:
-    size, trained = config.model.image_size, read_identity(contents, checkpoint)["image_size"]
-    if size != trained:
-        log.warning("checkpoint %s: trained with frames of %d px, used with %d", checkpoint, trained, size)
-    return load_in_frame(build, contents, checkpoint, size).eval()
 
 
 def _segmenter(kind: str, model: SamNetwork) -> Segmenter:
