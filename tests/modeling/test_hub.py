@@ -12,7 +12,7 @@ from helpers.small_runs import small_model
 from pisam.core.errors import PisamError
 from pisam.modeling.checkpoint import load_model
 from pisam.modeling.hub import FACTS, WEIGHTS, from_pretrained, save_pretrained
-from pisam.modeling.pisam import PiSam
+from pisam.modeling.pisam import PiSam, build_model
 from pisam.modeling.shared_weights import save_model
 
 
@@ -86,3 +86,14 @@ def test_what_is_no_model_is_not_saved(tmp_path: Path) -> None:
     for path in (None, 5, b"x"):
         with pytest.raises(PisamError, match="save_model: expected a path"):
             save_model(small_model(), path)  # type: ignore[arg-type]
+
+
+def test_a_folder_is_taken_up_in_another_frame(tmp_path: Path) -> None:
+    model = build_model("nano", image_size=64)
+    model.save_pretrained(tmp_path / "model")
+    larger = load_model(tmp_path / "model", image_size=128)
+    assert larger.image_size == 128
+    assert all(value.equal(larger.own_state()[name]) for name, value in model.own_state().items())
+    for wrong in (100, "128", True):
+        with pytest.raises(ValueError, match=f"image_size must be a positive multiple of 64.*got {wrong!r}"):
+            load_model(tmp_path / "model", image_size=wrong)  # type: ignore[arg-type]

@@ -59,16 +59,25 @@ class EarlyFeatureViT(ImageEncoderViT):
         return self.neck(x.permute(0, 3, 1, 2)), early.permute(0, 3, 1, 2)
 
 
+def check_image_size(image_size: int) -> None:
+    """Refuse a side of the frame that no network can have.
+
+    Raises:
+        ValueError: no whole multiple of 64, or out of range.
+    """
+    if not isinstance(image_size, Integral) or not 64 <= image_size <= LARGEST_FRAME or image_size % 64:
+        raise ValueError(
+            f"image_size must be a positive multiple of 64, at most {LARGEST_FRAME}, got {image_size!r:.40}"
+        )
+
+
 def build_sam_parts(backbone: str, image_size: int) -> SamParts:
     """An untrained, unfrozen SAM for frames of image_size x image_size; `nano` is the same one each time.
 
     Raises:
         ValueError: unknown backbone, or a size that is no positive multiple of 64, or above `LARGEST_FRAME`.
     """
-    if not isinstance(image_size, Integral) or not 64 <= image_size <= LARGEST_FRAME or image_size % 64:
-        raise ValueError(
-            f"image_size must be a positive multiple of 64, at most {LARGEST_FRAME}, got {image_size!r:.40}"
-        )
+    check_image_size(image_size)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers do not depend on the backbone
         torch.manual_seed(NANO_SEED)
         image_encoder, early_dim = build_image_encoder(backbone, image_size)

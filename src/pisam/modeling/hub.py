@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, read_object, write_json
+from pisam.modeling.backbones import check_image_size
 from pisam.modeling.checkpoint import load_model
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.shared_weights import save_model
@@ -117,7 +118,10 @@ def from_pretrained(
 
     Raises:
         PisamError: no weights there, damaged ones, or ones of another SAM.
+        ValueError: an `image_size` that is no multiple of 64.
     """
+    if image_size is not None:
+        check_image_size(image_size)
     folder = _folder(source, "from_pretrained")
     expected = "neither a folder that save_pretrained wrote nor OWNER/NAME on the hub"
     if not folder.is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
