@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.model_inputs import random_clicks, random_images, randomise
+from helpers.exported import small_model
+from helpers.model_inputs import random_clicks, random_images
 from pisam.core.errors import PisamError
 from pisam.modeling.checkpoint import checkpoint_of, load_checkpoint, load_model
 from pisam.modeling.pisam import PiSam, build_model
@@ -18,11 +19,7 @@ BOX = torch.tensor([[5.0, 8, 50, 60], [0, 0, 20, 64]])
 
 @pytest.fixture
 def model() -> PiSam:
-    """A nano model whose interactor acts as if trained."""
-    torch.manual_seed(0)
-    model = build_model("nano", image_size=SIZE)
-    randomise(model.interactor, scale=0.2)
-    return model.eval()
+    return small_model(SIZE)
 
 
 @torch.no_grad()

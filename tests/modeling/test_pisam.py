@@ -9,6 +9,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import nn
 
+from helpers.exported import small_model
 from helpers.model_inputs import random_clicks, random_images, randomise
 from pisam.core.errors import PisamError
 from pisam.core.types import Clicks
@@ -25,11 +26,7 @@ def parameter_count(module: nn.Module) -> int:
 
 @pytest.fixture
 def model() -> PiSam:
-    """A nano model whose interactor acts as if trained."""
-    torch.manual_seed(0)
-    model = build_model("nano", image_size=SIZE)
-    randomise(model.interactor, scale=0.2)
-    return model.eval()
+    return small_model(SIZE)
 
 
 def test_sizes_are_those_of_the_paper_for_vit_b() -> None:
