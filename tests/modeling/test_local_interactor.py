@@ -7,7 +7,7 @@ import torch
 
 from helpers.model_inputs import normal, random_clicks, random_objects, randomise
 from pisam.core.types import Clicks, ObjectFeatures
-from pisam.modeling.local_interactor import LocalInteractor, click_maps
+from pisam.modeling.local_interactor import ClickMaps, LocalInteractor
 from pisam.modeling.pisam import PiSam, build_model
 
 
@@ -84,7 +84,8 @@ def test_maps_say_how_near_and_of_which_label() -> None:
     features = torch.ones(1, 3, 32, 32)
     features[..., 16:] = -1.0  # the right half is unlike the left
     points = torch.tensor([[[10.5 / 32, 10.5 / 32], [0.9, 0.9]]])
-    maps = click_maps(features, points, torch.tensor([[1, 0]]), torch.tensor([[True, False]]), [1 / 8])
+    labels, valid = torch.tensor([[1, 0]]), torch.tensor([[True, False]])
+    maps = ClickMaps(features, points, labels, valid, [1 / 8]).whole()
     background, background_like, near, like = maps[0]
     assert background.max() == background_like.max() == 0, "the only background click is padding"
     assert near[10, 10] == 1 and like[10, 10].item() == pytest.approx(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pisam.modeling.bands import in_bands
 from pisam.modeling.guard import guarded
 from pisam.modeling.layers import Conv1x1, LayerNorm2d, conv3x3, upscale2x
 
@@ -50,8 +51,12 @@ class HRConvHead(nn.Module):
         self, enhanced: Tensor, colours: Tensor, base: Tensor | None = None, familiar: Tensor | None = None
     ) -> Tensor:
         """Logits (B, 1, S, S), with `colours` float (B, dim / 4, S, S) as `rgb_embedding` gives them."""
-        logits: Tensor = self.output(self.upscaling(enhanced) + colours)
+        logits = in_bands(self._from_colours, enhanced, colours, margin=1)
         if base is None:
             return logits
         base = F.interpolate(base, size=logits.shape[-2:], mode="bilinear", align_corners=False)
         return guarded(logits + base, base, familiar)
+
+    def _from_colours(self, enhanced: Tensor, colours: Tensor) -> Tensor:
+        logits: Tensor = self.output(self.upscaling(enhanced) + colours)
+        return logits
