@@ -21,6 +21,7 @@ from helpers.two_ranks import TO_VALIDATE, validate
 from pisam.commands.train import train
 from pisam.config.load import save_config
 
+pytestmark = pytest.mark.slow
 TWO = ("trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2")
 STEPS = ("stage1.max_steps=4", "stage1.lr=0.001", "stage2.max_steps=4", "stage2.lr=0.001")
 

@@ -19,7 +19,7 @@ data:
   val: [DIS5K-VD, {{name: HRSOD-TE, limit: 2}}]
   batch_size: 2
   workers: 0
-stage1: {{max_steps: 60, lr: 0.003}}
+stage1: {{max_steps: 30, lr: 0.003}}
 stage2: {{max_steps: 4, lr: 0.01}}
 trainer: {{accelerator: cpu, precision: {precision}}}
 logging: {{mode: disabled, images: 0}}

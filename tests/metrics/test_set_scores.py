@@ -95,6 +95,7 @@ def _score_share(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_give_the_numbers_of_one(tmp_path: Path) -> None:
     mp.spawn(_score_share, args=(str(tmp_path),), nprocs=2)
     alone = filled(IMAGES).compute()

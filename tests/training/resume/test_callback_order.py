@@ -29,6 +29,7 @@ def train_shuffled(config: Config, number: int, seed: int, *more: Callback) -> N
         train(config, number)
 
 
+@pytest.mark.slow
 def test_shuffled_callbacks_end_like_those_in_their_order(tmp_path: Path) -> None:
     sets = write_sets(tmp_path / "sets")
     overrides = ("stage1.max_steps=2", "stage2.epochs=2", "stage2.ema=0.5", "logging.images=2")

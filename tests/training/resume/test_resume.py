@@ -31,6 +31,7 @@ def pair(folder: Path, sets: Path, *overrides: str) -> tuple[Config, Config]:
     return alone, dying
 
 
+@pytest.mark.slow
 def test_stage_1_dies_everywhere(tmp_path: Path, sets: Path) -> None:
     """Four steps and five validated images an epoch."""
     alone, dying = pair(tmp_path, sets, "stage1.epochs=2")
