@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from helpers.model_inputs import random_clicks, randomise
 from helpers.small_runs import small_batch
 from pisam.core.errors import PisamError
-from pisam.core.types import Clicks
+from pisam.core.types import Clicks, PromptKind, Prompts
+from pisam.modeling.attention import run_sam_transformer, sam_mask
 from pisam.modeling.checkpoint import load_model
 from pisam.modeling.pisam import PiSam, build_model
 from pisam.modeling.sam_segmenters import SamSegmenter
@@ -45,6 +46,57 @@ def test_begins_as_sam() -> None:
     assert torch.equal(prediction.high_res, enlarged), "the head adds nothing"
     far = build_model("nano", image_size=64).eval().straight_forward(batch.image, batch.box)[1]
     assert (far.low_res - sam.low_res).abs().mean() > 0.5 * scale
+
+
+def pointed(batch: int, *points: tuple[float, float, int], kind: PromptKind = "points") -> Prompts:
+    """The same points for each sample."""
+    clicks = Clicks(
+        torch.tensor([[point[:2] for point in points]] * batch),
+        torch.tensor([[point[2] for point in points]] * batch),
+        torch.ones(batch, len(points), dtype=torch.bool),
+    )
+    return Prompts([kind] * batch, clicks, torch.zeros(batch, 1, 16, 16))
+
+
+ONE, TWO = [(26.5, 30.5, 1)], [(26.5, 30.5, 1), (20.5, 40.5, 1)]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("prompts", "index"),
+    [(pointed(2, *ONE), 3), (pointed(2, *TWO), 0), (pointed(2, *ONE, kind="box+points"), 0), (None, 0)],
+    ids=["a point alone", "two points", "a point in a box", "a box"],
+)
+def test_a_single_point_alone_is_of_the_whole(prompts: Prompts | None, index: int) -> None:
+    torch.manual_seed(0)
+    model = build_model("nano", image_size=64, from_sam=True).eval()
+    batch = small_batch(2)
+    sam, decoder = (
+        SamSegmenter(model).first(batch.image, batch.box, prompts=prompts),
+        model.decoder.sam_decoder,
+    )
+    for row in range(2):
+        one = slice(row, row + 1)
+        asked = None if prompts is None else prompts.select([row])
+        features = model.encoder(model.normalise(batch.image[one]), batch.box[one], asked)
+        masks, _ = decoder.predict_masks(
+            features.image_embedding, features.position, features.sparse_prompt, features.dense_prompt
+        )
+        torch.testing.assert_close(sam.low_res[one], masks[:, index : index + 1])
+        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        ours = sam_mask(decoder, *run_sam_transformer(decoder, own, features), features.ambiguous)
+        torch.testing.assert_close(ours, sam.low_res[one], atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_point_beside_another_kind_of_prompt_means_what_it_means_alone(model: PiSam) -> None:
+    batch = small_batch(2)
+    mixed = Prompts(["points", "box"], pointed(2, *ONE).points, torch.zeros(2, 1, 16, 16))
+    together = model.straight_forward(batch.image, batch.box, mixed)[1].low_res
+    for row in range(2):
+        one = slice(row, row + 1)
+        alone = model.straight_forward(batch.image[one], batch.box[one], mixed.select([row]))[1].low_res
+        torch.testing.assert_close(together[one], alone, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

@@ -138,6 +138,8 @@ class SamFeatures:
         dense_prompt: float (B, 256, E, E).
         position: float (1, 256, E, E), SAM's position code of the embedding's pixels.
         prompt_lengths: how many of its N tokens each sample has, the rest being padding; None = all have N.
+        ambiguous: bool (B,), true for a single point alone, which may be of a part or of the whole; None =
+            none is.
     """
 
     image_embedding: Tensor
@@ -146,6 +148,7 @@ class SamFeatures:
     dense_prompt: Tensor
     position: Tensor
     prompt_lengths: Sequence[int] | None = None
+    ambiguous: Tensor | None = None
 
     def by_prompt_length(self) -> list[tuple[list[int], SamFeatures]]:
         """Rows of the batch and their features, in groups of one number of tokens, without padding.

@@ -71,6 +71,29 @@ def run_sam_transformer(sam: MaskDecoder, learned: Tensor, features: SamFeatures
     return torch.cat(tokens)[place], torch.cat(upscaled)[place]
 
 
+def sam_mask(sam: MaskDecoder, tokens: Tensor, upscaled: Tensor, ambiguous: Tensor | None) -> Tensor:
+    """Logits (B, 1, F, F) of SAM's single mask, or of the whole for a single point alone.
+
+    For such a point SAM has three masks: subpart, part and whole. The objects of this package are wholes.
+
+    Args:
+        sam: SAM's mask decoder.
+        tokens: float (B, T, 256), what its transformer made of its own tokens and perhaps others after them.
+        upscaled: float (B, 32, F, F), with them.
+        ambiguous: bool (B,), see `SamFeatures`.
+    """
+    token = sam.output_hypernetworks_mlps[0](tokens[:, 1])  # the first is that of the IoU
+    if ambiguous is not None:
+        whole = sam.output_hypernetworks_mlps[-1](tokens[:, sam.num_mask_tokens])
+        token = whole.where(ambiguous[:, None], token)
+    return project(token, upscaled)
+
+
+def project(token: Tensor, feature: Tensor) -> Tensor:
+    """Mask logits (B, 1, F, F) of a token (B, C) on a feature (B, C, F, F)."""
+    return torch.einsum("bc,bchw->bhw", token, feature).unsqueeze(1)
+
+
 def _run(sam: MaskDecoder, learned: Tensor, features: SamFeatures) -> tuple[Tensor, Tensor]:
     batch = features.image_embedding.shape[0]  # len() would be a constant of an exported graph
     tokens = torch.cat([learned.expand(batch, -1, -1), features.sparse_prompt], dim=1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pisam.core.errors import PisamError
 from pisam.core.types import Prediction, Prompts, SamFeatures
-from pisam.modeling.attention import run_sam_transformer
+from pisam.modeling.attention import project, run_sam_transformer, sam_mask
 from pisam.modeling.backbone_table import BACKBONES
 from pisam.modeling.backbones import SamParts, build_sam_parts
 from pisam.modeling.sam_network import SamNetwork
@@ -27,7 +27,7 @@ class HqMasks(NamedTuple):
     """The two masks of HQ-SAM, logits at a quarter of the frame.
 
     Attributes:
-        sam: float (B, 1, F, F), SAM's single mask as its decoder gives it with the HQ token among its own.
+        sam: float (B, 1, F, F), SAM's mask as its decoder gives it with the HQ token among its own.
         hq: float (B, 1, F, F), the mask of the HQ token.
     """
 
@@ -74,10 +74,9 @@ class HqMaskDecoder(nn.Module):
             hq_feature = self.hq_feature(features.image_embedding, features.early)
         hq_upscaled = self.embedding_maskfeature(upscaled) + hq_feature
 
-        single_mask_out, hf_out = tokens_out[:, 1], tokens_out[:, -1]
         return HqMasks(
-            sam=_project(sam.output_hypernetworks_mlps[0](single_mask_out), upscaled),
-            hq=_project(self.hf_mlp(hf_out), hq_upscaled),
+            sam=sam_mask(sam, tokens_out, upscaled, features.ambiguous),
+            hq=project(self.hf_mlp(tokens_out[:, -1]), hq_upscaled),
         )
 
     def hq_feature(self, image_embedding: Tensor, early: Tensor) -> Tensor:
@@ -155,8 +154,3 @@ def load_published_hq(checkpoint: str | Path, image_size: int = 1024) -> HqSam:
         what=f"HQ-SAM weights {path}",
     )
     return model.eval()
-
-
-def _project(token: Tensor, feature: Tensor) -> Tensor:
-    """Mask logits (B, 1, F, F) of a token (B, 32) on a feature (B, 32, F, F)."""
-    return (token.unsqueeze(1) @ feature.flatten(2)).view(len(token), 1, *feature.shape[-2:])

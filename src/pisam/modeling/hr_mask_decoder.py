@@ -9,7 +9,7 @@ from segment_anything.modeling import MaskDecoder
 from torch import Tensor, nn
 
 from pisam.core.types import ObjectFeatures, Prediction, SamFeatures
-from pisam.modeling.attention import run_sam_transformer
+from pisam.modeling.attention import project, run_sam_transformer, sam_mask
 from pisam.modeling.guard import Guard, guarded
 from pisam.modeling.hr_conv_head import HRConvHead
 from pisam.modeling.layers import MLP, LayerNorm2d, conv3x3, upscale2x
@@ -100,7 +100,7 @@ class HighResolutionMaskDecoder(nn.Module):
         if self.guard is None or self.training:
             return self.embed(token, mask_feature, low_res), low_res
         familiar = self.guard(features.early)
-        low_res = guarded(low_res, low_res - _dot(token, mask_feature), familiar)
+        low_res = guarded(low_res, low_res - project(token, mask_feature), familiar)
         return replace(self.embed(token, mask_feature, low_res), familiar=familiar), low_res
 
     def low_res(self, features: SamFeatures) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,9 +110,9 @@ class HighResolutionMaskDecoder(nn.Module):
         tokens_out, upscaled = run_sam_transformer(sam, learned, features)
         token = self.token_mlp(tokens_out[:, -1])
         mask_feature = self.mask_feature(upscaled, features.image_embedding, features.early)
-        logits = _dot(token, mask_feature)
-        if self.from_sam:  # the first mask token is that of SAM's single mask
-            logits = logits + _dot(sam.output_hypernetworks_mlps[0](tokens_out[:, 1]), upscaled)
+        logits = project(token, mask_feature)
+        if self.from_sam:
+            logits = logits + sam_mask(sam, tokens_out, upscaled, features.ambiguous)
         return token, mask_feature, logits
 
     def enhance(
@@ -145,8 +145,3 @@ class HighResolutionMaskDecoder(nn.Module):
         for layer in (last, self.head.output[-1]):
             for values in layer.parameters():
                 nn.init.zeros_(values)
-
-
-def _dot(token: Tensor, feature: Tensor) -> Tensor:
-    """(B, C) and (B, C, F, F) -> logits (B, 1, F, F)."""
-    return torch.einsum("bc,bchw->bhw", token, feature).unsqueeze(1)

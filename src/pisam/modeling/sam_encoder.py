@@ -50,7 +50,7 @@ class SamEncoder(nn.Module):
             box: as in `forward`.
             prompts: as in `forward`.
         """
-        lengths = None
+        lengths = ambiguous = None
         if prompts is None:
             sparse_prompt, dense_prompt = self.prompt_encoder(points=None, boxes=sam_boxes(box), masks=None)
         else:
@@ -58,6 +58,8 @@ class SamEncoder(nn.Module):
             lengths = [sparse.shape[1] for sparse, _ in encoded]
             sparse_prompt = pad_sequence([sparse[0] for sparse, _ in encoded], batch_first=True)
             dense_prompt = torch.cat([dense for _, dense in encoded])
+            alone = torch.tensor([kind == "points" for kind in prompts.kinds], device=box.device)
+            ambiguous = alone & (prompts.points.valid.sum(dim=1) == 1)
         return SamFeatures(
             image_embedding=image_embedding,
             early=early,
@@ -65,6 +67,7 @@ class SamEncoder(nn.Module):
             dense_prompt=dense_prompt,
             position=self.prompt_encoder.get_dense_pe(),
             prompt_lengths=lengths,
+            ambiguous=ambiguous,
         )
 
     def _encode_one(self, box: Tensor, prompts: Prompts, row: int) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,8 @@ from pisam.modeling.segmenters import EncodedImage, State, encode
 class SamSegmenter:
     """SAM's own mask decoder: clicks are point prompts beside the box, one mask comes back.
 
+    For a single point alone it is the last of SAM's three masks, the whole.
+
     Args:
         model: any network on frozen SAM; only its SAM is used.
         name: in tables.
@@ -37,14 +39,15 @@ class SamSegmenter:
 
     def decode(self, features: SamFeatures, of_image: Tensor | None) -> Tensor:
         """Mask logits (1, 1, F, F) of one image from its features and prompts, and what `of_image` gave."""
-        low_res, _ = self.model.decoder.get_submodule("sam_decoder")(
+        whole = features.ambiguous is not None and bool(features.ambiguous)
+        masks, _ = self.model.decoder.get_submodule("sam_decoder")(
             image_embeddings=features.image_embedding,
             image_pe=features.position,
             sparse_prompt_embeddings=features.sparse_prompt,
             dense_prompt_embeddings=features.dense_prompt,
-            multimask_output=False,
+            multimask_output=whole,
         )
-        return low_res
+        return masks[:, -1:]  # of three the last is of the whole, see `sam_mask`
 
     @torch.no_grad()
     def first(

@@ -127,12 +127,15 @@ class _Decoder(nn.Module):
         has = has_previous[:, None, None, None]
         none = prompt.no_mask_embed.weight[..., None, None]
         batch = points.shape[0]
+        corner, point = labels >= UPPER_LEFT, (labels == BACKGROUND) | (labels == FOREGROUND)
+        ambiguous = (point.sum(dim=1) == 1) & ~corner.any(dim=1) & (has_previous == 0)
         features = SamFeatures(
             image_embedding=embedding.expand(batch, -1, -1, -1),
             early=early.expand(batch, -1, -1, -1),
             sparse_prompt=sparse,
             dense_prompt=prompt.mask_downscaling(previous) * has + none * (1 - has),
             position=prompt.get_dense_pe(),
+            ambiguous=ambiguous,
         )
         objects, prediction = self.model.decoder(features, self.model.normalise(frame))
         named = {field.name: getattr(objects, field.name) for field in fields(objects)}
