@@ -45,7 +45,8 @@ def read_prediction(path: Path) -> npt.NDArray[np.uint8]:
         raise PisamError(
             f"{path}: a prediction of mode {image.mode}; expected 8-bit grey, 255 = object; convert it"
         )
-    return levels
+    # Values of 0 and 1, of which Pillow made 0 and 85 or 17.
+    return levels // picture.step if picture.step < 255 and levels.max() == picture.step else levels
 
 
 def are_binary(predictions: Iterable[Path]) -> bool:

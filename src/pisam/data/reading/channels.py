@@ -40,7 +40,7 @@ def image_rgba(picture: Picture) -> Image.Image:
         image = picture.image
         return image.convert("RGBA") if picture.has_alpha and image.mode != "RGBA" else image
     colour, alpha = _wide_colour(picture)
-    image = Image.fromarray(to_eight_bits(colour))
+    image = Image.fromarray(to_eight_bits(colour, picture.highest))
     if alpha is not None:
         image = image.convert("RGB")
         image.putalpha(Image.fromarray(alpha))
@@ -78,9 +78,10 @@ def grey_coverage(picture: Picture, path: Path, ignore: int | None = None) -> Co
     """Coverage of grey, or of the largest channel of colour, without regard to transparency."""
     if picture.wide is not None:
         wide = picture.wide
-        return to_coverage(wide if wide.ndim == 2 else wide[..., :3].max(axis=2), path, ignore)
-    values = as_array(picture.image) if picture.image.mode == "L" else _largest_channel(picture.image)
-    return to_coverage(values, path, ignore, picture.step)
+        values = wide if wide.ndim == 2 else wide[..., :3].max(axis=2)
+        return to_coverage(values, path, ignore, highest=picture.highest)
+    eight = as_array(picture.image) if picture.image.mode == "L" else _largest_channel(picture.image)
+    return to_coverage(eight, path, ignore, picture.step)
 
 
 def _largest_channel(image: Image.Image) -> UInt8Array:

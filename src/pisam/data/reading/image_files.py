@@ -22,12 +22,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, BinaryIO
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pisam.core.errors import PisamError
-from pisam.data.reading.wide import GREY_MODES, raw_mode, wide_values
+from pisam.data.reading.wide import GREY_MODES, highest_value, raw_mode, wide_values
 
 # Larger than any camera of today; a file that claims more is damaged or hostile.
 MAX_PIXELS = 160_000_000
@@ -61,12 +62,14 @@ class Picture:
         wide: uint16 (H, W) or (H, W, C), the values of a file of more than eight bits, in place of `image`'s.
         step: what the sample value 1 of the file has become in `image`: 255, 85 and 17 for 1-, 2- and 4-bit
             grey, which Pillow spreads over eight bits, else 1.
+        highest: value of the full range of `wide`.
     """
 
     image: Image.Image
     size: tuple[int, int]
     wide: npt.NDArray[np.uint16] | None = None
     step: int = 1
+    highest: int = 65535
 
     @property
     def has_alpha(self) -> bool:
@@ -198,13 +201,25 @@ def _decode(file: BinaryIO, path: Path, reduction: int = 1) -> Picture:
         raw = raw_mode(image)  # first: to look for EXIF in a PNG, Pillow may load it
         size = _upright_size(image)
         jpeg = image.format in ("JPEG", "MPO")
+        if image.format == "BMP" and raw in ("1", "L") and _bits_of_bmp(data) != (1 if raw == "1" else 8):
+            # By a palette of black and white alone Pillow takes them for as many bits as these need.
+            if (pixels := cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)) is None:
+                raise ValueError("no bitmap")
+            return Picture(Image.fromarray(np.ascontiguousarray(pixels[..., 0])), size)
         _draft(image, reduction)
         image.load()
         if image.mode in ("P", "PA") and not image.getpalette("RGB"):
             raise ValueError("a palette without colours")
         wide, upright = wide_values(image, data, raw, _upright, path), _upright(image)
         # Pillow turns a TIFF itself.
-        return _spread(Picture(upright, size if jpeg else upright.size, wide), raw)
+        picture = Picture(upright, size if jpeg else upright.size, wide, highest=highest_value(image))
+        return _spread(picture, raw)
+
+
+def _bits_of_bmp(data: bytes) -> int:
+    """Bits a pixel, by a header of 12 bytes or one of the longer ones."""
+    place = 24 if data[14:18] == b"\x0c\0\0\0" else 28
+    return int.from_bytes(data[place : place + 2], "little")
 
 
 def _spread(picture: Picture, raw: str) -> Picture:

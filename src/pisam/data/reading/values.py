@@ -23,7 +23,7 @@ NOTHING_IGNORED = -1  # stated, where None says that nothing was stated
 
 # The 8-bit value of each 16-bit one.
 _OF_SIXTEEN_BITS = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-_USUAL_IGNORE = (255, 65535)
+_USUAL_IGNORE = [2**bits - 1 for bits in range(8, 17)]
 _REMEDY = (
     "save the mask as 0/255, or, where it belongs to a row of data, say ignore: {0} in that (false if {0} is "
     "object)"
@@ -42,14 +42,16 @@ class Coverage(NamedTuple):
     ignored: BoolArray | None = None
 
 
-def to_eight_bits(values: Values) -> UInt8Array:
-    """Values of 16 bits by their full range, or as they are where none exceeds 255."""
-    if values.dtype == np.uint8:
-        return np.asarray(values, np.uint8)
-    return values.astype(np.uint8) if values.max(initial=0) <= 255 else _OF_SIXTEEN_BITS[values]
+def to_eight_bits(values: Values, highest: int = 65535) -> UInt8Array:
+    """Values of up to 16 bits by their full range, 0 to `highest`, or as they are where none exceeds 255."""
+    if values.dtype == np.uint8 or values.max(initial=0) <= 255:
+        return values.astype(np.uint8, copy=False)
+    return _OF_SIXTEEN_BITS[values.astype(np.uint32) * 65535 // highest if highest < 65535 else values]
 
 
-def to_coverage(values: Values, path: Path, ignore: int | None = None, step: int = 1) -> Coverage:
+def to_coverage(
+    values: Values, path: Path, ignore: int | None = None, step: int = 1, highest: int = 65535
+) -> Coverage:
     """Coverage from grey values.
 
     Args:
@@ -57,6 +59,7 @@ def to_coverage(values: Values, path: Path, ignore: int | None = None, step: int
         path: of the file, for errors.
         ignore: the value that says nothing, `NOTHING_IGNORED`, or None where neither was stated.
         step: what the file's value 1 is among `values`, see `Picture`.
+        highest: as in `to_eight_bits`.
 
     Raises:
         PisamError: a value that may be either object or ignored, and which of them was not stated.
@@ -65,7 +68,7 @@ def to_coverage(values: Values, path: Path, ignore: int | None = None, step: int
     threshold = object_above(np.flatnonzero(histogram(values)), path, ignore, step)
     if threshold < OBJECT_ABOVE:
         return Coverage((values > threshold) * np.uint8(255), ignored)
-    return Coverage(to_eight_bits(values), ignored)
+    return Coverage(to_eight_bits(values, highest), ignored)
 
 
 def take_out(values: Values, ignore: int | None, step: int = 1) -> tuple[Values, BoolArray | None]:

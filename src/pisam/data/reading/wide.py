@@ -70,6 +70,12 @@ def wide_values(
     return None
 
 
+def highest_value(image: Image.Image) -> int:
+    """The highest value of a picture of more than eight bits that its file can hold."""
+    bits = max(_tag(image, _BITS, (16,))) if image.format == "TIFF" else 16
+    return 2 ** min(16, bits) - 1
+
+
 def grey_values(image: Image.Image, path: Path) -> Values:
     """The values of 16-bit grey as Pillow has them; see `wide_values`."""
     values = np.array(image)
@@ -81,11 +87,8 @@ def grey_values(image: Image.Image, path: Path) -> Values:
 
 
 def _black_is_zero(values: Values, image: Image.Image) -> Values:
-    """Grey of a TIFF by its full range, the other way round where 0 is white."""
-    highest = 2 ** min(16, max(_tag(image, _BITS, (16,)))) - 1
-    if _tag(image, _PHOTOMETRIC, (1,))[0] == _WHITE_IS_ZERO:
-        values = highest - values
-    return values if highest == 65535 else (values.astype(np.uint32) * 65535 // highest).astype(np.uint16)
+    white_is_zero = _tag(image, _PHOTOMETRIC, (1,))[0] == _WHITE_IS_ZERO
+    return (highest_value(image) - values).astype(np.uint16) if white_is_zero else values
 
 
 def _low_bytes(data: bytes, raw: str) -> Image.Image:
