@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 
 from pisam.clicks.simulate import simulate_clicks
 from pisam.core.checks import check_number
@@ -52,11 +52,8 @@ class ClickSimulation(Callback):
         self.simulation = simulation
         self.frozen_features = features
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
-    ) -> None:
-        stage: Any = pl_module
-        answer = self._frozen(trainer, stage, batch, "train", stage.answer)
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, *_: Any) -> None:
+        answer = self._frozen(trainer, pl_module, batch, "train", pl_module.answer)
         batch.objects, batch.straight_forward = answer.objects, answer.prediction
         predicted = (answer.prediction.high_res > 0) & batch.counted()
         clicks = [answer.clicks]
@@ -74,14 +71,7 @@ class ClickSimulation(Callback):
         new.valid &= shown.to(new.valid.device, non_blocking=True)
         batch.clicks = Clicks.beside([*clicks, new])
 
-    def on_validation_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, *_: Any) -> None:
         answer = self._frozen(trainer, pl_module, batch, "val", partial(self._clicked, pl_module))
         batch.objects, batch.straight_forward = answer.objects, answer.prediction
         batch.clicks = answer.clicks

@@ -22,14 +22,10 @@ class FirstSteps(Callback):
         self._since = time.monotonic()
         self._say(trainer, 0, f"first batch: waiting for {trainer.world_size} x loader ...")
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
         self._say(trainer, 1, f"first batch: {len(batch)} images after {self._seconds()}; first step ...")
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         self._say(trainer, 2, f"first step: done {self._seconds()} after the start of training")
 
     def _seconds(self) -> str:

@@ -133,18 +133,11 @@ class StoredEncodings(Callback):
     def __init__(self, store: FeatureStore) -> None:
         self.store = store
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, *_: Any) -> None:
         with trainer.precision_plugin.forward_context():
             self.fill(batch, "train", pl_module.model.encode)
 
-    def on_validation_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, *_: Any) -> None:
         with trainer.precision_plugin.forward_context():
             self.fill(batch, "val", pl_module.model.encode)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 from torch import Tensor
 
-from pisam.core.drawing import Click, draw_clicks
+from pisam.core.drawing import draw_clicks
 from pisam.core.types import Batch
 from pisam.training.logging.wandb_logger import last_step
 from pisam.training.resume.ranks import from_every_rank
@@ -45,13 +46,7 @@ class MaskPanels(Callback):
         self._panels.clear()
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor,  # type: ignore[override]
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
         for index, name in enumerate(batch.sets):
             if self._shown[name] < self.per_set:  # the first of all ranks are among the first of each
@@ -102,14 +97,7 @@ class Panel:
             masks["before"] = batch.straight_forward.high_res[index, 0] > 0
             masks["after"] = outputs[index, 0] > 0
         self.masks = {name: _fit(mask, self.side) for name, mask in masks.items()}
-        self.clicks: list[Click] = []
-        if batch.clicks is not None:
-            valid = batch.clicks.valid[index]
-            points, labels = (
-                batch.clicks.points[index][valid].tolist(),
-                batch.clicks.labels[index][valid].tolist(),
-            )
-            self.clicks = [(x, y, label) for (x, y), label in zip(points, labels, strict=True)]
+        self.clicks = [] if batch.clicks is None else batch.clicks.rows(index)
 
     def picture(self) -> Image.Image:
         """The image with the clicks drawn on it."""

@@ -45,9 +45,7 @@ class WeightAverage(Callback):
             for name, value in trained.items():
                 parameters[name].copy_(value)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step == self._steps:  # gradients are being accumulated
             return
         first, self._steps = self._steps == 0, trainer.global_step

@@ -89,7 +89,7 @@ class Throughput(Callback, Exchanging):
         self._mark = None
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         now = (time.perf_counter(), self.profiler.waited)
         if self._mark is not None:

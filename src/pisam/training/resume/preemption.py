@@ -149,12 +149,7 @@ class Preemption(Callback, Exchanging):
         self._common_batches = min(from_every_rank(trainer, sum(trainer.num_val_batches)))
 
     def on_validation_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         every_rank_asks = batch_idx < self._common_batches and batch_idx % VALIDATION_BATCHES_BETWEEN == 0
         if every_rank_asks and self._agree(trainer):
