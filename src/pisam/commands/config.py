@@ -11,13 +11,13 @@ keys=true|false: print every key there is instead, with its default, what it may
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from typing import Any
+from dataclasses import is_dataclass
 
 from pisam.commands.shared.command import DEFAULT_EXPERIMENT, Arguments
 from pisam.config.load import Origin, load_with_origins
 from pisam.config.reference import as_yaml, entries
-from pisam.config.rules import key_name
+from pisam.config.rules import walk
+from pisam.config.schema import Config
 
 
 def run(arguments: Arguments) -> None:
@@ -35,13 +35,10 @@ def run(arguments: Arguments) -> None:
         print(f"{line:<{width}}  # {origin}" if origin else line)
 
 
-def _lines(section: Any, origins: dict[str, Origin], prefix: str = "") -> Iterator[tuple[str, str]]:
-    indent = "  " * prefix.count(".")
-    for f in fields(section):
-        name, value = key_name(f.name), getattr(section, f.name)
-        key = f"{prefix}{name}"
+def _lines(config: Config, origins: dict[str, Origin]) -> Iterator[tuple[str, str]]:
+    for key, _, value in walk(config):
+        indent, name = "  " * key.count("."), key.rpartition(".")[2]
         if is_dataclass(value):
             yield f"{indent}{name}:", ""
-            yield from _lines(value, origins, f"{key}.")
         else:
             yield f"{indent}{name}: {as_yaml(value)}", str(origins.get(key, "default"))

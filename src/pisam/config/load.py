@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from yaml import MappingNode, Node, ScalarNode
 
-from pisam.config.rules import key_name, wrong_values
+from pisam.config.rules import key_name, walk, wrong_values
 from pisam.config.schema import Config, PromptsConfig, to_plain
 from pisam.core.errors import PisamError, nearest
 from pisam.core.files import replacing, shipped
@@ -220,7 +220,7 @@ def _fill(
             setattr(section, field.name, below)
             yield from _fill(below, value_node, source, f"{key}.", is_file=is_file)
         else:
-            example = next(_all_keys(below, key))
+            example = next(_all_keys(below, f"{key}."))
             value = short(repr(plain(value_node)))
             raise PisamError(f"{source}: {key}: got {value}, expected keys below it such as {example}")
 
@@ -255,13 +255,7 @@ def _keep_texts_of_rows(node: Node) -> None:
 
 
 def _all_keys(section: Any, prefix: str = "") -> Iterator[str]:
-    for f in fields(section):
-        value = getattr(section, f.name)
-        key = f"{prefix}.{key_name(f.name)}".lstrip(".")
-        if is_dataclass(value):
-            yield from _all_keys(value, key)
-        else:
-            yield key
+    return (key for key, _, value in walk(section, prefix) if not is_dataclass(value))
 
 
 def _nearest_key(wrong: str, siblings: list[str]) -> str:

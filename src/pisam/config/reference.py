@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any, NamedTuple
 
 from pisam.config.load import KINDS, OPTIONAL_SECTIONS
-from pisam.config.rules import expectations, key_name
+from pisam.config.rules import expectations, walk
 from pisam.config.schema import Config
 
 
@@ -20,16 +20,13 @@ class Entry(NamedTuple):
     help: str
 
 
-def entries(section: Any = None, prefix: str = "") -> Iterator[Entry]:
+def entries() -> Iterator[Entry]:
     """Every key in the order of the schema, a section before what is below it."""
-    section = Config() if section is None else section
-    for f in fields(section):
-        value, key = getattr(section, f.name), f"{prefix}{key_name(f.name)}"
+    for key, f, value in walk(Config()):
         kind = str(f.type).removesuffix(" | None")
         rules = expectations(f.metadata["rules"]) or KINDS.get(kind, ("",))[0]
         if is_dataclass(value):
             yield Entry(key, "", "", f.metadata["help"])
-            yield from entries(value, f"{key}.")
         else:
             expected = "keys as below data.prompts" if str(f.type) in OPTIONAL_SECTIONS else rules
             yield Entry(key, as_yaml(value), expected, f.metadata["help"])

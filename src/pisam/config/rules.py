@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from pisam.core.errors import nearest
@@ -107,15 +107,23 @@ def key_name(name: str) -> str:
     return name.rstrip("_")
 
 
-def wrong_values(section: Any, prefix: str = "") -> Iterator[Wrong]:
-    """Every value that no run could use, as (dotted key, value, what was expected).
+def walk(section: Any, prefix: str = "") -> Iterator[tuple[str, Field, Any]]:
+    """Every dotted key with its field and value in the order of the schema, a section before its keys.
 
     Args:
-        section: a configuration or a section of it, with values of the right types.
+        section: a configuration or a section of it.
         prefix: the section's own key and a dot.
     """
     for f in fields(section):
-        value, name = getattr(section, f.name), f"{prefix}{key_name(f.name)}"
+        name, value = f"{prefix}{key_name(f.name)}", getattr(section, f.name)
+        yield name, f, value
+        if is_dataclass(value):
+            yield from walk(value, f"{name}.")
+
+
+def wrong_values(config: Any) -> Iterator[Wrong]:
+    """Every value that no run could use, as (dotted key, value, what was expected); types are right."""
+    for name, f, value in walk(config):
         if value is None:
             continue
         for rule in f.metadata["rules"]:
@@ -123,8 +131,6 @@ def wrong_values(section: Any, prefix: str = "") -> Iterator[Wrong]:
                 if not rule.holds(item):
                     shown = asdict(item) if is_dataclass(item) and not isinstance(item, type) else item
                     yield name, shown, rule.message(item)
-        if is_dataclass(value):
-            yield from wrong_values(value, f"{name}.")
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, int | float) and abs(number) > LARGEST:
                 yield name, number, f"a number of at most {LARGEST:.0e}"

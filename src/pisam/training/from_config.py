@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pisam.config.rules import key_name
+from pisam.config.rules import walk
 from pisam.config.schema import Config, stage_config, training_prompts, training_sources
 from pisam.core.errors import PisamError
 from pisam.data.datamodule import PairDataModule
@@ -102,13 +102,7 @@ def keys_without_effect(config: Config) -> list[str]:
     """Keys that are set and that HQ-SAM has no use for; none where the decoder is Pi-SAM's."""
     if config.model.decoder != "hq":
         return []
-    return [
-        f"{section.name}.{key_name(each.name)}"
-        for section in fields(config)
-        if is_dataclass(own := getattr(config, section.name))
-        for each in fields(own)
-        if each.metadata["of_pi"] and getattr(own, each.name) != each.default
-    ]
+    return [key for key, f, value in walk(config) if f.metadata["of_pi"] and value != f.default]
 
 
 def build_stage(config: Config, number: int) -> Stage:
