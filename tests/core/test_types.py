@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from pisam.core.types import Batch, Clicks, ObjectFeatures, Prediction
@@ -31,6 +32,17 @@ def test_clicks_move_as_a_whole() -> None:
     moved = Clicks.none(2).to("meta")
     assert {moved.points.device.type, moved.labels.device.type, moved.valid.device.type} == {"meta"}
     assert Clicks.none(2, device="meta").points.device.type == "meta"
+
+
+def test_clicks_of_several_samples_are_padded_behind_and_come_back() -> None:
+    samples = [[(0.5, 2.25, 1)], [], [(3.5, 1.5, 0), (7.1, 0.5, 1)]]
+    clicks = Clicks.of(samples)
+    assert clicks.points.dtype == torch.float32 and clicks.labels.dtype == torch.int64
+    assert clicks.valid.tolist() == [[True, False], [False, False], [True, True]]
+    assert [clicks.rows(index)[:1] for index in range(2)] == [samples[0], []]
+    assert clicks.rows(2)[1] == (pytest.approx(7.1), 0.5, 1)
+    assert not clicks.points[1].any() and not clicks.labels[1].any()
+    assert Clicks.of([[], []]).points.shape == (2, 0, 2)
 
 
 def test_a_batch_counts_its_samples_and_starts_without_what_callbacks_fill() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pisam.core.types import BoolArray, UInt8Array
+from pisam.core.types import BoolArray, Click, UInt8Array
 
 FOREGROUND_CLICK = (0, 200, 0)
 BACKGROUND_CLICK = (230, 0, 0)
@@ -16,8 +16,6 @@ MISSED = (226, 0, 122)
 FALSE = (0, 170, 228)
 # The regions of `error_regions`, in their order.
 REGION_COLOURS = ((0, 0, 0), (255, 255, 255), FALSE, MISSED)
-
-Click = tuple[float, float, int]
 
 
 def draw_clicks(

@@ -12,11 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pisam.core.types import ALIKE
+from pisam.core.types import ALIKE, Click, FloatArray
 
-Click = tuple[float, float, int]  # x, y, label; in pixels, label 1 = object
 Pixel = tuple[int, int]  # row, column
-FloatArray = npt.NDArray[np.float32]
 Start = Literal["box", "points", "mask"]
 
 REACH = 1 / 8  # of the longer side: standard deviation of the distance over which changes fade

@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # files are read, and an exported model is run, where there i
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float32]
+
+Click = tuple[float, float, int]  # x, y, label; in pixels, label 1 = object
 
 ALIKE = 0.8  # IoU from which on two masks are of the same object
 
@@ -67,6 +70,17 @@ class Clicks:
             labels=torch.zeros(batch_size, 0, dtype=torch.int64, device=device),
             valid=torch.zeros(batch_size, 0, dtype=torch.bool, device=device),
         )
+
+    @classmethod
+    def of(cls, samples: Sequence[Sequence[Click]]) -> Clicks:
+        """The clicks of each of one sample or more, padded."""
+        import torch
+
+        rows = np.zeros((len(samples), max(map(len, samples)), 4))  # x, y, label, valid
+        for row, clicks in zip(rows, samples, strict=True):
+            row[: len(clicks)] = [(*click, 1) for click in clicks] if clicks else 0
+        table = torch.from_numpy(rows)
+        return cls(table[..., :2].float(), table[..., 2].long(), table[..., 3] > 0)
 
     @classmethod
     def joined(cls, parts: Sequence[Clicks]) -> Clicks:

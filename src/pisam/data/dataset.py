@@ -271,15 +271,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
 def _collate_prompts(prompts: Sequence[Prompt]) -> Prompts | None:
     if not prompts:
         return None
-    most = max(len(prompt.points) for prompt in prompts)
-    points = np.zeros((len(prompts), most, 2), dtype=np.float32)
-    valid = np.zeros((len(prompts), most), dtype=bool)
-    for row, prompt in enumerate(prompts):
-        points[row, : len(prompt.points)] = prompt.points
-        valid[row, : len(prompt.points)] = True
-    valid_points = torch.from_numpy(valid)
     # All points lie on the object, hence label 1.
-    clicks = Clicks(torch.from_numpy(points), valid_points.long(), valid_points)
+    clicks = Clicks.of([[(x, y, 1) for x, y in prompt.points.tolist()] for prompt in prompts])
     masks = torch.from_numpy(np.stack([prompt.mask for prompt in prompts])).unsqueeze(1)
     return Prompts([prompt.kind for prompt in prompts], clicks, masks)
 

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from pisam.core.types import BoolArray, PromptKind
-
-FloatArray = npt.NDArray[np.float32]
+from pisam.core.types import BoolArray, FloatArray, PromptKind
 
 # SAM takes the logits of an earlier mask; its own reach about so far.
 MASK_LOGIT = 10.0
@@ -80,7 +77,7 @@ def draw_prompt(
     shares = np.array([mix.box, mix.jittered_box, mix.points, mix.noisy_mask])
     side = len(mask) // 4
     points = np.zeros((0, 2), np.float32)
-    logits: npt.NDArray[np.float32] = np.zeros((side, side), np.float32)
+    logits: FloatArray = np.zeros((side, side), np.float32)
     match int(rng.choice(4, p=shares / shares.sum())):
         case 1:
             return Prompt("box", jitter_box(box, extent, len(mask), mix.box_noise, rng), points, logits)

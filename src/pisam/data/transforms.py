@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pisam.core.types import BoolArray, UInt8Array, Window
+from pisam.core.types import BoolArray, FloatArray, UInt8Array, Window
 from pisam.data.reading.image_files import BAND
 from pisam.data.reading.reader import ALL, reduce_mask
 
@@ -35,7 +35,6 @@ PAD_VALUE = 128
 REDRAWS = 10
 REDUCTIONS = (8, 4, 2)
 
-FloatArray = npt.NDArray[np.float32]
 Change = Callable[[UInt8Array], UInt8Array]
 
 
@@ -206,7 +205,7 @@ def frame_whole(image: UInt8Array, mask: BoolArray, width: int, height: int) -> 
     return _resize_image(image, window), _resize_mask(reduce_mask(mask, 1), window)
 
 
-def box_of(mask: BoolArray) -> npt.NDArray[np.float32]:
+def box_of(mask: BoolArray) -> FloatArray:
     """The tight box of a mask (H, W) that is not empty: float32 (4,), xyxy edges in pixels."""
     xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], dtype=np.float32)

@@ -11,8 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pisam.core.locality import Click
-from pisam.core.types import Clicks, Prompts, UInt8Array
+from pisam.core.types import Click, Clicks, Prompts, UInt8Array
 from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.segmenters import EncodedImage, PiSamSegmenter, Segmenter, State, encode
@@ -67,7 +66,7 @@ class TorchEngine:
 
     def after(self, state: State, clicks: Sequence[Click]) -> State:
         with self._evaluating(state.logits.device):
-            return self.segmenter.after(state, as_clicks([clicks]).to(self.device))
+            return self.segmenter.after(state, Clicks.of([clicks]).to(self.device))
 
     def logits(self, state: State, size: Size) -> FloatArray:
         logits: FloatArray = logits_to_original(state.logits, size)[0, 0].cpu().numpy()
@@ -111,18 +110,8 @@ class TorchEngine:
         side = encoded.embedding.shape[-1] * 4
         none = np.zeros((side, side), np.float32)
         masks = np.stack([none if one.mask is None else one.mask for one in prompts])[:, None]
-        points = as_clicks([one.points for one in prompts]).to(self.device)
+        points = Clicks.of([one.points for one in prompts]).to(self.device)
         return Prompts([_kind(one) for one in prompts], points, torch.from_numpy(masks).to(self.device))
-
-
-def as_clicks(samples: Sequence[Sequence[Click]]) -> Clicks:
-    """The clicks of each sample as a batch, padded."""
-    most = max(map(len, samples))
-    rows = np.zeros((len(samples), most, 4))  # x, y, label, valid
-    for row, clicks in zip(rows, samples, strict=True):
-        row[: len(clicks)] = [(*click, 1) for click in clicks] if clicks else 0
-    table = torch.from_numpy(rows)
-    return Clicks(table[..., :2].float(), table[..., 2].long(), table[..., 3] > 0)
 
 
 def _kind(prompt: Prompt) -> Any:

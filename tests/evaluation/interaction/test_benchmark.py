@@ -26,7 +26,7 @@ from pisam.evaluation.rows import Row
 from pisam.metrics.functional import iou
 from pisam.metrics.image_scores import all_scores
 from pisam.modeling.segmenters import State
-from pisam.predictor.predictor import TorchEngine, as_clicks
+from pisam.predictor.predictor import TorchEngine
 
 LACKING = rectangle(8, 8, 56, 30)
 SETTINGS = BenchmarkSettings(clicks=2, rounds=4, connectivity=8, seed=1)
@@ -60,7 +60,7 @@ def disc_area(segmenter: Paints) -> int:
 
 
 def one_click() -> Clicks:
-    return as_clicks([CLICKS[:1]])
+    return Clicks.of([CLICKS[:1]])
 
 
 def test_kept_masks_are_those_that_were_scored() -> None:
