@@ -19,9 +19,9 @@ ROWS = [
     ["predictor"],
     ["onnx", "serve"],
     ["training.losses", "training.loss_points", "training.preflight", "training.stages"],
-    ["training.logging", "training.resume"],
+    ["training.features", "training.logging", "training.resume"],
     ["training.callbacks"],
-    ["training"],
+    ["training", "training.features.from_config"],
     ["evaluation"],
     ["report"],
     ["commands"],
@@ -40,7 +40,10 @@ WALLS = [
     ),
     *(
         (f"training.{part}", ["pisam.config"])
-        for part in ("losses", "stages", "callbacks", "resume", "logging")
+        for part in (
+            *("losses", "stages", "callbacks", "resume", "logging"),
+            *("features.feature_store", "features.frozen_features"),
+        )
     ),
     *((f"evaluation.{part}", ["pisam.config"]) for part in ("interaction", "evaluate", "compare")),
 ]

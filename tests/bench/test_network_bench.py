@@ -14,8 +14,8 @@ from helpers.timing import fastest
 from pisam.clicks.simulate import simulate_clicks
 from pisam.core.types import Batch, Clicks
 from pisam.modeling.pisam import PiSam
-from pisam.training.callbacks.feature_store import FeatureStore
-from pisam.training.callbacks.frozen_features import StoredFeatures, object_layout
+from pisam.training.features.feature_store import FeatureStore
+from pisam.training.features.frozen_features import StoredFeatures, object_layout
 
 pytestmark = pytest.mark.bench
 

@@ -33,6 +33,7 @@ from pisam.core.set_names import refuse_no_folder
 from pisam.evaluation.rows import text_table
 from pisam.modeling.checkpoint import read_own_checkpoint
 from pisam.training.callback_list import build_callbacks
+from pisam.training.features.from_config import open_store
 from pisam.training.from_config import (
     build_data,
     build_stage,
@@ -57,7 +58,6 @@ from pisam.training.resume.preemption import (
 )
 from pisam.training.resume.ranks import leave_together
 from pisam.training.run_folder import best_checkpoint, stage_dir
-from pisam.training.store import open_store
 from pisam.training.trainer import build_trainer
 
 

@@ -11,15 +11,15 @@ from pisam.metrics.protocol import Protocol
 from pisam.training.callbacks.checkpoint_artifacts import CheckpointArtifacts
 from pisam.training.callbacks.click_simulation import ClickSimulation
 from pisam.training.callbacks.ends import EarlyStop, FinalValidation
-from pisam.training.callbacks.feature_store import FeatureStore
 from pisam.training.callbacks.first_steps import FirstSteps
-from pisam.training.callbacks.frozen_features import FrozenFeatures, StoredEncodings, StoredFeatures
 from pisam.training.callbacks.guards import FiniteLoss, FirstError, TrainabilityGuard
 from pisam.training.callbacks.mask_panels import MaskPanels
 from pisam.training.callbacks.memory_check import MemoryCheck
 from pisam.training.callbacks.run_summary import RunSummary
 from pisam.training.callbacks.scores import ImageScores, InteractionIoU, SegmentationIoU, ValidationScores
 from pisam.training.callbacks.weight_average import WeightAverage
+from pisam.training.features.feature_store import FeatureStore
+from pisam.training.features.frozen_features import FrozenFeatures, StoredEncodings, StoredFeatures
 from pisam.training.logging.throughput import Throughput
 from pisam.training.logging.wandb_logger import Dashboard
 from pisam.training.resume.best_checkpoint import BestCheckpoint

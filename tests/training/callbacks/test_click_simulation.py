@@ -12,7 +12,7 @@ from torch import Tensor
 from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
 from pisam.core.types import Batch, Clicks, ObjectFeatures, Prediction, Prompts
 from pisam.training.callbacks.click_simulation import ClickSimulation
-from pisam.training.callbacks.frozen_features import FrozenFeatures
+from pisam.training.features.frozen_features import FrozenFeatures
 from pisam.training.stages.interactor_stage import FrozenAnswer, InteractorStage
 
 CLICKS = 6

@@ -13,7 +13,7 @@ from pisam.clicks.simulate import simulate_clicks
 from pisam.core.checks import check_number
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, Clicks, Prediction
-from pisam.training.callbacks.frozen_features import Compute, FrozenFeatures, StoredFeatures
+from pisam.training.features.frozen_features import Compute, FrozenFeatures, StoredFeatures
 from pisam.training.stages.interactor_stage import FrozenAnswer
 from pisam.training.stages.regions import alter_targets
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pisam.core.errors import PisamError
-from pisam.training.callbacks.feature_store import FeatureStore, Key
+from pisam.training.features.feature_store import FeatureStore, Key
 
 LAYOUT = np.dtype([("feature", "<f4", (6,)), ("mask", "u1", (2,))])
 KEYS: list[Key] = [("train", "set", str(index), 0) for index in range(4)]

@@ -8,9 +8,9 @@ import pytest
 
 from helpers.small_runs import small_config, write_sets
 from pisam.core.errors import PisamError
-from pisam.training.callbacks.feature_store import FeatureStore
+from pisam.training.features.feature_store import FeatureStore
+from pisam.training.features.from_config import open_store, view_stamps
 from pisam.training.from_config import build_data, build_network
-from pisam.training.store import open_store, view_stamps
 
 
 def opened(folder: Path, root: Path, *keys: str) -> FeatureStore | None:

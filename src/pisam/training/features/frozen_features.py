@@ -12,11 +12,8 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from pisam.core.types import Batch, Clicks, ObjectFeatures, Prediction, Prompts
-from pisam.training.callbacks.feature_store import FeatureStore
+from pisam.training.features.feature_store import FeatureStore, Key
 from pisam.training.stages.interactor_stage import FrozenAnswer
-
-Key = tuple[str, str, str, int]
-
 
 Compute = Callable[[Batch], FrozenAnswer]
 

@@ -14,8 +14,8 @@ from pisam.data.audit.cache import stamp_of
 from pisam.data.datamodule import PairDataModule
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_weights import hash_tensors
-from pisam.training.callbacks.feature_store import FeatureStore, Key
-from pisam.training.callbacks.frozen_features import encoder_layout, object_layout
+from pisam.training.features.feature_store import FeatureStore, Key
+from pisam.training.features.frozen_features import encoder_layout, object_layout
 from pisam.training.from_config import stage1_state
 
 
