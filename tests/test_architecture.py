@@ -47,7 +47,7 @@ WALLS = [
     ),
     *((f"evaluation.{part}", ["pisam.config"]) for part in ("interaction", "evaluate", "compare")),
 ]
-MAY_IMPORT_WANDB = ("training.logging", "training.callbacks", "training.loggers")
+MAY_IMPORT_WANDB = ("training.logging", "training.callbacks")
 
 FILES = sorted((SOURCE / "pisam").rglob("*.py"))
 

@@ -1,4 +1,4 @@
-"""How long a run lasts, on which ranks."""
+"""How long a run lasts, on which ranks, who logs it and under which names."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from helpers.small_runs import small_config
 from pisam.config.schema import Config, StageConfig
-from pisam.training.trainer import build_strategy, build_trainer, duration
+from pisam.core.errors import PisamError
+from pisam.training.trainer import build_loggers, build_strategy, build_trainer, duration
 
 
 def test_duration_in_epochs_or_in_steps() -> None:
@@ -78,3 +80,40 @@ def test_slurm_requeueing_is_left_to_the_jobs_script(tmp_path: Path, monkeypatch
 
 def environment_of(config: Config) -> Any:
     return build_trainer(config, 1, [], [])._accelerator_connector.cluster_environment
+
+
+def test_loggers_of_each_mode(tmp_path: Path) -> None:
+    def wandb_loggers(mode: str) -> list[WandbLogger]:
+        config = small_config(tmp_path, tmp_path, f"logging.mode={mode}", "logging.group=both")
+        loggers = build_loggers(config, 2, {"frozen_hash": "abc"})
+        return [logger for logger in loggers if isinstance(logger, WandbLogger)]
+
+    assert wandb_loggers("disabled") == []
+    (offline,), (online,) = wandb_loggers("offline"), wandb_loggers("online")
+    assert (offline._offline, online._offline) == (True, False)
+    settings = offline._wandb_init
+    assert (settings["group"], settings["name"], settings["job_type"]) == ("both", "small-stage2", "stage2")
+    assert settings["config"]["frozen_hash"] == "abc"
+    assert settings["config"]["model"]["image_size"] == 64
+
+
+def test_further_loggers_write_what_the_first_one_does(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    config = small_config(tmp_path, tmp_path, "logging.also=[csv,tensorboard]")
+    (tmp_path / "run/stage1").mkdir(parents=True)
+    for attempt in range(2):  # a resumed run keeps what its first part wrote
+        for logger in build_loggers(config, 1, {}):
+            logger.log_metrics({"train/loss": 0.25 + attempt}, step=attempt)
+            logger.save()
+            logger.finalize("success")
+    tables = sorted((tmp_path / "run/stage1/csv").glob("version_*/metrics.csv"))
+    assert [table.read_text().splitlines() for table in tables] == [
+        ["step,train/loss", "0,0.25"],
+        ["step,train/loss", "1,1.25"],
+    ]
+    assert len(list((tmp_path / "run/stage1/tensorboard").glob("events.out.tfevents.*"))) == 2
+
+
+def test_further_logger_that_is_not_known_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PisamError, match=r"logging\.also: got 'mlflow', expected tensorboard or csv"):
+        small_config(tmp_path, tmp_path, "logging.also=[mlflow]")

@@ -42,7 +42,6 @@ from pisam.training.from_config import (
     keys_without_effect,
     refuse_other_stage1,
 )
-from pisam.training.loggers import build_loggers
 from pisam.training.logging.wandb_logger import begin_logging, finish_logging, new_run_id
 from pisam.training.preflight import alone_in, checking, job, wait_for_rank_0
 from pisam.training.resume.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
@@ -58,7 +57,7 @@ from pisam.training.resume.preemption import (
 )
 from pisam.training.resume.ranks import leave_together
 from pisam.training.run_folder import best_checkpoint, stage_dir
-from pisam.training.trainer import build_trainer
+from pisam.training.trainer import build_loggers, build_trainer
 
 
 def run(arguments: Arguments) -> None:

@@ -1,15 +1,17 @@
-"""Lightning's trainer, and Fabric for what runs outside of one."""
+"""Lightning's trainer and its loggers, and Fabric for what runs outside of one."""
 
 from __future__ import annotations
 
 import inspect
+import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.plugins.environments import (
     ClusterEnvironment,
     SLURMEnvironment,
@@ -18,11 +20,15 @@ from lightning.pytorch.plugins.environments import (
 from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
-from pisam.config.schema import Config, StageConfig, stage_config
+from pisam.config.schema import Config, StageConfig, stage_config, to_plain
 from pisam.core.children import announced_to_children, serve_starter
+from pisam.core.errors import PisamError
 from pisam.core.peers import waiting_for_peers
+from pisam.training.logging.jsonl_logger import JsonLinesLogger
 from pisam.training.logging.throughput import Throughput
+from pisam.training.logging.wandb_logger import StageRun, read_run_id
 from pisam.training.resume.checkpoint_io import VerifiedCheckpointIO
+from pisam.training.run_folder import stage_dir
 
 
 def build_trainer(config: Config, number: int, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
@@ -47,6 +53,27 @@ def build_trainer(config: Config, number: int, callbacks: list[Callback], logger
         enable_model_summary=False,
         default_root_dir=config.run_dir,
     )
+
+
+def build_loggers(config: Config, number: int, facts: dict[str, Any]) -> list[Logger]:
+    """`metrics.jsonl`, and one W&B run per stage in one group, offline by default."""
+    folder = stage_dir(config, number)
+    loggers: list[Logger] = [JsonLinesLogger(folder / "metrics.jsonl")]
+    if config.logging.mode != "disabled":
+        loggers.append(
+            StageRun(
+                folder,
+                mode=config.logging.mode,
+                config={**to_plain(config), **facts},
+                project=config.logging.project,
+                group=config.logging.group,
+                name=f"{config.name}-stage{number}",
+                job_type=f"stage{number}",
+                tags=[config.model.backbone, config.model.decoder, f"stage{number}"],
+                id=os.environ.get("WANDB_RUN_ID") or read_run_id(folder),  # that of a sweep goes first
+            )
+        )
+    return loggers + [_further(name, folder) for name in config.logging.also]
 
 
 def launch_ranks(config: Config) -> Fabric:
@@ -101,3 +128,14 @@ def _several(devices: Any) -> bool:
     if devices in ("auto", -1, "-1"):
         return torch.cuda.device_count() > 1
     return len(devices) > 1 if isinstance(devices, list) else int(devices) > 1
+
+
+def _further(name: str, folder: Path) -> Logger:
+    if name == "csv":
+        return CSVLogger(folder, name="csv")  # a file per attempt: one of its own is overwritten
+    try:
+        return TensorBoardLogger(folder, name="tensorboard", version="")
+    except ModuleNotFoundError as error:
+        raise PisamError(
+            "logging.also: tensorboard is not installed: pip install 'pisam[tensorboard]'"
+        ) from error

@@ -10,7 +10,6 @@ import pytest
 
 from helpers.small_runs import quiet_trainer, small_config
 from pisam.core.errors import PisamError
-from pisam.training.loggers import build_loggers
 from pisam.training.logging.wandb_logger import (
     StageRun,
     begin_logging,
@@ -19,6 +18,7 @@ from pisam.training.logging.wandb_logger import (
     read_run_id,
 )
 from pisam.training.run_folder import stage_dir
+from pisam.training.trainer import build_loggers
 
 
 def test_the_same_until_the_stage_begins_afresh(tmp_path: Path) -> None:
