@@ -67,7 +67,6 @@ def write_findings(result: Audit, file: Path) -> None:
 
 def _sources(config: Config) -> tuple[list[tuple[Part, Source]], list[Finding]]:
     """The sources of all parts, each of a part once, and what no run could use."""
-    root = None if config.data.root is None else Path(config.data.root)
     lists: list[tuple[Part, list[Any]]] = [
         ("train", config.data.train),
         *(("train", stage.train or []) for stage in (config.stage1, config.stage2)),
@@ -81,7 +80,7 @@ def _sources(config: Config) -> tuple[list[tuple[Part, Source]], list[Finding]]:
         for row in rows:
             name = row if isinstance(row, str) else str(row.get("name"))
             try:
-                more = resolve_sources([row], root, training=part == "train")
+                more = resolve_sources([row], config.data.root, training=part == "train")
                 refuse_twice([*own, *more])
                 own += more
             except PisamError as error:

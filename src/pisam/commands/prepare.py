@@ -32,7 +32,7 @@ def prepare_data(config: Config) -> None:
     if config.data.prepared is None:
         raise PisamError("prepare: data.prepared names no folder to write to; add data.prepared=DIR")
     generate_data(config)
-    folder, root = Path(config.data.prepared), None if config.data.root is None else Path(config.data.root)
+    folder, root = Path(config.data.prepared), config.data.root
     rows = (config.data.train, config.stage1.train or [], config.stage2.train or [])
     sources = longest_parts(source for part in rows for source in resolve_sources(part, root, training=True))
     if not sources:

@@ -99,24 +99,26 @@ class PairDataModule(LightningDataModule):
                 raise ValueError(f"{name}: expected a list, got {given!r:.40}")
         if jitter and not is_increasing_pair(jitter):
             raise ValueError(f"jitter: expected two increasing positive numbers, or none, got {jitter!r:.40}")
-        self.root = None if root is None else Path(root)
+        self.root = root
         self.train_entries = list(train)
         self.val_entries = list(val)
         self.image_size = image_size
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size
         self.workers = workers
-        self.flip = flip
-        self.jitter = (jitter[0], jitter[1]) if jitter else None
         self.views = views
-        self.prepared = None if prepared is None else Path(prepared)
-        self.prompts = prompts
         self.instances = instances
-        self.photometric = list(photometric)
-        if self.photometric:
-            Photometric(self.photometric)  # what cannot be done is refused before any file is read
-        self.composites = composites
         self.seed = seed
+        if photometric:
+            Photometric(photometric)  # what cannot be done is refused before any file is read
+        self._augmentation: dict[str, Any] = {
+            "flip": flip,
+            "jitter": (jitter[0], jitter[1]) if jitter else None,
+            "prepared": None if prepared is None else Path(prepared),
+            "prompts": prompts,
+            "photometric": list(photometric),
+            "composites": composites,
+        }
         self.timeout = timeout
         self.train_set: PairDataset | None = None
         self.val_set: PairDataset | None = None
@@ -170,15 +172,10 @@ class PairDataModule(LightningDataModule):
                 resolve_sources(self.train_entries, self.root, training=True),
                 image_size=self.image_size,
                 training=True,
-                flip=self.flip,
-                jitter=self.jitter,
                 views=self.views,
-                prepared=self.prepared,
-                prompts=self.prompts,
                 instances=self.instances,
-                photometric=self.photometric,
-                composites=self.composites,
                 seed=self.seed,
+                **self._augmentation,
             )
             self._tell("train", self.train_set)
 

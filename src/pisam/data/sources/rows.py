@@ -62,7 +62,7 @@ class Source:
         return os.fsencode(f"{folders}{ids}{ignore}")
 
 
-def resolve_source(entry: Entry, root: Path | None) -> Source:
+def resolve_source(entry: Entry, root: str | Path | None) -> Source:
     """The source that a configuration entry means.
 
     Args:
@@ -128,7 +128,7 @@ def _ignored_value(name: str, row: Mapping[str, Any]) -> int | None:
     return value
 
 
-def resolve_sources(entries: Iterable[Entry], root: Path | None, *, training: bool) -> list[Source]:
+def resolve_sources(entries: Iterable[Entry], root: str | Path | None, *, training: bool) -> list[Source]:
     """The sources of a whole list of entries, in its order.
 
     Raises:
@@ -158,7 +158,7 @@ def refuse_twice(sources: Iterable[Source]) -> None:
         seen.add(source.name)
 
 
-def _parts(entry: Entry, root: Path | None) -> list[Entry]:
+def _parts(entry: Entry, root: str | Path | None) -> list[Entry]:
     """The entry itself, or rows for the sets of the group that it names, with its other values."""
     row = {"name": entry} if isinstance(entry, str) else dict(entry)
     if "images" in row or not (isinstance(group := row.get("name"), str) and group in GROUPS):
@@ -187,7 +187,7 @@ def longest_parts(sources: Iterable[Source]) -> list[Source]:
     return list(longest.values())
 
 
-def _known_folders(name: str, root: Path | None) -> Source:
+def _known_folders(name: str, root: str | Path | None) -> Source:
     if name not in KNOWN_SETS:
         raise PisamError(
             f"unknown data set {name}{_hint(name, [*KNOWN_SETS, *GROUPS])}; known are "
@@ -228,7 +228,7 @@ def published_pairs(source: Source) -> int | None:
     return next((at.pairs for at in layouts if _ends_with(source.images, at.images)), None)
 
 
-def _own_folders(name: str, row: Mapping[str, Any], root: Path | None) -> Source:
+def _own_folders(name: str, row: Mapping[str, Any], root: str | Path | None) -> Source:
     paths: dict[str, Path] = {}
     for key in ("images", "masks", "annotations", "names"):
         if key not in row:
@@ -279,12 +279,12 @@ def _ends_with(path: Path, end: str) -> bool:
     return path.resolve().parts[-len(parts) :] == parts
 
 
-def _existing_root(root: Path | None, name: str) -> Path:
+def _existing_root(root: str | Path | None, name: str) -> Path:
     if root is None:
         raise PisamError(f"data set {name}: no root folder; set data.root or PISAM_DATA_ROOT")
-    if not root.is_dir():
-        raise PisamError(f"data set {name}: no root folder {root}; set data.root or PISAM_DATA_ROOT")
-    return root
+    if not (folder := Path(root)).is_dir():
+        raise PisamError(f"data set {name}: no root folder {folder}; set data.root or PISAM_DATA_ROOT")
+    return folder
 
 
 def _hint(wrong: str, valid: Iterable[str]) -> str:
