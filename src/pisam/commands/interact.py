@@ -23,7 +23,7 @@ from pisam.commands.shared.begin import begin
 from pisam.commands.shared.command import Arguments
 from pisam.commands.shared.evaluate_options import as_list
 from pisam.commands.shared.interact_results import Search, begin_results, results_folder, some, write_results
-from pisam.config.schema import Config
+from pisam.config.schema import Config, simulation_of
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
 from pisam.core.progress import progress
@@ -207,7 +207,7 @@ def _search(run: _Run, *, select: bool) -> Search:
         PisamError: no image has a common error with a click.
     """
     config, most = run.config, max(run.config.interact.clicks, run.config.interact.rounds)
-    simulation = {key: value for key, value in asdict(config.clicks).items() if key != "reprompt"}
+    simulation = simulation_of(config.clicks)
 
     def own_part() -> tuple[list[Row], bool, list[ClickedImage]]:
         rows, equal, clicked = [], True, []

@@ -269,6 +269,11 @@ def training_prompts(config: Config, stage: int) -> PromptsConfig:
     return own or config.data.prompts
 
 
+def simulation_of(clicks: ClicksConfig) -> dict[str, Any]:
+    """Arguments of `simulate_clicks`."""
+    return {key: value for key, value in asdict(clicks).items() if key != "reprompt"}
+
+
 def to_plain(config: Config) -> dict[str, Any]:
     """The configuration as nested dicts, lists, strings and numbers, under the keys a YAML file uses."""
     plain = asdict(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning.pytorch import Callback
 
-from pisam.config.schema import Config, decisive_settings, stage_config
+from pisam.config.schema import Config, decisive_settings, simulation_of, stage_config
 from pisam.core.errors import PisamError, nearest
 from pisam.core.provenance import git_revision
 from pisam.metrics.protocol import Protocol
@@ -81,18 +81,8 @@ def build_callbacks(
         RunSummary(folder / "summary.json", monitor=monitor, facts=facts),
     ]
     if number == 2:
-        clicks = config.clicks
-        own.append(
-            ClickSimulation(
-                policy=clicks.policy,
-                max_clicks=clicks.max_clicks,
-                min_area=clicks.min_area,
-                margin=clicks.margin,
-                connectivity=clicks.connectivity,
-                features=_features(config, store),
-                altered=config.stage2.altered,
-            )
-        )
+        kept, altered = _features(config, store), config.stage2.altered
+        own.append(ClickSimulation(features=kept, altered=altered, **simulation_of(config.clicks)))
     elif store is not None:
         own.insert(0, StoredEncodings(store))
     if schedule.ema is not None:
