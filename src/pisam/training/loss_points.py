@@ -14,6 +14,7 @@ from pisam.core.geometry import pixels_to_unit, sample_at
 from pisam.core.types import Clicks
 
 NUM_POINTS = 112 * 112
+OVERSAMPLE = 3  # candidates per point
 SPREAD = 1 / 32  # of the frame's side: standard deviation of the points around a click
 
 
@@ -25,13 +26,12 @@ def sample_points(
     seeds: Sequence[int],
     *,
     num_points: int = NUM_POINTS,
-    oversample: int = 3,
     importance: float = 0.75,
     ignored: Tensor | None = None,
 ) -> Tensor:
     """Points inside the image content, most of them where the logits are nearest to zero.
 
-    Per mask, `oversample * num_points` uniform candidates are drawn and the `importance * num_points` most
+    Per mask, `OVERSAMPLE * num_points` uniform candidates are drawn and the `importance * num_points` most
     uncertain of them kept; the rest of the points are fresh uniform ones. No gradient.
 
     Args:
@@ -40,7 +40,6 @@ def sample_points(
         side: side S of the frame in pixels.
         seeds: B integers, each the only source of randomness of its mask, on any device and rank.
         num_points: points per mask, N.
-        oversample: candidates per point, >= 1.
         importance: share of the points chosen by uncertainty, in [0, 1].
         ignored: bool (B, 1, S, S), pixels that are never chosen by uncertainty while there are others.
 
@@ -56,7 +55,7 @@ def sample_points(
             f"expected extent ({batch_size}, 2) and {batch_size} seeds, one per mask, "
             f"got extent {tuple(extent.shape)} and {len(seeds)} seeds"
         )
-    num_candidates = oversample * num_points
+    num_candidates = OVERSAMPLE * num_points
     num_important = int(importance * num_points)
     num_drawn = num_candidates + num_points - num_important
 

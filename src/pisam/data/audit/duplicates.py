@@ -41,12 +41,12 @@ def look_hash(image: npt.NDArray[np.uint8]) -> int | None:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def same_looks(hashes: Sequence[int], distance: int = SAME_LOOK) -> Iterator[tuple[int, int]]:
-    """Every pair of indices, i < j, whose hashes differ in at most `distance` bits.
+def same_looks(hashes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Every pair of indices, i < j, whose hashes differ in at most `SAME_LOOK` bits.
 
-    Cut into distance + 1 bands, two such hashes agree in one band at least: only those are compared.
+    Cut into SAME_LOOK + 1 bands, two such hashes agree in one band at least: only those are compared.
     """
-    edges = [BITS * band // (distance + 1) for band in range(distance + 2)]
+    edges = [BITS * band // (SAME_LOOK + 1) for band in range(SAME_LOOK + 2)]
     seen = set()
     for low, high in pairwise(edges):
         groups: dict[int, list[int]] = {}
@@ -54,7 +54,7 @@ def same_looks(hashes: Sequence[int], distance: int = SAME_LOOK) -> Iterator[tup
             groups.setdefault((value >> low) & ((1 << (high - low)) - 1), []).append(index)
         for group in groups.values():
             for pair in combinations(group, 2):
-                if (hashes[pair[0]] ^ hashes[pair[1]]).bit_count() <= distance and pair not in seen:
+                if (hashes[pair[0]] ^ hashes[pair[1]]).bit_count() <= SAME_LOOK and pair not in seen:
                     seen.add(pair)
                     yield pair
 

@@ -17,6 +17,7 @@ from pisam.training.stages.stage import Exchanging, Number, log_numbers
 FETCHES = "_next"  # how Lightning's names of waits for a batch end
 FETCH = "train_dataloader_next"  # how Lightning calls the wait for the next batch
 GIB = 2**30
+WINDOW = 20  # batches that the means run over
 
 
 class FetchTimer(PassThroughProfiler):
@@ -59,16 +60,13 @@ class Throughput(Callback, Exchanging):
 
     Validation and the start of an epoch, when workers begin, are left out.
 
-    Args:
-        window: batches that the means run over.
-
     Attributes:
         profiler: to be given to the trainer.
     """
 
-    def __init__(self, window: int = 20) -> None:
+    def __init__(self) -> None:
         self.profiler = FetchTimer()
-        self._batches: deque[tuple[float, float, int]] = deque(maxlen=window)  # seconds, waited, images
+        self._batches: deque[tuple[float, float, int]] = deque(maxlen=WINDOW)  # seconds, waited, images
         self._mark: tuple[float, float] | None = None
         self._device = torch.device("cpu")
         self._peak = 0.0
