@@ -22,7 +22,7 @@ CENTRAL = 2 / 3  # of the depth of what changes: the least depth of a click that
 
 
 class Heard(NamedTuple):
-    """What is known of SAM's answers to the clicks on an object so far.
+    """SAM's answers to the clicks on an object so far.
 
     Attributes:
         clicks: how many it was asked about.
@@ -81,10 +81,10 @@ def join_answers(
     misses = takes_away or (known and not in_the_middle(before, asked, clicks))
     if not agreed and (heard.several(clicks) or misses):
         return Joined(stay_near(before, alone, clicks), False, now)
-    told = stay_near(before, asked, clicks)
+    joined = stay_near(before, asked, clicks)
     if agreed and start == "box":
-        told = (stay_near(before, alone, clicks) + told) / np.float32(2)
-    return Joined(told, True, now)
+        joined = (stay_near(before, alone, clicks) + joined) / np.float32(2)
+    return Joined(joined, True, now)
 
 
 def in_the_middle(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> bool:

@@ -18,7 +18,7 @@ SECONDS_TO_UNWIND = 1.0
 
 @contextmanager
 def waiting_for_peers(seconds: float = SECONDS_TO_UNWIND) -> Iterator[None]:
-    """Where ranks exchange: Ctrl-C ends it at any time, and where an exchange fails that is a `PisamError`.
+    """A block in which ranks exchange: Ctrl-C ends it at any time, a failed exchange is a `PisamError`.
 
     Python hears no signal while a library waits, here for as long as another rank computes.
 
@@ -38,7 +38,7 @@ def waiting_for_peers(seconds: float = SECONDS_TO_UNWIND) -> Iterator[None]:
 
 
 def explanation(error: Exception) -> PisamError | None:
-    """What to say where an error means that another rank does not answer; None where it does not."""
+    """The error to raise for one that means that another rank does not answer; None for any other."""
     text = str(error).partition("\n")[0]
     if not isinstance(error, DistError) and not (type(error) is RuntimeError and "/gloo/" in text):
         return None

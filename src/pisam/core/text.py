@@ -36,5 +36,5 @@ class Printable:
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
-        """What the other stream has."""
+        """An attribute of the other stream."""
         return getattr(self._stream, name)

@@ -164,7 +164,7 @@ class PairDataModule(LightningDataModule):
                 instances=self.instances,
                 seed=self.seed,
             )
-            self._tell("val", self.val_set)
+            self._log_counts("val", self.val_set)
         if self.train_set is None and stage in (None, "fit"):
             if not self.train_entries:
                 raise PisamError(NOTHING_TO_TRAIN_ON)
@@ -177,7 +177,7 @@ class PairDataModule(LightningDataModule):
                 seed=self.seed,
                 **self._augmentation,
             )
-            self._tell("train", self.train_set)
+            self._log_counts("train", self.train_set)
 
     def check_files(self) -> None:
         """Audit what is set up, so that no damaged file stops the run after hours; what is known is not read.
@@ -239,7 +239,7 @@ class PairDataModule(LightningDataModule):
             raise PisamError("validation data is not set up; call setup() first")
         return self.val_set
 
-    def _tell(self, part: Part, data: PairDataset) -> None:
+    def _log_counts(self, part: Part, data: PairDataset) -> None:
         if self._rank == 0:
             weights = {source.name: f" x {source.weight:g}" for source in data.sources if source.weight != 1}
             each = [f"{name} {count}{weights.get(name, '')}" for name, count in data.counts().items()]

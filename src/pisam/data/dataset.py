@@ -164,7 +164,7 @@ class PairDataset(Dataset[Sample]):
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What tells the samples from others, found once.
+        """Values that tell the samples from others, found once.
 
         Samples per source under `sets`; digests, in their order, of all sources' and samples' names under
         `sha256`, and of the sizes of their files, which other contents seldom share, under `bytes`.

@@ -36,7 +36,7 @@ def make_scene(draw: Draw, image_size: int, rng: np.random.Generator) -> tuple[U
     """An image and its mask, somewhat larger than the network frame and rarely square.
 
     Args:
-        draw: one of the structures of `synthetic_shapes`.
+        draw: one of the structures in `shapes`.
         image_size: side of the network frame that the images are made for.
         rng: all randomness.
 

@@ -22,7 +22,7 @@ from pisam.data.reading.reader import (
     read_image,
     reduce_mask,
 )
-from pisam.data.reading.values import Values, refuse_unstated_index, take_out
+from pisam.data.reading.values import OBJECT_ABOVE, Values, refuse_unstated_index, take_out
 from pisam.data.sources.pairs import Pair
 
 
@@ -40,7 +40,7 @@ class Target(NamedTuple):
     @property
     def mask(self) -> BoolArray:
         """The object, bool (H, W)."""
-        object_: BoolArray = self.coverage > 127
+        object_: BoolArray = self.coverage > OBJECT_ABOVE
         return object_
 
 

@@ -53,7 +53,7 @@ class Shapes:
         return {id_: int(self._of(run_lengths, id_)[1::2].sum()) for id_ in self.codes}
 
     def _of(self, read: Callable[[Any, int, int], npt.NDArray[Any]], id_: int) -> npt.NDArray[Any]:
-        """What `read` makes of the segmentation of an annotation."""
+        """The result of `read` on the segmentation of an annotation."""
         code = self.codes[id_]
         size = [whole(side) for side in code["size"]] if _has_size(code) else [self.height, self.width]
         if size != [self.height, self.width]:
@@ -137,15 +137,15 @@ def images_of(
     names: dict[str, Id] = {}
     for row in rows:
         id_, name = id_of(row["id"]), row["file_name"]
-        said = sized or row.get("height") is not None or row.get("width") is not None
-        height, width = (whole(row["height"]), whole(row["width"])) if said else (0, 0)
+        stated = sized or row.get("height") is not None or row.get("width") is not None
+        height, width = (whole(row["height"]), whole(row["width"])) if stated else (0, 0)
         where = f"{file}: image {id_}"
         if id_ is None or not isinstance(name, str) or not _is_below(name):
             raise PisamError(
                 f"{file}: image of id {row['id']!r} and file_name {name!r}; expected a number or text, and "
                 "the name of a file below the folder of images; mend it"
             )
-        if height is None or width is None or min(height, width) < said or height * width > MAX_PIXELS:
+        if height is None or width is None or min(height, width) < stated or height * width > MAX_PIXELS:
             raise PisamError(
                 f"{where}: height {row['height']!r} and width {row['width']!r}; expected whole numbers of "
                 f"pixels, {MAX_PIXELS // 10**6} megapixels at most; mend them"

@@ -22,12 +22,12 @@ class ClickSimulation(Callback):
     """Fills `batch.objects`, `batch.straight_forward` and `batch.clicks` before each step.
 
     The prediction before the interactor is computed once, for the clicks and for the step alike. In training
-    each sample gets 1 to `max_clicks` clicks, drawn per sample; in validation `max_clicks`. Where SAM hears
-    the clicks too, what it was told is among them.
+    each sample gets 1 to `max_clicks` clicks, drawn per sample; in validation `max_clicks`. Those that SAM
+    was prompted with are among them.
 
     Args:
         max_clicks: M.
-        features: keeps what the frozen network says of a view for the epochs where it returns.
+        features: keeps the frozen network's answer on a view for the epochs where it returns.
         altered: share of the training samples whose target is altered, see `alter_targets`.
         simulation: further arguments of `simulate_clicks`.
 
@@ -63,8 +63,8 @@ class ClickSimulation(Callback):
         new = self._simulate(predicted, batch, "clicks", max_clicks=self.max_clicks)
         rng = [np.random.default_rng(derive_seed(seed, "number of clicks")) for seed in batch.seeds]
         given = torch.cat([each.valid for each in clicks], dim=1)
-        told = given.any(dim=1).tolist() if given.shape[1] else [False] * len(batch)
-        least = [0 if some else 1 for some in told]
+        prompted = given.any(dim=1).tolist() if given.shape[1] else [False] * len(batch)
+        least = [0 if some else 1 for some in prompted]
         most = self.max_clicks
         number = [r.integers(first, most, endpoint=True) for r, first in zip(rng, least, strict=True)]
         shown = torch.arange(self.max_clicks) < torch.tensor(number)[:, None]

@@ -52,7 +52,7 @@ class MemoryCheck(Callback):
         if not self.wanted[on_gpu]:
             return
         what = f"a batch of {self.batch_size} at {self.image_size} px"
-        _say(trainer, f"memory: forward and backward of {what} ...")
+        _log(trainer, f"memory: forward and backward of {what} ...")
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(device)
         try:
@@ -71,7 +71,7 @@ class MemoryCheck(Callback):
         else:
             used = f"with {what} the process has taken {peak:.1f} GiB at most"
         kept = "" if activations is None else f"; activations: {activations / GIB:.2f} GiB"
-        _say(trainer, f"memory: {used}{kept}")
+        _log(trainer, f"memory: {used}{kept}")
 
     def _step(self, trainer: Trainer, stage: Any) -> int | None:
         """Forward and backward; the bytes of what was kept in between, None for a compiled network."""
@@ -134,6 +134,6 @@ def worst_batch(count: int, size: int, clicks: int, device: torch.device | str) 
     )
 
 
-def _say(trainer: Trainer, text: str) -> None:
+def _log(trainer: Trainer, text: str) -> None:
     if trainer.is_global_zero:
         log.info(text)

@@ -1,1 +1,1 @@
-"""What frozen networks say of each view, kept in memory or on disk for the epochs where it returns."""
+"""Frozen features of each view, kept in memory or on disk for the epochs where it returns."""

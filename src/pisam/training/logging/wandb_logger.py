@@ -123,7 +123,7 @@ class StageRun(WandbLogger):
             **options,
         )
         self._wandb_init.pop("anonymous", None)  # W&B warns of it, whatever its value
-        self._told: set[str] = set()
+        self._warned_of: set[str] = set()
 
     def begin(self) -> None:
         """Begin the run, offline where the server does not answer.
@@ -154,8 +154,8 @@ class StageRun(WandbLogger):
             what(self.experiment)
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            if reason not in self._told:
-                self._told.add(reason)
+            if reason not in self._warned_of:
+                self._warned_of.add(reason)
                 log.warning("W&B: %s; training goes on, metrics.jsonl has every number", reason)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:

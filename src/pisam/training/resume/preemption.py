@@ -80,23 +80,23 @@ class Preemption(Callback, Exchanging):
 
     def __init__(self) -> None:
         self.agreed = False
-        self._told = False
+        self._signalled = False
         self._leaving = False
-        self._heard = False  # some rank was told, when the last step was taken
+        self._any_signalled = False  # some rank was, when the last step was taken
         self._sweep_ends_it = False
         self._common_batches = 0
         self._trainer: Any = None  # whose profiler its annotations leave out
 
     def offer(self) -> dict[str, Number]:
-        return {"told to go": float(self._told)}
+        return {"told to go": float(self._signalled)}
 
     def hear(self, numbers: Mapping[str, Sequence[float]]) -> None:
-        self._heard = any(numbers["told to go"])
+        self._any_signalled = any(numbers["told to go"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, whose own handler exchanges data in the middle of a step."""
         raise_if_interrupted()
-        self._told = self._told or trainer.received_sigterm
+        self._signalled = self._signalled or trainer.received_sigterm
         self._trainer = trainer
         # Lightning asks all ranks before each batch whether rank 0 has had a SIGTERM.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
@@ -107,7 +107,7 @@ class Preemption(Callback, Exchanging):
                 signal.signal(number, self._hear)  # Lightning puts the former handlers back when it ends
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self._told = True
+        self._signalled = True
         # W&B's agent sends SIGTERM to a trial that its sweep gave up, which must not be given out again.
         self._sweep_ends_it = number == signal.SIGTERM and "WANDB_SWEEP_ID" in os.environ
         if self._trainer is not None and getattr(self._trainer.profiler, "waiting", False):
@@ -116,7 +116,7 @@ class Preemption(Callback, Exchanging):
     def _leave_waiting(self) -> None:
         """In a wait for a batch, or right before one: no step is under way."""
         trainer = self._trainer
-        if trainer is None or not self._told or self._leaving:
+        if trainer is None or not self._signalled or self._leaving:
             return
         waiting: str = trainer.profiler.waiting
         if trainer.world_size > 1:
@@ -141,7 +141,7 @@ class Preemption(Callback, Exchanging):
         raise_if_interrupted()
         if batch_idx % trainer.accumulate_grad_batches:
             return
-        self.agreed |= self._told if trainer.world_size == 1 else self._heard
+        self.agreed |= self._signalled if trainer.world_size == 1 else self._any_signalled
         if self.agreed:
             self._leave(trainer, batch_idx)
 
@@ -159,7 +159,7 @@ class Preemption(Callback, Exchanging):
         self._agree(trainer)
 
     def _agree(self, trainer: Trainer) -> bool:
-        self.agreed = self.agreed or any_rank(trainer, self._told)
+        self.agreed = self.agreed or any_rank(trainer, self._signalled)
         return self.agreed
 
     def _leave(self, trainer: Trainer, next_batch: int | None) -> NoReturn:

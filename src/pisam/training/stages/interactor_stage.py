@@ -121,9 +121,9 @@ class InteractorStage(Stage):
             return FrozenAnswer(*self.straight_forward(batch.image, batch.box, batch.prompts), clicks)
         encoded = self.model.encode(batch.image)
         prompts = prompts_after_rounds(self.model, batch, encoded, self.rounds)
-        told = torch.tensor([kind == AGAIN for kind in prompts.kinds], device=batch.box.device)
-        heard = replace(prompts.points, valid=prompts.points.valid & told[:, None])
-        return FrozenAnswer(*self.model.decode(*encoded, batch.image, batch.box, prompts), heard)
+        asked = torch.tensor([kind == AGAIN for kind in prompts.kinds], device=batch.box.device)
+        clicks = replace(prompts.points, valid=prompts.points.valid & asked[:, None])
+        return FrozenAnswer(*self.model.decode(*encoded, batch.image, batch.box, prompts), clicks)
 
     def repaired(self, batch: Batch) -> Tensor:
         """Logits (B, 1, S, S) after the batch's clicks.
