@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -209,6 +210,7 @@ def test_clicks_of_a_file_are_obeyed(exported: Path, pictures: Path, tmp_path: P
         ({"boxes": "absent.csv", "box": None}, "boxes absent.csv: FileNotFoundError"),
         ({"workers": "0"}, "workers: got 0, expected a whole number >= 1"),
         ({"image_size": "128"}, "image_size: an exported model has one frame"),
+        ({"devices": "2"}, "devices: got 2, an exported model takes one"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -402,6 +404,52 @@ def test_what_changed_since_is_answered_again_or_refused(
     boxes.write_text("image,x0,y0,x1,y1\ngrey,0,0,30,30\na.b#c,5,5,60,60\n")
     assert predicted(exported, pictures, out, f"boxes={boxes}") == 2
     assert "begun with another prompts" in capsys.readouterr().err
+
+
+def test_another_checkpoint_of_the_same_sam_is_another_model(
+    checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.decoder.output_token.weight.add_(1)
+    other = write_checkpoint(model, tmp_path / "other.ckpt")
+    assert predicted(checkpoint, pictures, tmp_path / "out", f"box={BOX}") == 0
+    assert predicted(other, pictures, tmp_path / "out", f"box={BOX}") == 2
+    assert "begun with another model" in capsys.readouterr().err
+
+
+def test_a_file_where_a_new_pictures_answer_belongs_stays(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert predicted(exported, pictures, out, f"box={BOX}") == 0
+    shutil.copy(pictures / "sub" / "grey.png", pictures / "new.png")
+    (out / "mask" / "new.png").write_bytes(b"mine")
+    assert predicted(exported, pictures, out, f"box={BOX}") == 2
+    assert "new.png exists already" in capsys.readouterr().err
+    (out / "mask" / "new.png").unlink()
+    assert predicted(exported, pictures, out, f"box={BOX}") == 0
+    assert "3 of 4 pictures are done already" in capsys.readouterr().out
+
+
+def test_points_beside_the_object_alone_are_no_prompt(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clicks = tmp_path / "clicks.csv"
+    clicks.write_text("image,x,y,label\ngrey,15.5,20.5,0\n")
+    arguments = ("predict", exported, f"images={pictures}", f"out={tmp_path / 'out'}", f"clicks={clicks}")
+    assert pisam(*arguments) == 2
+    assert "clicks: sub/grey has none on the object (label 1)" in capsys.readouterr().err
+
+
+def test_folders_that_are_links_are_entered_once(tmp_path: Path) -> None:
+    picture, folder = tmp_path / "elsewhere" / "a.png", tmp_path / "images"
+    for each in (picture.parent, folder / "sub"):
+        each.mkdir(parents=True)
+    Image.new("L", (8, 8)).save(picture)
+    (folder / "linked").symlink_to(picture.parent)
+    (folder / "sub" / "back").symlink_to(folder)
+    assert list(list_pictures(folder, "images", but=tmp_path / "out")) == ["linked/a"]
 
 
 def test_two_answers_never_share_a_file(

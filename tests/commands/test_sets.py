@@ -57,3 +57,6 @@ def test_root_comes_from_argument_experiment_or_environment(
     ):
         assert cli.main(["sets", *arguments]) == 0
         assert capsys.readouterr().out.splitlines()[0] == f"below {root}:"
+    monkeypatch.setenv("PISAM_DATA_ROOT", "~/data")
+    assert cli.main(["sets"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"below {Path.home()}/data:"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import time
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -42,6 +43,25 @@ def test_what_the_disk_refuses_is_one_line(tmp_path: Path, number: int) -> None:
     with pytest.raises(PisamError, match=message), replacing(path):
         raise OSError(number, os.strerror(number))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_longest_name_that_a_file_may_have_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("\u6f22" * 83 + ".png")  # 253 bytes
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    with pytest.raises(PisamError, match=r"not written: File name too long; give it a shorter name"):
+        path = tmp_path / ("x" * 256)
+        with replacing(path) as temporary:
+            temporary.write_text("whole")
+
+
+def test_a_key_given_twice_among_many_is_found_at_once() -> None:
+    text = "{" + ", ".join(f'"{number}": 0' for number in [*range(60_000), 59_999]) + "}"
+    start = time.process_time()
+    with pytest.raises(ValueError, match="the key 59999 twice"):
+        parse_json(text)
+    assert time.process_time() - start < 5, "not the square of it, which took half a minute"
 
 
 def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:

@@ -592,5 +592,8 @@ def test_wrong_arguments_are_one_line(predictor: PiSamPredictor) -> None:
     for image in (np.broadcast_to(pixel, (10**6, 10**6, 3)), Image.new("RGB", (0, 5))):
         with pytest.raises(ValueError, match="image: expected uint8"):
             predictor.set_image(image)
+    for path in ("", ".", "a\0b", 5, "x" * 300):
+        with pytest.raises(ValueError, match="path: expected a file, got"):
+            predictor.load(path)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="box: expected 0 <= x0 < x1"):
         predictor.set_box((10**400, 1, 2, 3))

@@ -10,7 +10,7 @@ import pytest
 from helpers.small_runs import small_config
 from helpers.stage1_runs import save_stage_1
 from pisam.core.errors import PisamError
-from pisam.training.from_config import build_network, build_stage
+from pisam.training.from_config import build_network, build_stage, check_stage
 from pisam.training.run_folder import stage1_checkpoint
 
 
@@ -89,3 +89,18 @@ def test_departures_from_the_paper_are_part_of_a_model(tmp_path: Path, departure
 def test_a_guard_needs_sams_own_mask(tmp_path: Path) -> None:
     with pytest.raises(PisamError, match=r"model\.guard"):
         build_stage(small_config(tmp_path, tmp_path, "model.guard=true"), 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "weights"),
+    [
+        (1, ("loss.low_res=0", "loss.high_res=0")),
+        (1, ("loss.bce=0", "loss.dice=0")),
+        (2, ("loss.high_res=0",)),
+        (1, ("model.decoder=hq", "loss.low_res=0")),
+    ],
+)
+def test_a_loss_without_any_weight_is_refused(tmp_path: Path, number: int, weights: tuple[str, ...]) -> None:
+    with pytest.raises(PisamError, match=f"loss: all weights of stage {number} are 0"):
+        check_stage(small_config(tmp_path, tmp_path, *weights), number)
+    check_stage(small_config(tmp_path, tmp_path, "loss.bce=0"), number)

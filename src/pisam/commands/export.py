@@ -16,11 +16,11 @@ images=DIR: pictures to compare on, in place of four generated ones
 from __future__ import annotations
 
 from pisam.commands.shared.command import Arguments
+from pisam.commands.shared.folders import list_pictures
 from pisam.commands.shared.models import find_model, given_path, is_exported, load_torch
 from pisam.core.errors import PisamError
 from pisam.core.lock import holding
 from pisam.data.reading.reader import read_image
-from pisam.data.sources.pairs import SUFFIXES
 
 PICTURES = 4  # compared on, unless images= names a folder
 
@@ -30,10 +30,10 @@ def run(arguments: Arguments) -> None:
     encoders = [kind for kind in ("int8", "fp16") if arguments.own.get(kind) == "true"]
     if "images" in arguments.own:
         folder = given_path(arguments, "images")
-        paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-        if not paths:
-            raise PisamError(f"images {folder}: no picture in it")
-        pictures = [(path.name, read_image(path)) for path in paths]
+        pictures = [
+            (name, read_image(path))
+            for name, path in list_pictures(folder, "images", but=given_path(arguments, "out")).items()
+        ]
     else:
         from pisam.data.generated.samples import sample
 

@@ -9,6 +9,8 @@ group: Set up
 
 from __future__ import annotations
 
+import shlex
+
 from pisam.commands.shared.command import Arguments
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, replacing, shipped
@@ -34,4 +36,4 @@ def run(arguments: Arguments) -> None:
     if kept:
         print(f"kept as they are: {', '.join(kept)}")
     print(f"{len(files) - len(kept)} files in {folder / 'experiments'}; next:")
-    print(f"  cd {folder}\n  pisam train quickstart stage=1")
+    print(f"  cd {shlex.quote(str(folder))}\n  pisam train quickstart stage=1")

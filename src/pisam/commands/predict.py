@@ -100,7 +100,7 @@ def run(arguments: Arguments) -> None:
     engines = load_engines(arguments, devices)
     settings = {
         "command": "predict",
-        "model": engines[0].identity(),
+        "model": engines[0].model_identity(),
         **{key: options.get(key) for key in ("images", "boxes", "masks", "box", "clicks", "tile")},
         "format": wanted,
         "prompts": [content_of(options.get(key)) for key in ("boxes", "clicks")],
@@ -220,7 +220,9 @@ def _prompted(
         say_left_out("masks, of which no picture is here", sorted(rough.keys() - files.keys()))
     asked = set(boxes) | set(rough) if given else set(clicks)
     say_left_out("pictures, which have no prompt", [stem for stem in files if stem not in asked])
-    for stem in clicks:
+    for stem, own in clicks.items():
+        if not given and not any(label for _, _, label in own.points):
+            raise PisamError(f"clicks: {stem} has none on the object (label 1); expected one, or a box too")
         if len(boxes.get(stem, [])) > 1:
             raise PisamError(
                 f"clicks: {stem} has {len(boxes[stem])} boxes; expected one where clicks follow it"

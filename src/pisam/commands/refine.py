@@ -102,7 +102,7 @@ def run(arguments: Arguments) -> None:
     workers, devices = number(arguments, "workers", 2), number(arguments, "devices", 1)
     pairs = _pairs(arguments)
     engines = load_engines(arguments, devices)
-    settings = {"command": "refine", "model": engines[0].identity(), "rounds": rounds}
+    settings = {"command": "refine", "model": engines[0].model_identity(), "rounds": rounds}
     settings |= {key: options.get(key) for key in ("images", "masks", "clicks", "truth")}
     settings["prompts"] = content_of(options.get("clicks"))
     jobs = [Job(pair.stem, pair.reads, [out / "mask" / f"{pair.stem}.png"]) for pair in pairs]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pisam.commands.shared.command import Arguments
 from pisam.core.errors import PisamError
+from pisam.core.files import local_path
 from pisam.data.sources.known_sets import GROUPS, HQSEG_44K, KNOWN_SETS, KnownSet, Layout
 from pisam.data.sources.pairs import match_files
 from pisam.data.sources.rows import find_known, published_pairs
@@ -24,7 +25,7 @@ def run(arguments: Arguments) -> None:
     """List the sets below the data root of the experiment, or of the environment."""
     named = arguments.experiment or arguments.overrides
     root = arguments.config().data.root if named else os.environ.get("PISAM_DATA_ROOT")
-    print(list_sets(Path(root) if root else None))
+    print(list_sets(local_path(root, "PISAM_DATA_ROOT") if root else None))
 
 
 def list_sets(root: Path | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -9,6 +10,7 @@ import os
 import re
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,7 +28,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         PisamError: see `writing`; what was there before is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # a name may be as long as names can be
+    temporary = path.with_name(f".{short}.{os.getpid()}.tmp")
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +54,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         refuse_blocked(path.parent)
+        if error.errno == errno.ENAMETOOLONG:
+            raise PisamError(f"{path}: not written: {error.strerror}; give it a shorter name") from error
         raise PisamError(
             f"{path}: not written: {error.strerror or error}; make room or the folder writable, and run the "
             "same command again: what was saved before is kept"
@@ -117,8 +122,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; `json` alone keeps the last of two equal keys."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        double = next(key for key in keys if keys.count(key) > 1)
+        double = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"an object has the key {double[:40]} twice")
     return found
 

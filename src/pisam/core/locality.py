@@ -64,7 +64,8 @@ def join_answers(
     object. Where the two are alike, their mean gains as much after a box, and loses a third of what the
     second alone loses where it errs (results of real_small). Where they are not, the second counts only for
     one more click, in the middle of what it changes, and not where it takes away from an object that is
-    known; but points and a given mask may be of anything, so there, until it is known, any click is enough.
+    known; but points and a given mask may be of anything. There, until it is known, any click is enough: of
+    points one that the interactor alone does not obey.
 
     Args:
         before: float32 (H, W), positive = object.
@@ -77,8 +78,8 @@ def join_answers(
     settled = start != "mask" and (heard.settled or alike(before, asked))
     now, agreed = Heard(len(clicks), settled), alike(alone, asked)
     takes_away = heard.settled and np.count_nonzero(asked > 0) < np.count_nonzero(before > 0)
-    known = heard.settled or start == "box"
-    misses = takes_away or (known and not in_the_middle(before, asked, clicks))
+    doubted = heard.settled or start == "box" or (start == "points" and _obeys(alone, clicks))
+    misses = takes_away or (doubted and not in_the_middle(before, asked, clicks))
     if not agreed and (heard.several(clicks) or misses):
         return Joined(stay_near(before, alone, clicks), False, now)
     joined = stay_near(before, asked, clicks)
@@ -101,6 +102,12 @@ def in_the_middle(before: FloatArray, after: FloatArray, clicks: Sequence[Click]
     depth = _depths((before > 0) != bool(label))[pixel]
     changed = np.pad((before > 0) != (after > 0), 1)  # nothing changes beyond the frame
     return bool(depth >= CENTRAL * _depths(changed).max())
+
+
+def _obeys(logits: FloatArray, clicks: Sequence[Click]) -> bool:
+    """True where the last click has its label."""
+    [(pixel, label)] = last_labels(clicks[-1:], logits.shape).items()
+    return bool(logits[pixel] > 0) == bool(label)
 
 
 def _depths(region: npt.NDArray[np.bool_]) -> FloatArray:

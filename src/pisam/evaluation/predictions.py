@@ -130,6 +130,8 @@ def _by_stem(folder: Path, key: str) -> dict[str, Path]:
         raise PisamError(
             f"{key}: no picture in {folder}{pictures.instead}; expected files of {', '.join(SUFFIXES)}"
         )
+    for line in pictures.lines():
+        print(f"{key}: {line}")
     return {stem: file for stem, (file,) in pictures.files.items()}
 
 

@@ -85,7 +85,7 @@ def save_pretrained(model: PiSam, folder: str | Path, **options: Any) -> None:
         raise ValueError(f"save_pretrained: expected what load_model gives, got {type(model).__name__}")
     target = _folder(folder, "save_pretrained")
     facts = target / FACTS
-    ours = facts.is_file() and model.identity().keys() <= read_object(facts, "save_pretrained").keys()
+    ours = facts.is_file() and model.identity().keys() <= read_object(facts, "save_pretrained: ").keys()
     if not ours and (there := [file for file in (facts, target / WEIGHTS) if file.exists()]):
         raise PisamError(f"save_pretrained: {there[0]} is of another model; give another folder")
     try:

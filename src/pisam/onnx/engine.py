@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pisam.core.errors import PisamError
-from pisam.core.files import read_object
+from pisam.core.files import local_path, read_object
 from pisam.core.locality import Click, Heard, Start, join_answers
 from pisam.core.types import UInt8Array
 from pisam.predictor.engine import FloatArray, Prompt, Size
@@ -71,7 +71,7 @@ class OnnxEngine:
     ) -> None:
         if type(threads) is not int or threads < 0:
             raise ValueError(f"threads: expected a whole number, 0 or more, got {threads!r:.40}")
-        self.folder = Path(folder)
+        self.folder = local_path(folder, "folder")
         self.meta = read_meta(self.folder)
         files = {name: f"{name}.onnx" for name in GRAPHS}
         if encoder:
@@ -145,6 +145,10 @@ class OnnxEngine:
     def identity(self) -> str:
         """See `Engine`: the checkpoint and the encoder's file."""
         return f"onnx {self.meta['checkpoint_hash']} {self._hash}"
+
+    def model_identity(self) -> str:
+        """See `Engine`: as `identity`, whose checkpoint was exported whole."""
+        return self.identity()
 
     def to_arrays(self, encoded: Arrays) -> dict[str, npt.NDArray[Any]]:
         """See `Engine`."""

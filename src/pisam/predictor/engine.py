@@ -70,6 +70,9 @@ class Engine(Protocol):
     def identity(self) -> str:
         """An identity of its encodings, which are kept in files."""
 
+    def model_identity(self) -> str:
+        """An identity of all that its answers depend on."""
+
     def to_arrays(self, encoded: Any) -> dict[str, npt.NDArray[Any]]:
         """An encoding as arrays, to be kept in a file; the frame is kept beside them."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pisam.core.files import is_possible_path
 from pisam.core.locality import Click
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.transforms import squash
@@ -313,7 +314,6 @@ class InteractivePredictor:
 
 
 def _path(path: str | Path) -> Path:
-    try:
-        return Path(path)
-    except TypeError as error:
-        raise ValueError(f"path: expected a file, got {type(path).__name__}") from error
+    if not isinstance(path, str | Path) or not Path(path).name or not is_possible_path(str(path)):
+        raise ValueError(f"path: expected a file, got {path!r:.80}")
+    return Path(path).expanduser()

@@ -14,6 +14,7 @@ from torch import Tensor
 from pisam.core.types import Click, Clicks, Prompts, UInt8Array
 from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.pisam import PiSam
+from pisam.modeling.sam_weights import hash_tensors
 from pisam.modeling.segmenters import EncodedImage, PiSamSegmenter, Segmenter, State, encode
 from pisam.predictor.engine import FloatArray, Prompt, Size
 from pisam.predictor.interactive import InteractivePredictor
@@ -75,6 +76,11 @@ class TorchEngine:
     def identity(self) -> str:
         model = self.segmenter.model
         return f"{model.backbone} {model.image_size} {model.frozen_hash()}"
+
+    def model_identity(self) -> str:
+        model = self.segmenter.model
+        weights = hash_tensors(model.own_state())
+        return f"{self.segmenter.name} {model.identity()} {self.remembers} {weights}"
 
     def to_arrays(self, encoded: EncodedImage) -> dict[str, npt.NDArray[Any]]:
         return {name: getattr(encoded, name).float().cpu().numpy() for name in KEPT}

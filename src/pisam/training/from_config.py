@@ -86,16 +86,26 @@ def build_data(config: Config, number: int) -> PairDataModule:
 
 
 def check_stage(config: Config, number: int) -> None:
-    """Refuse a stage that the configured decoder does not have.
+    """Refuse a stage that the configured decoder does not have, or that would learn nothing.
 
     Raises:
-        PisamError: stage 2 of HQ-SAM.
+        PisamError: stage 2 of HQ-SAM, or all weights of the loss are 0.
     """
     if number == 2 and config.model.decoder == "hq":
         raise PisamError(
             "stage 2 trains Pi-SAM's interactor, and model.decoder=hq has none: train stage=1 of it, or use "
             "model.decoder=pi"
         )
+    loss = config.loss
+    masks, terms = loss.high_res, loss.bce + loss.dice
+    if config.model.decoder == "hq":
+        masks = loss.low_res
+    elif number == 1:
+        masks += loss.low_res
+    else:
+        terms += loss.at_clicks
+    if not masks * terms:
+        raise PisamError(f"loss: all weights of stage {number} are 0, so it would learn nothing; set some")
 
 
 def keys_without_effect(config: Config) -> list[str]:

@@ -44,6 +44,8 @@ def test_a_folder_is_scored_where_masks_or_a_folder_are_given() -> None:
     assert is_folder_evaluation({"predictions": "p"})
     assert not is_folder_evaluation({"predictions": "true", "models": "[sam]"})
     assert not is_folder_evaluation({})
+    with pytest.raises(PisamError, match="predictions=True: did you mean true"):
+        is_folder_evaluation({"predictions": "True"})
 
 
 def test_a_folder_names_itself() -> None:

@@ -162,6 +162,8 @@ def test_user_without_a_home_remembers_nothing_and_is_told(
 
 def test_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_folder() == tmp_path / "cache"
+    monkeypatch.setenv("PISAM_CACHE", "~/mine")
+    assert cache_folder() == Path.home() / "mine"
     monkeypatch.delenv("PISAM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     assert cache_folder() == Path("/x/pisam")

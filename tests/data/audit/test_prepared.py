@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,13 @@ def test_a_copy_too_small_for_the_views_is_refused(source: Source, folder: Path)
     prepare_source(source, folder)
     with pytest.raises(PisamError, match=r"at most 2048 pixels a side.*4000"):
         dataset(source, folder, image_size=2000, jitter=(1.0, 2.0))
+
+
+def test_a_value_to_ignore_is_refused_before_anything_is_copied(source: Source, folder: Path) -> None:
+    for use in (prepare_source, prepared_pairs):
+        with pytest.raises(PisamError, match="has ignore: 128; train on it from the originals"):
+            use(replace(source, ignore=128), folder)
+    assert not folder.exists()
 
 
 def test_sources_of_one_name_keep_apart(source: Source, folder: Path, tmp_path: Path) -> None:

@@ -58,7 +58,10 @@ class FolderOptions:
 
 def is_folder_evaluation(given: dict[str, str]) -> bool:
     """True where the keys ask for a folder of predictions to be scored, without a model."""
-    return "masks" in given or given.get("predictions", "true") not in ("true", "false")
+    predictions = given.get("predictions", "true")
+    if predictions not in ("true", "false") and predictions.lower() in ("true", "false"):
+        raise PisamError(f"predictions={predictions}: did you mean {predictions.lower()}?")
+    return "masks" in given or predictions not in ("true", "false")
 
 
 def folder_options(given: dict[str, str]) -> FolderOptions:

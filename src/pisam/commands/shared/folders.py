@@ -72,7 +72,11 @@ def _files_below(folder: Path, what: str) -> Iterator[Path]:
             f"{what} {error.filename}: {error.strerror}; expected a folder that this user may read"
         ) from error
 
-    for place, _, names in os.walk(folder, onerror=refuse):
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        here = Path(place)
+        if here.resolve() in [parent.resolve() for parent in here.parents]:  # a link to what it lies in
+            folders.clear()
+            continue
         yield from (Path(place, name) for name in names)
 
 
@@ -151,16 +155,16 @@ class Record:
         self._stamps = {job.stem: job.stamp() for job in jobs}
         _refuse_shared_files(jobs)
         settings = json.loads(json.dumps(settings))
-        lines = [{"settings": settings}]
+        stems, known, kept = {job.stem for job in jobs}, set[str](), dict[str, dict[str, Any]]()
         if overwrite or not self.path.exists():
-            written = [*also, *(file for job in jobs for file in job.writes)]
-            there = next((file for file in written if file.exists()), None)
-            if there is not None and not overwrite:
-                raise PisamError(
-                    f"{there} exists already; give another out=, or overwrite=true to replace it"
-                )
+            new = [*also, *(file for job in jobs for file in job.writes)]
         else:
-            kept = self._read(settings)
+            known, kept = self._read(settings, stems)
+            new = [file for job in jobs if job.stem not in known for file in job.writes]
+        if not overwrite and (there := next((file for file in new if file.exists()), None)):
+            raise PisamError(f"{there} exists already; give another out=, or overwrite=true to replace it")
+        lines: list[dict[str, Any]] = [{"settings": settings, "pictures": sorted(stems | known)}]
+        if known:
             gone = {job.stem for job in jobs if not all(file.exists() for file in job.writes)}
             changed = {stem for stem, row in kept.items() if row["of"] != self._stamps.get(stem, row["of"])}
             if again := (gone | changed) & kept.keys():
@@ -170,8 +174,11 @@ class Record:
         with replacing(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
-    def _read(self, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """The rows of an earlier run with the same settings; a line that was not written whole is none."""
+    def _read(self, settings: dict[str, Any], stems: set[str]) -> tuple[set[str], dict[str, dict[str, Any]]]:
+        """The pictures and rows of an earlier run with the same settings.
+
+        A line that was not written whole is none. Where no pictures are named, they are those of now.
+        """
         head, *lines = [_json_object(line) for line in self.path.read_bytes().splitlines()] or [{}]
         theirs = head.get("settings")
         if not isinstance(theirs, dict):
@@ -183,7 +190,10 @@ class Record:
                 f"{self.path.parent}: begun with another {', '.join(changed)}; give another out=, or "
                 "overwrite=true to begin anew"
             )
-        return {line["image"]: line for line in lines if isinstance(line.get("image"), str) and "of" in line}
+        rows = {line["image"]: line for line in lines if isinstance(line.get("image"), str) and "of" in line}
+        named = head.get("pictures", list(stems))
+        known = {each for each in named if isinstance(each, str)} if isinstance(named, list) else stems
+        return known | rows.keys(), rows
 
     def add(self, row: dict[str, Any]) -> None:
         """Note that the picture row["image"] is done."""

@@ -104,9 +104,11 @@ def load_engines(arguments: Arguments, devices: int = 1) -> list[Engine]:
     if is_exported(path):
         if "image_size" in arguments.own:
             raise PisamError("image_size: an exported model has one frame; export it again for another")
+        if devices > 1:
+            raise PisamError(f"devices: got {devices}, an exported model takes one; give a checkpoint")
         from pisam.onnx.engine import OnnxEngine
 
-        return [OnnxEngine(path) for _ in range(devices)]
+        return [OnnxEngine(path)]
     import torch
 
     from pisam.predictor import PiSamPredictor

@@ -74,7 +74,7 @@ def remembered(
 def cache_folder() -> Path:
     """`$PISAM_CACHE`, else `pisam` in the user's cache folder (XDG)."""
     if own := os.environ.get("PISAM_CACHE"):
-        return Path(own)
+        return Path(own).expanduser()
     if xdg := os.environ.get("XDG_CACHE_HOME"):
         return Path(xdg) / "pisam"
     home = os.path.expanduser("~")

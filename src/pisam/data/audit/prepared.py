@@ -56,8 +56,10 @@ def prepare_source(source: Source, folder: Path) -> Prepared:
         folder: of all prepared sources.
 
     Raises:
-        PisamError: a pair cannot be read, or what was written does not read back as it should.
+        PisamError: a pair cannot be read, what was written does not read back as it should, or the row has a
+            value to ignore, which a copy cannot hold.
     """
+    _refuse_ignored(source)
     own = _folder_of(source, folder)
     for part in ("images", "masks"):
         (own / part).mkdir(parents=True, exist_ok=True)
@@ -80,13 +82,9 @@ def prepared_pairs(source: Source, folder: Path) -> list[Pair]:
     """The pairs of a source as they lie in its copy.
 
     Raises:
-        PisamError: some are missing or incomplete there, or their originals changed since.
+        PisamError: as `prepare_source`; some are missing or incomplete there, or their originals changed.
     """
-    if source.ignore is not None and source.ignore >= 0:
-        raise PisamError(
-            f"data.prepared: its masks say object or not, but {source.name} has ignore: {source.ignore}; "
-            "train on it from the originals"
-        )
+    _refuse_ignored(source)
     own, pairs = _folder_of(source, folder), list_pairs(source)
     index = _load_index(own)
     unfit = [pair for pair in pairs if not _is_current(pair, own, index.get(pair.id))]
@@ -96,6 +94,14 @@ def prepared_pairs(source: Source, folder: Path) -> list[Pair]:
             f"incomplete or older than their files (first: {unfit[0].image}); run pisam prepare again"
         )
     return [_copy_of(pair, own, index[pair.id]) for pair in pairs]
+
+
+def _refuse_ignored(source: Source) -> None:
+    if source.ignore is not None and source.ignore >= 0:
+        raise PisamError(
+            f"data.prepared: its masks say object or not, but {source.name} has ignore: {source.ignore}; "
+            "train on it from the originals"
+        )
 
 
 def _entry(pair: Pair, own: Path, known: dict[str, Any] | None) -> tuple[dict[str, Any], bool]:

@@ -11,14 +11,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pisam.core.errors import PisamError
-from pisam.core.files import parse_json
+from pisam.core.files import is_possible_path, parse_json
 from pisam.data.sources.segmentation import MAX_PIXELS, Id, decode, id_of, run_lengths, whole
 
 
@@ -152,6 +152,7 @@ def images_of(
             )
         if id_ in ids:
             raise PisamError(f"{where}: two images have this id; expected one; number them anew")
+        name = PurePosixPath(name).as_posix()  # "./a.jpg" and "a.jpg" are one file
         if name in names:
             raise PisamError(
                 f"{where}: its file_name {name} is that of image {names[name]} too; expected one image a "
@@ -216,7 +217,7 @@ def annotations_of(
 def _is_below(name: str) -> bool:
     """A path that leads to a file below a folder, and nowhere else."""
     parts = name.replace("\\", "/").split("/")
-    return bool(parts[-1]) and ".." not in parts and not name.startswith("/") and "\0" not in name
+    return bool(parts[-1]) and ".." not in parts and not name.startswith("/") and is_possible_path(name)
 
 
 def _has_size(code: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -153,11 +153,14 @@ def _match_annotations(source: Source) -> Matched:
 def _folders_of(images: Path, names: Iterable[str]) -> dict[PurePosixPath, Pictures]:
     """The folder of images and those below it that the names of an annotation file lead through."""
     parents = {PurePosixPath(), *(parent for name in names for parent in PurePosixPath(name).parents)}
+    below = defaultdict[PurePosixPath, set[str]](set)
+    for each in parents:
+        below[each.parent].add(each.name)
     folders = {}
     for parent in sorted(parents):
-        below = {each.name for each in parents if each.name and each.parent == parent}
         folder = images / parent
-        folders[parent] = list_pictures(folder, but=below) if folder.is_dir() else Pictures(folder, {}, {})
+        known = list_pictures(folder, but=below[parent]) if folder.is_dir() else Pictures(folder, {}, {})
+        folders[parent] = known
     return folders
 
 
