@@ -8,7 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# uint8 (H, W): 0 where the prediction is right, 1 on false foreground, 2 on missed foreground;
+# in other words the label of the click that repairs the pixel, plus 1.
 ErrorMap = NDArray[np.uint8]
+
+
+def error_map(wrong: NDArray[np.bool_], mask: NDArray[np.bool_]) -> ErrorMap:
+    """The error map of the pixels that are `wrong`, bool (H, W), beside the true mask, bool (H, W)."""
+    return wrong.view(np.uint8) + (wrong & mask)
 
 
 @dataclass(frozen=True)

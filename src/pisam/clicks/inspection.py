@@ -14,9 +14,6 @@ from pisam.clicks.components import ErrorMap, component_depths, find_components
 from pisam.clicks.policies import clicks_per_component
 from pisam.core.checks import check_number
 
-# uint8 (H, W): 0 where the prediction is right, 1 on false foreground, 2 on missed foreground;
-# in other words the label of the click that repairs the pixel, plus 1.
-
 NAN_BIT = 128
 
 

@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from pisam.clicks.components import component_mask, find_components
+from pisam.clicks.components import error_map
+from pisam.clicks.oracle import clicked_errors
 from pisam.clicks.policies import centre_click
 from pisam.commands.predict import refuse_other_size
 from pisam.commands.shared.command import Arguments
@@ -45,7 +46,7 @@ from pisam.commands.shared.folders import (
 from pisam.commands.shared.models import given_path, load_engines, number
 from pisam.commands.shared.prompt_files import Clicks, read_click_file
 from pisam.core.errors import PisamError
-from pisam.core.locality import Click
+from pisam.core.locality import Click, iou
 from pisam.core.lock import holding
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.reading.reader import read_given, read_image, read_mask
@@ -236,30 +237,15 @@ def _repair(
     now = predictor.set_mask(mask)
     if truth is None:
         return Repair(given, predictor.click_all(given.clicks.points))
-    repair, before, oracle = Repair(given, now), _iou(mask, truth), mask.copy()
+    repair, before, oracle = Repair(given, now), iou(mask, truth), mask
     for clicks in range(1, rounds + 1):
-        errors = ((now ^ truth).astype(np.uint8) + (now < truth)).astype(np.uint8)
-        for x, y, label in centre_click(errors, connectivity=CONNECTIVITY):  # none where nothing is wrong
-            _mend(oracle, errors, (int(x), int(y)), truth)
-            now = predictor.click(x + 0.5, y + 0.5, bool(label))
-        ious = before, _iou(now, truth), _iou(oracle, truth)
+        errors = error_map(now ^ truth, truth)
+        # None where nothing is wrong.
+        for x, y, label in centre_click(errors, connectivity=CONNECTIVITY).tolist():
+            click = (x + 0.5, y + 0.5, label)
+            oracle = np.where(clicked_errors(now, truth, [click], CONNECTIVITY), truth, oracle)
+            now = predictor.click(*click[:2], bool(label))
+        ious = before, iou(now, truth), iou(oracle, truth)
         repair.rows.append(dict(zip(COLUMNS, (given.stem, clicks, *ious), strict=True)))
     repair.mask = now
     return repair
-
-
-def _mend(oracle: BoolArray, errors: UInt8Array, pixel: tuple[int, int], truth: BoolArray) -> None:
-    """Repair the component of the errors that a click is on, as the oracle does, and nothing else."""
-    x, y = pixel
-    components = find_components(errors, CONNECTIVITY)
-    for row, (left, top, right, bottom) in enumerate(components.boxes):
-        if int(components.labels[row]) != errors[y, x] - 1 or not (left <= x < right and top <= y < bottom):
-            continue
-        inside = component_mask(components, row)
-        if inside[y - top, x - left]:
-            oracle[top:bottom, left:right][inside] = truth[top:bottom, left:right][inside]
-
-
-def _iou(one: BoolArray, other: BoolArray) -> float:
-    union = np.count_nonzero(one | other)
-    return float(np.count_nonzero(one & other) / union) if union else 1.0

@@ -144,6 +144,12 @@ def alike(one: FloatArray, other: FloatArray) -> bool:
     return np.count_nonzero((one > 0) & (other > 0)) >= ALIKE * union
 
 
+def iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+    """IoU of two masks (H, W); 1 where both are empty."""
+    union = np.count_nonzero(one | other)
+    return float(np.count_nonzero(one & other) / union) if union else 1.0
+
+
 def regions_asked_for(
     before: FloatArray, after: FloatArray, clicks: Sequence[Click]
 ) -> npt.NDArray[np.bool_]:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from pisam import __version__
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing, write_json
+from pisam.core.locality import iou
 from pisam.core.types import UInt8Array
 from pisam.data.transforms import squash
 from pisam.metrics.protocol import LOGIT_THRESHOLD
@@ -105,8 +105,8 @@ def compare(reference: Engine, engine: Engine, pictures: Sequence[Named]) -> lis
                 raise PisamError(
                     f"{name}: logits are not finite; the checkpoint is damaged, or 16 bits too few"
                 )
-            iou = _iou(ours.mask(), theirs.mask())
-            rows.append({"picture": name, "answer": kind, "max_difference": difference, "iou": iou})
+            overlap = iou(ours.mask(), theirs.mask())
+            rows.append({"picture": name, "answer": kind, "max_difference": difference, "iou": overlap})
     return rows
 
 
@@ -121,11 +121,6 @@ def _answers(engine: Engine, picture: UInt8Array) -> tuple[Answer, Answer]:
     for x, y, label in ((0.5, 0.5, 1), (0.15, 0.2, 0), (0.7, 0.6, 1)):
         session.click(x * width, y * height, label)
     return first, session.answer
-
-
-def _iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
-    union = np.count_nonzero(one | other)
-    return float(np.count_nonzero(one & other) / union) if union else 1.0
 
 
 def _write(graph: Graph, path: Path) -> None:

@@ -20,12 +20,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from pisam.core.locality import iou
 from pisam.data.generated.samples import NAMES, sample
 from pisam.predictor import formats
 from pisam.predictor.engine import Engine
 from pisam.serve.pictures import Limits, Refused, decode_image, decode_mask
 from pisam.serve.requests import Gate, anylabeling_error, read_body, read_json
-from pisam.serve.sessions import Open, Store, iou
+from pisam.serve.sessions import Open, Store
 from pisam.serve.tools import VERSION, Backend, health
 from pisam.serve.verbs import VERBS, call_of
 

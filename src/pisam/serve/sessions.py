@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import anyio
-import numpy as np
 
 from pisam.core.types import BoolArray
 from pisam.predictor.engine import Engine
@@ -200,9 +199,3 @@ def _masks(session: Open) -> int:
     """Bytes of the masks that were sent for a session: one to compare with, and logits of one to repair."""
     height, width = session.image.size
     return height * width * ((session.truth is not None) + 4 * session.predictor.repairs)
-
-
-def iou(mask: BoolArray, truth: BoolArray) -> float:
-    """IoU of two masks (H, W); 1 where both are empty."""
-    union = np.count_nonzero(mask | truth)
-    return float(np.count_nonzero(mask & truth) / union) if union else 1.0

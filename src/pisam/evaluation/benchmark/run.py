@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pisam.clicks.components import error_map
 from pisam.clicks.guarantee import share_obeyed
 from pisam.clicks.users import deepest_click, human_click
 from pisam.core.seeding import derive_seed
@@ -106,8 +107,7 @@ class Asked:
 
     def next_click(self, seen: BoolArray, clicked: BoolArray) -> Click | None:
         """Next click of the protocol's user on `seen`; None where nothing is left to click."""
-        wrong = seen ^ self.truth
-        errors = wrong.astype(np.uint8) + (wrong & self.truth)
+        errors = error_map(seen ^ self.truth, self.truth)
         if self.protocol.user == "human":
             pixel = human_click(errors, self.rng, clicked, self.protocol.jitter)
         else:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pisam.clicks.components import error_map
 from pisam.clicks.oracle import clicked_errors
-from pisam.clicks.simulate import simulate_clicks
+from pisam.clicks.policies import centre_click
 from pisam.core.locality import Click
 from pisam.core.types import BoolArray
 from pisam.predictor.session import Answer
@@ -128,19 +129,9 @@ def iterative(
 
 def _look(answer: Answer, mask: BoolArray, unclicked: BoolArray, connectivity: int, watch: Stopwatch) -> Look:
     seen = watch.mask(answer)
-    prediction, true, left = (
-        torch.from_numpy(each)[None, None] for each in (seen, mask, (seen ^ mask) & unclicked)
-    )
-    # The seed decides nothing: the deepest pixel is a function of the error alone.
-    found = simulate_clicks(
-        prediction,
-        true,
-        seeds=[0],
-        policy="centre",
-        max_clicks=1,
-        connectivity=connectivity,
-        region=left,
-    ).rows(0)
+    errors = error_map((seen ^ mask) & unclicked, mask)
+    pixels = centre_click(errors, connectivity=connectivity).tolist()
+    found = [(x + 0.5, y + 0.5, label) for x, y, label in pixels]
     click = found[0] if found else None
     return Look(seen, click, clicked_errors(seen, mask, found, connectivity))
 
