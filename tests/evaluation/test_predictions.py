@@ -25,6 +25,18 @@ def test_saved_levels_come_back_under_their_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_prediction(path), LEVELS)
 
 
+def test_a_mask_reads_back_as_a_prediction_of_its_size(tmp_path: Path) -> None:
+    mask = LEVELS > 127
+    path = save_prediction(mask, tmp_path, "val", "a#b.c")
+    assert np.array_equal(read_prediction(path), mask * np.uint8(255))
+
+
+def test_a_4k_mask_is_small(tmp_path: Path) -> None:
+    mask = np.zeros((2160, 3840), dtype=bool)
+    mask[500:1500, ::7] = True
+    assert save_prediction(mask, tmp_path, "val", "image").stat().st_size < 100_000
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
 def test_grey_in_other_clothes_is_read_as_it_is(mode: str, tmp_path: Path) -> None:
     Image.fromarray(LEVELS).convert(mode).save(tmp_path / "p.png")

@@ -12,7 +12,7 @@ from pisam.core.drawing import FALSE, MISSED
 from pisam.core.errors import PisamError
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.interaction.common_error import ClickedImage
-from pisam.evaluation.interaction.masks import save_mask
+from pisam.evaluation.predictions import save_prediction
 from pisam.report.examples import Files, read_example
 from pisam.report.pictures import OPACITY, write_pictures
 
@@ -33,7 +33,7 @@ def files(tmp_path: Path) -> Files:
     Image.fromarray(mask).save(tmp_path / "a.png")
     scores = []
     for when, answer in (("before", before), ("after", after)):
-        save_mask(tmp_path / "masks", "SAM", when, "val", "a", answer)  # type: ignore[arg-type]
+        save_prediction(answer, tmp_path / "masks" / "SAM" / when, "val", "a")
         scores.append(float((answer & mask).sum() / (answer | mask).sum()))
     return Files(
         pair=Pair("a", tmp_path / "a.jpg", tmp_path / "a.png"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from pisam.config.schema import Config, simulation_of
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
 from pisam.core.progress import progress
-from pisam.core.types import Batch
+from pisam.core.types import Batch, BoolArray
 from pisam.data.datamodule import PairDataModule
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.interaction.benchmark import BenchmarkRows, BenchmarkSettings, benchmark_image
@@ -38,12 +38,12 @@ from pisam.evaluation.interaction.common_error import (
     click_common_error,
     select_images,
 )
-from pisam.evaluation.interaction.masks import save_mask
 from pisam.evaluation.interaction.models import BenchmarkModels, FirstAnswers
 from pisam.evaluation.interaction.own_errors import click_effect, equal_without_clicks, own_clicks
 from pisam.evaluation.interaction.tables import names_of
 from pisam.evaluation.models.trained import checkpoint_facts, facts, interacting_models, load_networks
 from pisam.evaluation.parallel import in_order, on_all_ranks, own_share, threads_beside
+from pisam.evaluation.predictions import save_prediction
 from pisam.evaluation.rows import Row
 from pisam.training.from_config import build_data
 from pisam.training.preflight import alone_in
@@ -253,6 +253,9 @@ def _measure(run: _Run, file: ClickFile) -> BenchmarkRows:
         seed=file.seed,
     )
 
+    def keep(model: str, when: str, set_name: str, image: str, mask: BoolArray) -> None:
+        save_prediction(mask, results_folder(config) / "masks" / model / when, set_name, image)
+
     def own_part() -> BenchmarkRows:
         rows = BenchmarkRows()
         indices = [run.names[image.set, image.image] for image in own]
@@ -265,7 +268,7 @@ def _measure(run: _Run, file: ClickFile) -> BenchmarkRows:
                         image,
                         settings,
                         threads,
-                        keep=partial(save_mask, results_folder(config) / "masks"),
+                        keep=keep,
                     )
                 )
                 run.bar.update(STEPS)

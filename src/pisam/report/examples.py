@@ -13,12 +13,11 @@ from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.reading.targets import read_pair
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.interaction.common_error import ClickedImage
-from pisam.evaluation.interaction.masks import When, mask_path
 from pisam.evaluation.predictions import read_prediction
 from pisam.metrics.known_mask import KnownMask, region_scores
 from pisam.report.results import AGAIN, ROUNDING, Interaction
 
-TIMES: tuple[When, When] = ("before", "after")
+TIMES = ("before", "after")
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def read_example(files: Files) -> Example:
     answers = {}
     for model, scores in files.scores.items():
         before, after = (
-            _read_answer(mask_path(files.masks, model, when, clicked.set, clicked.image), true, mask, score)
+            _read_answer(files.masks / model / when / clicked.set / f"{clicked.image}.png", true, mask, score)
             for when, score in zip(TIMES, scores, strict=True)
         )
         answers[model] = Answer(before, after, *scores)

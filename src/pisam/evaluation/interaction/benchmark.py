@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from pisam.clicks.guarantee import share_obeyed
 from pisam.clicks.oracle import locally_repaired
@@ -33,7 +32,6 @@ from pisam.evaluation.interaction.curves import (
     readings,
     single_shot,
 )
-from pisam.evaluation.interaction.masks import When
 from pisam.evaluation.interaction.models import levels_of
 from pisam.evaluation.parallel import Threads
 from pisam.evaluation.rows import Row
@@ -45,7 +43,7 @@ from pisam.predictor.session import Answer
 SCORES = ("iou", "biou", "max_f", "mae", "hce")
 
 Scores = dict[str, float]
-Keep = Callable[[str, When, str, str, npt.NDArray[np.bool_]], None]
+Keep = Callable[[str, str, str, str, BoolArray], object]
 
 
 @dataclass(frozen=True)
