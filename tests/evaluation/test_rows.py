@@ -26,6 +26,12 @@ def test_csv_without_rows_is_refused_and_keeps_the_old_file(tmp_path: Path) -> N
     assert path.read_text() == "old"
 
 
+def test_csv_of_given_columns_may_have_no_row_or_rows_with_gaps(tmp_path: Path) -> None:
+    for rows, text in (([], ""), ([{"image": "a"}, {"image": "b", "iou": 0.5}], "a,\nb,0.5\n")):
+        write_csv(rows, tmp_path / "rows.csv", ("image", "iou"))  # type: ignore[arg-type]
+        assert (tmp_path / "rows.csv").read_text() == f"image,iou\n{text}"
+
+
 def test_rows_are_read_back_with_texts_numbers_and_nan(tmp_path: Path) -> None:
     rows = [
         {"model": "1", "set": "a,b", "image": '"é\n', "clicks": 3, "iou": 0.25, "obeyed": math.nan},

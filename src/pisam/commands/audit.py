@@ -7,7 +7,6 @@ group: Data
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ from pisam.commands.shared.command import Arguments
 from pisam.commands.shared.generate import generate_data
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing
 from pisam.core.text import escaped, one_line
 from pisam.data.audit.audit import Audit, Finding, Level, SourceReport, audit
 from pisam.data.audit.duplicates import Part
 from pisam.data.sources.rows import Source, longest_parts, refuse_twice, resolve_sources
-from pisam.evaluation.rows import csv_cell, text_table
+from pisam.evaluation.rows import Row, text_table, write_csv
 
 COLUMNS = ("source", "image", "mask", "problem")
 SHOWN = 20
@@ -54,15 +52,11 @@ def audit_data(config: Config) -> int:
 
 def write_findings(result: Audit, file: Path) -> None:
     """A row per finding, worst first; the problem of a mere note begins with `note: `."""
-    with (
-        replacing(file) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as opened,
-    ):
-        writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for finding in result.of("error") + result.of("suspect") + result.of("note"):
-            cells = (finding.source, str(finding.image or ""), str(finding.mask or ""), _text(finding))
-            writer.writerow(csv_cell(escaped(cell)) for cell in cells)
+    rows: list[Row] = []
+    for finding in result.of("error") + result.of("suspect") + result.of("note"):
+        cells = (finding.source, str(finding.image or ""), str(finding.mask or ""), _text(finding))
+        rows.append(dict(zip(COLUMNS, map(escaped, cells), strict=True)))
+    write_csv(rows, file, COLUMNS)
 
 
 def _sources(config: Config) -> tuple[list[tuple[Part, Source]], list[Finding]]:

@@ -41,23 +41,28 @@ def groups_by(rows: Iterable[Row], *columns: str) -> dict[Any, list[Row]]:
     return groups
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Rows of equal columns as CSV, six digits after the point, NaN as an empty cell; whole or not at all.
+def write_csv(rows: Sequence[Row], path: Path, columns: Sequence[str] = ()) -> None:
+    """Rows as CSV, six digits after the point, NaN or nothing as an empty cell; whole or not at all.
 
     A text that a spreadsheet would run as a formula begins with an apostrophe, which `read_csv` takes away.
 
+    Args:
+        rows: any number of them where `columns` are given.
+        path: the file.
+        columns: in their order; those of the first row where none are given.
+
     Raises:
-        ValueError: no row, so the columns are not known.
+        ValueError: neither row nor columns.
     """
-    if not rows:
+    if not rows and not columns:
         raise ValueError(f"{path}: expected at least one row, got none")
     with (
         replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", errors=ANY_BYTES, newline="") as file,
     ):
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=columns or list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in rows)
+        writer.writerows({column: _cell(value) for column, value in row.items()} for row in rows)
 
 
 def read_csv(path: Path, needed: Sequence[str] = ("set", "image")) -> list[Row]:
@@ -103,8 +108,7 @@ def _text(cell: str) -> str:
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 
-def csv_cell(value: str | int | float) -> str | int | float:
-    """A value as `write_csv` writes it."""
+def _cell(value: str | int | float) -> str | int | float:
     if isinstance(value, str):
         return f"'{value}" if value.startswith(FORMULA) else value
     if not isinstance(value, float):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from markupsafe import Markup
 from pisam import __version__
 from pisam.evaluation.benchmark.leaderboard import LeftOut, Ranked, Table
 from pisam.evaluation.benchmark.record import CONTROLS
-from pisam.evaluation.rows import ANY_BYTES, Row, csv_cell, write_csv
+from pisam.evaluation.rows import Row, write_csv
 from pisam.metrics.number_of_clicks import TARGETS, heading
 from pisam.report.page import asset
 from pisam.report.write import replacing_folder
@@ -34,12 +33,9 @@ def write_leaderboard(tables: Sequence[Table], left_out: Sequence[LeftOut], fold
         text = leaderboard_page(tables, left_out)
         (new / "index.html").write_text(text, encoding="utf-8", errors="backslashreplace")
         write_csv([row for table in tables for row in _rows(table)], new / "leaderboard.csv")
-        with (new / "per_image.csv").open("w", encoding="utf-8", errors=ANY_BYTES, newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            scores = list(dict.fromkeys(score for table in tables for score in table.scores))
-            writer.writerow(["table", "model", "set", "image", *scores])
-            for number, table in enumerate(tables, start=1):
-                writer.writerows(_image_rows(number, table, scores))
+        scores = dict.fromkeys(score for table in tables for score in table.scores)
+        rows = [row for number, table in enumerate(tables, start=1) for row in _image_rows(number, table)]
+        write_csv(rows, new / "per_image.csv", ["table", "model", "set", "image", *scores])
 
 
 def leaderboard_page(tables: Sequence[Table], left_out: Sequence[LeftOut]) -> str:
@@ -144,13 +140,9 @@ def _rows(table: Table) -> list[Row]:
     return rows
 
 
-def _image_rows(number: int, table: Table, scores: Sequence[str]) -> list[list[Any]]:
-    empty = [[""] * len(table.images)] * len(table.names)
-    columns = [
-        table.scores[score].values.round(6).tolist() if score in table.scores else empty for score in scores
-    ]
-    return [
-        [number, *map(csv_cell, (name, *key)), *(column[model][image] for column in columns)]
-        for model, name in enumerate(table.names)
-        for image, key in enumerate(table.images)
-    ]
+def _image_rows(number: int, table: Table) -> Iterator[Row]:
+    values = {score: ranked.values.round(6).tolist() for score, ranked in table.scores.items()}
+    for model, name in enumerate(table.names):
+        for index, (set_name, image) in enumerate(table.images):
+            scores = {score: of_models[model][index] for score, of_models in values.items()}
+            yield {"table": number, "model": name, "set": set_name, "image": image, **scores}
