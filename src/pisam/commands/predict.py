@@ -55,7 +55,6 @@ from pisam.predictor.detail import SMALLEST_TILE, look_again
 from pisam.predictor.engine import Engine, Prompt
 from pisam.predictor.session import Answer, Session
 
-FORMATS = ("mask", "soft", "rgba", "coco", "polygons")
 Tile = int | Literal["object"] | None
 AT_ONCE = 8  # objects whose answers are held
 
@@ -91,8 +90,8 @@ def run(arguments: Arguments) -> None:
     """Answer each picture, and write what is asked for."""
     options, out = arguments.own, given_path(arguments, "out")
     wanted = options.get("format", "mask").strip("[]").replace(" ", "").split(",")
-    if unknown := [each for each in wanted if each not in FORMATS]:
-        raise PisamError(f"format: got {unknown[0]}, expected some of {', '.join(FORMATS)}")
+    if unknown := [each for each in wanted if each not in formats.MEDIA_TYPES]:
+        raise PisamError(f"format: got {unknown[0]}, expected some of {', '.join(formats.MEDIA_TYPES)}")
     tile = _tile(options.get("tile"))
     workers, devices = number(arguments, "workers", 2), number(arguments, "devices", 1)
     images = list_pictures(given_path(arguments, "images"), "images", but=out)
@@ -148,8 +147,7 @@ def _answer_all(
         }
         if "coco" in wanted:
             row["annotations"] = [
-                formats.coco_annotation(each["mask"], id=0, image_id=0, category_id=each["category"])
-                for each in objects
+                formats.coco_annotation(each["mask"], category_id=each["category"]) for each in objects
             ]
         record.add(row)
 
@@ -159,17 +157,14 @@ def _answer_all(
         )
     finally:
         if "coco" in wanted:
-            write_json(
-                _coco([record.rows[p.stem] for p in pictures if p.stem in record.rows], categories),
-                out / "coco.json",
-            )
+            rows = [record.rows[p.stem] for p in pictures if p.stem in record.rows]
+            write_json(formats.coco_file(rows, categories), out / "coco.json")
 
 
 def _files(picture: Picture, wanted: Sequence[str]) -> list[str]:
     """The files of a picture's answer, relative to the output folder."""
     kinds = [kind for kind in wanted if kind != "coco"]
-    suffixes = {kind: ".json" if kind == "polygons" else ".png" for kind in kinds}
-    return [f"{kind}/{name}{suffixes[kind]}" for name in picture.names for kind in kinds]
+    return [f"{kind}/{name}.{formats.suffix_of(kind)}" for name in picture.names for kind in kinds]
 
 
 def _is_row(row: dict[str, Any], *, pictures: Mapping[str, Picture]) -> bool:
@@ -183,9 +178,7 @@ def _is_row(row: dict[str, Any], *, pictures: Mapping[str, Picture]) -> bool:
         return False
     try:
         expected = [
-            formats.coco_annotation(
-                decode(each["segmentation"], height, width), id=0, image_id=0, category_id=category
-            )
+            formats.coco_annotation(decode(each["segmentation"], height, width), category_id=category)
             for each, category in zip(given, picture.categories, strict=True)
         ]
     except (ValueError, LookupError, TypeError):
@@ -311,30 +304,19 @@ def _maps(answer: Answer, pixels: UInt8Array, tile: Tile) -> dict[str, Any]:
 
 
 def _write(kind: str, out: Path, name: str, pixels: UInt8Array, answer: dict[str, Any]) -> None:
+    path = out / kind / f"{name}.{formats.suffix_of(kind)}"
     match kind:
         case "mask":
-            write_bytes(out / kind / f"{name}.png", formats.mask_png(answer["mask"]))
+            write_bytes(path, formats.mask_png(answer["mask"]))
         case "soft":
-            write_bytes(out / kind / f"{name}.png", formats.soft_png(answer["soft"]))
+            write_bytes(path, formats.soft_png(answer["soft"]))
         case "rgba":
-            write_bytes(out / kind / f"{name}.png", formats.rgba_png(pixels, answer["soft"]))
+            write_bytes(path, formats.rgba_png(pixels, answer["soft"]))
         case "polygons":
             height, width = pixels.shape[:2]
             parts = formats.polygons(answer["mask"])
-            write_json({"width": width, "height": height, "polygons": parts}, out / kind / f"{name}.json")
+            write_json({"width": width, "height": height, "polygons": parts}, path)
 
 
 def _name(picture: Picture) -> str:
     return f"{picture.stem}{picture.path.suffix}"
-
-
-def _coco(rows: Sequence[dict[str, Any]], categories: dict[int, str]) -> dict[str, Any]:
-    """The contents of one COCO file from what was noted of each picture."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for image_id, row in enumerate(rows, 1):
-        images.append({"id": image_id, **{key: row[key] for key in ("file_name", "width", "height")}})
-        for annotation in row["annotations"]:
-            annotations.append({**annotation, "id": len(annotations) + 1, "image_id": image_id})
-    named = [{"id": number, "name": name} for number, name in sorted(categories.items())]
-    return {"images": images, "annotations": annotations, "categories": named}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import cv2
@@ -15,6 +16,19 @@ from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.transforms import box_of
 
 FloatArray = npt.NDArray[np.float32]
+
+MEDIA_TYPES = {
+    "mask": "image/png",
+    "soft": "image/png",
+    "rgba": "image/png",
+    "coco": "application/json",
+    "polygons": "application/json",
+}
+
+
+def suffix_of(kind: str) -> str:
+    """The suffix of a format's files, without the dot."""
+    return MEDIA_TYPES[kind].rpartition("/")[2]
 
 
 def mask_png(mask: BoolArray) -> bytes:
@@ -38,18 +52,30 @@ def coco_rle(mask: BoolArray) -> dict[str, Any]:
     return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode("ascii")}
 
 
-def coco_annotation(mask: BoolArray, *, id: int, image_id: int, category_id: int = 1) -> dict[str, Any]:
-    """A mask (H, W) as an entry of a COCO file's `annotations`."""
+def coco_annotation(mask: BoolArray, *, category_id: int = 1) -> dict[str, Any]:
+    """A mask (H, W) as an entry of a COCO file's `annotations`; `coco_file` gives the numbers."""
     left, top, right, bottom = box_of(mask).tolist() if mask.any() else (0.0, 0.0, 0.0, 0.0)
     return {
-        "id": id,
-        "image_id": image_id,
+        "id": 0,
+        "image_id": 0,
         "category_id": category_id,
         "segmentation": coco_rle(mask),
         "area": int(np.count_nonzero(mask)),
         "bbox": [left, top, right - left, bottom - top],
         "iscrowd": 0,
     }
+
+
+def coco_file(pictures: Iterable[Mapping[str, Any]], categories: Mapping[int, str]) -> dict[str, Any]:
+    """A COCO file of pictures with `file_name`, `width`, `height`, `annotations`, numbered from 1."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, picture in enumerate(pictures, 1):
+        images.append({"id": image_id, **{key: picture[key] for key in ("file_name", "width", "height")}})
+        for annotation in picture["annotations"]:
+            annotations.append({**annotation, "id": len(annotations) + 1, "image_id": image_id})
+    named = [{"id": number, "name": name} for number, name in sorted(categories.items())]
+    return {"images": images, "annotations": annotations, "categories": named}
 
 
 def polygons(mask: BoolArray) -> list[dict[str, Any]]:

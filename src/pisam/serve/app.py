@@ -47,13 +47,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-DOWNLOADS = {
-    "mask": "image/png",
-    "soft": "image/png",
-    "rgba": "image/png",
-    "coco": "application/json",
-    "polygons": "application/json",
-}
 
 
 @dataclass(frozen=True)
@@ -192,15 +185,15 @@ class Server:
 
     async def download(self, request: Request) -> Response:
         name, kind = request.path_params["session"], request.path_params["format"]
-        if kind not in DOWNLOADS:
-            raise Refused(404, f"format: expected one of {', '.join(DOWNLOADS)}")
+        if kind not in formats.MEDIA_TYPES:
+            raise Refused(404, f"format: expected one of {', '.join(formats.MEDIA_TYPES)}")
         session = self.store.find(name)
         async with session.lock:
             contents = await self.work(self._download, name, kind)
-        suffix = DOWNLOADS[kind].rpartition("/")[2]
-        named = {"Content-Disposition": f'attachment; filename="{kind}.{suffix}"', **HEADERS}
+        file = f"{kind}.{formats.suffix_of(kind)}"
+        named = {"Content-Disposition": f'attachment; filename="{file}"', **HEADERS}
         if isinstance(contents, bytes):
-            return Response(contents, media_type=DOWNLOADS[kind], headers=named)
+            return Response(contents, media_type=formats.MEDIA_TYPES[kind], headers=named)
         return JSONResponse(contents, headers=named)
 
     def _download(self, name: str, kind: str) -> Any:
@@ -226,11 +219,9 @@ class Server:
                 )
             case "polygons":
                 return {"width": width, "height": height, "polygons": formats.polygons(predictor.mask)}
-        return {
-            "images": [{"id": 1, "file_name": "image", "width": width, "height": height}],
-            "annotations": [formats.coco_annotation(predictor.mask, id=1, image_id=1)],
-            "categories": [{"id": 1, "name": "object"}],
-        }
+        picture = {"file_name": "image", "width": width, "height": height}
+        annotations = [formats.coco_annotation(predictor.mask)]
+        return formats.coco_file([{**picture, "annotations": annotations}], {1: "object"})
 
     async def end(self, request: Request) -> Response:
         self.store.end(request.path_params["session"])
