@@ -37,7 +37,7 @@ def test_evaluation(batch: Batch) -> None:
 )
 def test_a_folder_of_masks_may_say_what_it_ignores(given: dict, value: int | None) -> None:
     folders = {"predictions": "p", "masks": "m", "out": "o"}
-    assert folder_options(folders | given).ignore == value
+    assert folder_options(folders | given)["ignore"] == value
     for wrong in ("0", "65536", "x", "-1", "9" * 5000):
         with pytest.raises(PisamError, match=r"ignore=.*: expected the value"):
             folder_options(folders | {"ignore": wrong})

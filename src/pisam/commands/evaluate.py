@@ -32,7 +32,6 @@ from pisam.commands.shared.begin import begin
 from pisam.commands.shared.command import Arguments
 from pisam.commands.shared.evaluate_options import (
     EvaluateOptions,
-    FolderOptions,
     evaluate_options,
     folder_options,
     is_folder_evaluation,
@@ -76,8 +75,8 @@ def run(arguments: Arguments) -> None:
     if arguments.experiment:
         raise PisamError(f"evaluate predictions=DIR: needs no experiment, got {arguments.experiment}")
     chosen = folder_options(own | dict(argument.split("=", 1) for argument in arguments.overrides))
-    with alone_in(chosen.out):
-        rescore(chosen)
+    with alone_in(chosen["out"]):
+        print(printed_table({chosen["name"]: rescore_folder(**chosen)}), flush=True)
     return None
 
 
@@ -152,20 +151,6 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
             print(printed_table(summaries), flush=True)
     if failures:
         raise PisamError(failures[0])
-
-
-def rescore(options: FolderOptions) -> None:
-    """Score a folder of predicted masks and print the means; see `rescore_folder`."""
-    summary = rescore_folder(
-        options.predictions,
-        options.masks,
-        options.out,
-        name=options.name,
-        set_name=options.set,
-        workers=options.workers,
-        ignore=options.ignore,
-    )
-    print(printed_table({options.name: summary}), flush=True)
 
 
 def _told(batches: Iterable[Batch], bar: tqdm) -> Iterator[Batch]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pisam.core.errors import PisamError, nearest
 from pisam.core.set_names import refuse_reserved
@@ -33,29 +34,6 @@ class EvaluateOptions:
     out: Path | None = None
 
 
-@dataclass(frozen=True)
-class FolderOptions:
-    """Options of the scoring of a folder of predicted masks.
-
-    Attributes:
-        predictions: folder of predictions.
-        masks: folder of true masks.
-        out: where results go.
-        name: of the model, in tables.
-        set: of the data set.
-        workers: processes.
-        ignore: the value of mask pixels that count for no score, -1 = none, None = not stated.
-    """
-
-    predictions: Path
-    masks: Path
-    out: Path
-    name: str
-    set: str
-    workers: int
-    ignore: int | None = None
-
-
 def is_folder_evaluation(given: dict[str, str]) -> bool:
     """True where the keys ask for a folder of predictions to be scored, without a model."""
     predictions = given.get("predictions", "true")
@@ -64,8 +42,8 @@ def is_folder_evaluation(given: dict[str, str]) -> bool:
     return "masks" in given or predictions not in ("true", "false")
 
 
-def folder_options(given: dict[str, str]) -> FolderOptions:
-    """The options of `pisam evaluate predictions=DIR masks=DIR out=DIR [name=...] [set=...] [workers=N]`.
+def folder_options(given: dict[str, str]) -> dict[str, Any]:
+    """The arguments of `rescore_folder`, from predictions=DIR masks=DIR out=DIR [name=...] [set=...] ...
 
     Raises:
         PisamError: an unknown or missing key, or a wrong value.
@@ -80,24 +58,21 @@ def folder_options(given: dict[str, str]) -> FolderOptions:
         if not given.get(key):
             raise PisamError(f"evaluate: {key}=DIR is missing; expected predictions=DIR masks=DIR out=DIR")
     predictions, masks = Path(given["predictions"]), Path(given["masks"])
-    workers = given.get("workers", "0")
-    if not workers.isdecimal():
-        raise PisamError(f"workers={workers}: expected a whole number of processes, 0 for none")
     ignore = given.get("ignore")
     value = int(ignore) if ignore and ignore.isdecimal() and len(ignore) < 6 else 0
     if ignore not in (None, "false") and not 1 <= value <= 65535:
         raise PisamError(f"ignore={ignore}: expected the value of ignored mask pixels, 1 to 65535, or false")
     set_name = given.get("set") or masks.resolve().name
     refuse_reserved(set_name, "evaluate: set")
-    return FolderOptions(
-        predictions=predictions,
-        masks=masks,
-        out=Path(given["out"]),
-        name=given.get("name") or predictions.resolve().name,
-        set=set_name,
-        workers=int(workers),
-        ignore=None if ignore is None else value or -1,
-    )
+    return {
+        "predictions": predictions,
+        "masks": masks,
+        "out": Path(given["out"]),
+        "name": given.get("name") or predictions.resolve().name,
+        "set_name": set_name,
+        "workers": int(given.get("workers", "0")),
+        "ignore": None if ignore is None else value or -1,
+    }
 
 
 def evaluate_options(given: dict[str, str]) -> EvaluateOptions:
@@ -106,14 +81,11 @@ def evaluate_options(given: dict[str, str]) -> EvaluateOptions:
     Raises:
         PisamError: a wrong value.
     """
-    sets, predictions = given.get("sets", "val"), given.get("predictions", "false")
-    if sets not in ("val", "test"):
-        raise PisamError(f"sets={sets}: expected val or test{nearest(sets, ('val', 'test'))}")
     return EvaluateOptions(
         models=as_list("models", given.get("models", "[]")),
         checkpoints=[Path(path) for path in as_list("checkpoint", given.get("checkpoint", "[]"))],
-        sets=sets,
-        predictions=predictions == "true",
+        sets=given.get("sets", "val"),
+        predictions=given.get("predictions") == "true",
         out=Path(given["out"]) if given.get("out") else None,
     )
 
