@@ -91,7 +91,7 @@ def run(arguments: Arguments) -> int:
     limit = _number("limit", own["limit"]) if "limit" in own else None
     if limit is not None and not 0 < limit <= LONGEST_LIMIT:
         raise PisamError(f"limit={own['limit']}: expected seconds, more than 0, at most {LONGEST_LIMIT}")
-    workers, out = int(own.get("workers", "0")), out.absolute()
+    workers, out = arguments.number("workers", 0, 0), out.absolute()
     with alone_in(out):
         return benchmark(
             names,

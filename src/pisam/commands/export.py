@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from pisam.commands.shared.command import Arguments
 from pisam.commands.shared.folders import list_pictures
-from pisam.commands.shared.models import find_model, given_path, is_exported, load_torch
+from pisam.commands.shared.models import find_model, is_exported, load_torch
 from pisam.core.errors import PisamError
 from pisam.core.lock import holding
 from pisam.data.reading.reader import read_image
@@ -29,11 +29,8 @@ def run(arguments: Arguments) -> None:
     """Export the model and print the comparison."""
     encoders = [kind for kind in ("int8", "fp16") if arguments.own.get(kind) == "true"]
     if "images" in arguments.own:
-        folder = given_path(arguments, "images")
-        pictures = [
-            (name, read_image(path))
-            for name, path in list_pictures(folder, "images", but=given_path(arguments, "out")).items()
-        ]
+        files = list_pictures(arguments.path("images"), "images", but=arguments.path("out"))
+        pictures = [(name, read_image(path)) for name, path in files.items()]
     else:
         from pisam.data.generated.samples import sample
 
@@ -50,7 +47,7 @@ def run(arguments: Arguments) -> None:
     from pisam.onnx.export import export
     from pisam.predictor import PiSamPredictor
 
-    out = given_path(arguments, "out")
+    out = arguments.path("out")
     model = load_torch(arguments, path, "cpu")
     with holding(out):
         meta = export(model, PiSamPredictor(model).engine, out, pictures, encoders=encoders)

@@ -41,10 +41,10 @@ from pisam.commands.shared.folders import (
     work_through,
     write_bytes,
 )
-from pisam.commands.shared.models import given_path, load_engines, number
+from pisam.commands.shared.models import load_engines
 from pisam.commands.shared.prompt_files import Box, Clicks, parse_box, read_boxes, read_click_file
 from pisam.core.errors import PisamError
-from pisam.core.files import local_path, write_json
+from pisam.core.files import write_json
 from pisam.core.lock import holding
 from pisam.core.types import UInt8Array
 from pisam.data.reading.reader import read_image, read_mask
@@ -88,14 +88,14 @@ class Picture:
 
 def run(arguments: Arguments) -> None:
     """Answer each picture, and write what is asked for."""
-    options, out = arguments.own, given_path(arguments, "out")
+    options, out = arguments.own, arguments.path("out")
     wanted = options.get("format", "mask").strip("[]").replace(" ", "").split(",")
     if unknown := [each for each in wanted if each not in formats.MEDIA_TYPES]:
         raise PisamError(f"format: got {unknown[0]}, expected some of {', '.join(formats.MEDIA_TYPES)}")
     tile = _tile(options.get("tile"))
-    workers, devices = number(arguments, "workers", 2), number(arguments, "devices", 1)
-    images = list_pictures(given_path(arguments, "images"), "images", but=out)
-    pictures, categories = _prompted(images, options, out)
+    workers, devices = arguments.number("workers", 2), arguments.number("devices", 1)
+    images = list_pictures(arguments.path("images"), "images", but=out)
+    pictures, categories = _prompted(images, arguments, out)
     engines = load_engines(arguments, devices)
     settings = {
         "command": "predict",
@@ -187,19 +187,20 @@ def _is_row(row: dict[str, Any], *, pictures: Mapping[str, Picture]) -> bool:
 
 
 def _prompted(
-    files: dict[str, Path], options: dict[str, str], out: Path
+    files: dict[str, Path], arguments: Arguments, out: Path
 ) -> tuple[list[Picture], dict[int, str]]:
     """The pictures to answer, and the categories of their objects.
 
     Raises:
         PisamError: no prompt or two kinds of them, or a picture has none.
     """
+    options = arguments.own
     given = [key for key in ("boxes", "masks", "box") if key in options]
     if len(given) > 1 or not (given or "clicks" in options):
         raise PisamError("predict: expected one of boxes=FILE, masks=DIR and box=x0,y0,x1,y1, or clicks=FILE")
     clicks: dict[str, Clicks] = {}
     if "clicks" in options:
-        clicks = read_click_file(local_path(options["clicks"], "clicks"), files)
+        clicks = read_click_file(arguments.path("clicks"), files)
     boxes: dict[str, list[Box]] = {}
     rough: dict[str, Path] = {}
     categories = {1: "object"}
@@ -207,9 +208,9 @@ def _prompted(
         box = parse_box(options["box"])
         boxes = {stem: [box] for stem in files}
     elif "boxes" in options:
-        boxes, categories = read_boxes(local_path(options["boxes"], "boxes"), files)
+        boxes, categories = read_boxes(arguments.path("boxes"), files)
     elif "masks" in options:
-        rough = list_pictures(local_path(options["masks"], "masks"), "masks", but=out, like=files)
+        rough = list_pictures(arguments.path("masks"), "masks", but=out, like=files)
         say_left_out("masks, of which no picture is here", sorted(rough.keys() - files.keys()))
     asked = set(boxes) | set(rough) if given else set(clicks)
     say_left_out("pictures, which have no prompt", [stem for stem in files if stem not in asked])

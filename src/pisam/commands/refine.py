@@ -43,7 +43,7 @@ from pisam.commands.shared.folders import (
     work_through,
     write_bytes,
 )
-from pisam.commands.shared.models import given_path, load_engines, number
+from pisam.commands.shared.models import load_engines
 from pisam.commands.shared.prompt_files import Clicks, read_click_file
 from pisam.core.errors import PisamError
 from pisam.core.locality import Click, iou
@@ -96,11 +96,11 @@ class Repairer(InteractivePredictor):
 
 def run(arguments: Arguments) -> None:
     """Repair each mask and print what the clicks changed."""
-    options, out = arguments.own, given_path(arguments, "out")
+    options, out = arguments.own, arguments.path("out")
     if ("clicks" in options) == ("truth" in options):
         raise PisamError("refine: expected clicks=FILE, or truth=DIR for simulated clicks")
-    rounds = number(arguments, "rounds", 10)
-    workers, devices = number(arguments, "workers", 2), number(arguments, "devices", 1)
+    rounds = arguments.number("rounds", 10)
+    workers, devices = arguments.number("workers", 2), arguments.number("devices", 1)
     pairs = _pairs(arguments)
     engines = load_engines(arguments, devices)
     settings = {"command": "refine", "model": engines[0].model_identity(), "rounds": rounds}
@@ -177,15 +177,15 @@ def _pairs(arguments: Arguments) -> list[Given]:
     Raises:
         PisamError: a folder is missing or empty, or a picture has no mask or true mask.
     """
-    options, out = arguments.own, given_path(arguments, "out")
+    options, out = arguments.own, arguments.path("out")
     folders: dict[str, dict[str, Path]] = {}
     for key in ("images", "masks", "truth"):
         if key in options:
             images = folders.get("images", {})
-            folders[key] = list_pictures(given_path(arguments, key), key, but=out, like=images)
+            folders[key] = list_pictures(arguments.path(key), key, but=out, like=images)
     clicks: dict[str, Clicks] = {}
     if "clicks" in options:
-        clicks = read_click_file(given_path(arguments, "clicks"), folders["images"])
+        clicks = read_click_file(arguments.path("clicks"), folders["images"])
     for key in folders:
         if without := [stem for stem in folders["images"] if stem not in folders[key]]:
             raise PisamError(

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from functools import partial
 
 from pisam.commands.shared.command import Arguments
-from pisam.commands.shared.models import load_engines, number
+from pisam.commands.shared.models import load_engines
 from pisam.core.errors import PisamError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -50,7 +50,7 @@ def serve(arguments: Arguments, started: Callable[[str], object]) -> None:
         PisamError: a package is missing, no model, or the address cannot be listened on.
     """
     own, host = arguments.own, arguments.own.get("host", LOOPBACK[0])
-    port = number(arguments, "port", 8765, 0)
+    port = arguments.number("port", 8765, 0)
     try:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
@@ -67,9 +67,9 @@ def serve(arguments: Arguments, started: Callable[[str], object]) -> None:
         cors=own.get("cors"),
         label_studio=own.get("label_studio"),
         label_studio_key=own.get("label_studio_key") or os.environ.get("LABEL_STUDIO_API_KEY"),
-        threads=number(arguments, "threads", 2),
-        sessions=number(arguments, "sessions", 64),
-        memory=number(arguments, "memory", 1024) * 2**20,
-        limits=Limits(pixels=number(arguments, "megapixels", 25) * 10**6),
+        threads=arguments.number("threads", 2),
+        sessions=arguments.number("sessions", 64),
+        memory=arguments.number("memory", 1024) * 2**20,
+        limits=Limits(pixels=arguments.number("megapixels", 25) * 10**6),
     )
     listen(load_engines(arguments)[0], settings, host, port, started)

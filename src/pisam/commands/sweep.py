@@ -20,15 +20,12 @@ from pisam.commands.shared.command import Arguments
 from pisam.commands.sweeps.local import run_locally
 from pisam.commands.sweeps.served import register, run_agents
 from pisam.commands.sweeps.sweep_file import read_sweep
-from pisam.core.errors import PisamError
 
 
 def run(arguments: Arguments) -> int:
     """Run the trials, or register the sweep and start agents."""
     own = arguments.own
-    count = int(own["count"]) if own.get("count") else None
-    if count == 0:
-        raise PisamError("count: got 0, expected a whole number >= 1")
+    count = arguments.number("count", 1) if "count" in own else None
     chosen = read_sweep(arguments.words[0], arguments.overrides, own.get("experiment"))
     if own.get("local") == "true":
         return run_locally(chosen, count=count, seed=int(own.get("draw_seed", "0")))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pisam.core.errors import PisamError, nearest
-from pisam.core.files import is_possible_path, refuse_blocked
+from pisam.core.files import is_possible_path, local_path, refuse_blocked
 
 if TYPE_CHECKING:
     from pisam.config.schema import Config
@@ -163,6 +163,21 @@ class Arguments:
         from pisam.config.load import load_config
 
         return load_config(self.experiment or DEFAULT_EXPERIMENT, [*self.overrides, *more])
+
+    def path(self, key: str) -> Path:
+        """The local path of a key that was given."""
+        return local_path(self.own[key], key)
+
+    def number(self, key: str, default: int, lowest: int = 1) -> int:
+        """The whole number of a key, or its default.
+
+        Raises:
+            PisamError: below `lowest`.
+        """
+        value = int(self.own.get(key, default))
+        if value < lowest:
+            raise PisamError(f"{key}: got {value}, expected a whole number >= {lowest}")
+        return value
 
 
 def split(argument: str) -> tuple[str, str | None]:

@@ -22,23 +22,6 @@ TRAINED = Path("experiments", "results", "real_small", "pisam_vit_t.safetensors"
 QUICK_START = Path("runs", "quickstart")
 
 
-def given_path(arguments: Arguments, key: str) -> Path:
-    """The local path of a key that was given."""
-    return local_path(arguments.own[key], key)
-
-
-def number(arguments: Arguments, key: str, default: int, lowest: int = 1) -> int:
-    """A whole number.
-
-    Raises:
-        PisamError: below `lowest`.
-    """
-    value = int(arguments.own.get(key, default))
-    if value < lowest:
-        raise PisamError(f"{key}: got {value}, expected a whole number >= {lowest}")
-    return value
-
-
 def find_model(arguments: Arguments) -> Path:
     """The checkpoint or exported folder that the argument MODEL means.
 
