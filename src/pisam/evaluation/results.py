@@ -10,8 +10,8 @@ from pisam.core.errors import PisamError
 from pisam.core.files import read_object, replacing, write_json
 from pisam.core.set_names import ALL_IMAGES, POOLED
 from pisam.evaluation.evaluate import ScoredImage
+from pisam.evaluation.published import LABELS, latex_table, markdown_table
 from pisam.evaluation.rows import Row, text_table, write_csv
-from pisam.evaluation.tables import LABELS, latex_table, markdown_table
 from pisam.metrics.set_scores import SetScores
 
 SCORING = {

@@ -10,7 +10,7 @@ from typing import Any
 from pisam.core.set_names import ALL_IMAGES, POOLED
 from pisam.evaluation.interaction import tables as interaction_tables
 from pisam.evaluation.interaction.curves import TARGETS
-from pisam.evaluation.tables import LABELS
+from pisam.evaluation.published import LABELS
 from pisam.report.evaluations import Evaluation
 from pisam.report.results import Interaction
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pisam.data.sources.known_sets import KNOWN_SETS
-from pisam.evaluation.tables import latex_table, markdown_table, published_figures
+from pisam.evaluation.published import latex_table, markdown_table, published_figures
 from pisam.metrics.image_scores import METRICS
 
 
