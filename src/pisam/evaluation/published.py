@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,41 +10,12 @@ from typing import Any
 import yaml
 
 
-@dataclass(frozen=True)
-class PublishedSet:
-    """The published figures of one data set.
-
-    Attributes:
-        images: in the whole set.
-        methods: metric -> value, for each method, in the order of the paper.
-    """
-
-    images: int
-    methods: Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Published:
-    """All figures of a source.
-
-    Attributes:
-        source: where they are printed.
-        protocol: how they were made, as far as is known.
-        sets: by the name of the data set.
-    """
-
-    source: str
-    protocol: str
-    sets: Mapping[str, PublishedSet]
-
-
 @cache
-def published_figures() -> Published:
-    """The figures of the Pi-SAM paper on the test sets of DIS5K."""
+def published_figures() -> dict[str, Any]:
+    """The figures of the Pi-SAM paper on the test sets of DIS5K: `published.yaml`."""
     text = files("pisam.evaluation").joinpath("published.yaml").read_text(encoding="utf-8")
     content: dict[str, Any] = yaml.safe_load(text)
-    sets = {name: PublishedSet(row["images"], row["methods"]) for name, row in content["sets"].items()}
-    return Published(content["source"], content["protocol"], sets)
+    return content
 
 
 LABELS = {
@@ -129,18 +99,18 @@ def _blocks(summaries: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) 
     names = dict.fromkeys(name for summary in summaries.values() for name in summary["sets"])
     blocks = []
     for name in names:
-        known = published_figures().sets.get(name)
+        known = published_figures()["sets"].get(name)
         rows = []
         for model, summary in summaries.items():
             if means := summary["sets"].get(name):
-                images = _count(means["images"], known.images if known else None, summary["status"])
+                images = _count(means["images"], known["images"] if known else None, summary["status"])
                 rows.append(
                     [name, images, model, *(_number(metric, means.get(metric)) for metric in metrics)]
                 )
         if known:
-            for method, printed in known.methods.items():
+            for method, printed in known["methods"].items():
                 numbers = (_number(metric, printed.get(metric)) for metric in metrics)
-                rows.append([name, str(known.images), f"{method} (published)", *numbers])
+                rows.append([name, str(known["images"]), f"{method} (published)", *numbers])
         blocks.append((name, rows))
     return blocks
 
@@ -162,8 +132,8 @@ def _remarks(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if any(summary["status"] != "complete" for summary in summaries.values()):
         remarks.append("Partial: not all images were scored; these are no results.")
     figures = published_figures()
-    if any(name in figures.sets for summary in summaries.values() for name in summary["sets"]):
-        remarks.append(f"(published): {figures.source}; {figures.protocol}")
+    if any(name in figures["sets"] for summary in summaries.values() for name in summary["sets"]):
+        remarks.append(f"(published): {figures['source']}; {figures['protocol']}")
     return remarks
 
 
