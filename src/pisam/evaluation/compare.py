@@ -51,14 +51,13 @@ class Difference:
     p_value: float
 
 
-def compare_runs(a: Path, b: Path, *, seed: int = 0) -> list[Difference]:
+def compare_runs(a: Path, b: Path) -> list[Difference]:
     """Every score that two runs share, image by image.
 
     Args:
         a, b: folders with `per_image.csv` and `summary.json` of `evaluate` or `interact`; where a file holds
             several models, as those of `interact` do, `MODEL iou_gain` is a score of its own. Several rows of
             an image count as their mean.
-        seed: of the bootstrap.
 
     Raises:
         PisamError: a folder without complete results, other images, or numbers made by unlike protocols.
@@ -70,7 +69,7 @@ def compare_runs(a: Path, b: Path, *, seed: int = 0) -> list[Difference]:
         raise PisamError(f"compare: {a} and {b} have no score in common")
     for score in shared:  # a model may lack images that another of its file has
         _refuse_other_images(a, b, {*scores_a[score]}, {*scores_b[score]})
-    return [_difference(score, scores_a[score], scores_b[score], seed) for score in shared]
+    return [_difference(score, scores_a[score], scores_b[score]) for score in shared]
 
 
 def version_differences(a: Path, b: Path) -> str:
@@ -89,24 +88,22 @@ def differences_table(differences: list[Difference]) -> str:
     return text_table([head, *lines])
 
 
-def _difference(
-    score: str, values_a: Mapping[Key, float], values_b: Mapping[Key, float], seed: int
-) -> Difference:
+def _difference(score: str, values_a: Mapping[Key, float], values_b: Mapping[Key, float]) -> Difference:
     both = np.array([(value, values_b[key]) for key, value in values_a.items()])
     both = both[~np.isnan(both).any(axis=1)]
     if len(both) == 0:
         none = math.nan
         return Difference(score, 0, a=none, b=none, low=none, high=none, p_value=none)
     gain = both[:, 1] - both[:, 0]
-    low, high = bootstrap_interval(gain, seed=seed)
+    low, high = bootstrap_interval(gain)
     p_value = float(stats.wilcoxon(gain).pvalue) if gain.any() else 1.0
     mean_a, mean_b = both.mean(axis=0).tolist()
     return Difference(score, len(both), mean_a, mean_b, low, high, p_value)
 
 
-def bootstrap_interval(values: npt.NDArray[np.float64], *, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """95 % percentile interval of the mean of (N,) values over `RESAMPLES` draws of N with replacement."""
-    rng, count = np.random.default_rng(seed), len(values)
+    rng, count = np.random.default_rng(0), len(values)
     # Some draws at a time: all of them at once would take gigabytes for a large set.
     at_once = math.ceil(DRAWN_AT_ONCE / count)
     sizes = [min(at_once, RESAMPLES - done) for done in range(0, RESAMPLES, at_once)]

@@ -77,17 +77,17 @@ def test_a_clear_difference_has_a_sure_rank_and_equal_models_share_one() -> None
     rng = np.random.default_rng(0)
     base = rng.random(200) * 0.2 + 0.5
     values = np.stack([base, base + 0.2, base + rng.normal(0, 0.01, 200), base])
-    ranked = _rank("iou_5", values, _draws(200, 0))
+    ranked = _rank("iou_5", values, _draws(200))
     assert ranked.ranks[1] == ranked.best[1] == ranked.worst[1] == 1
     assert ranked.ranks[0] == ranked.ranks[3] and (ranked.best[2], ranked.worst[2]) == (2, 4)
     assert (ranked.low < ranked.means).all() and (ranked.means < ranked.high).all()
-    fewest = _rank("noc_90", values, _draws(200, 0))
+    fewest = _rank("noc_90", values, _draws(200))
     assert fewest.ranks[1] == 4
 
 
 def test_the_interval_is_that_of_a_bootstrap_image_by_image() -> None:
     values = np.random.default_rng(1).random((1, 30))
-    ranked = _rank("auc", values, _draws(30, 3))
+    ranked = _rank("auc", values, _draws(30))
     rng = np.random.default_rng(5)
     means = [values[0, rng.integers(30, size=30)].mean() for _ in range(4000)]
     assert ranked.low[0] == pytest.approx(np.quantile(means, 0.025), abs=0.01)

@@ -116,17 +116,12 @@ def read_files(paths: Iterable[Path]) -> tuple[list[tuple[Path, Interaction]], l
     return list(read.items()), left_out
 
 
-def tables_of(files: Sequence[tuple[Path, Interaction]], *, seed: int = 0) -> list[Table]:
-    """A table per protocol and list of images, largest first.
-
-    Args:
-        files: of `read_files`.
-        seed: of the bootstrap.
-    """
+def tables_of(files: Sequence[tuple[Path, Interaction]]) -> list[Table]:
+    """A table per protocol and list of images, largest first, of what `read_files` gave."""
     groups: dict[tuple[str, str], list[tuple[Path, Interaction]]] = {}
     for path, record in files:
         groups.setdefault((record.protocol.hash, _digest(record)), []).append((path, record))
-    tables = [_table(group, digest, seed) for (_, digest), group in groups.items()]
+    tables = [_table(group, digest) for (_, digest), group in groups.items()]
     return sorted(tables, key=lambda table: (-len(table.names), table.id, table.digest))
 
 
@@ -138,13 +133,13 @@ def curves(record: Interaction) -> tuple[Array, int]:
     return curves_of([image.iou for image in record.images], record.protocol.clicks), 1
 
 
-def _table(group: Sequence[tuple[Path, Interaction]], digest: str, seed: int) -> Table:
+def _table(group: Sequence[tuple[Path, Interaction]], digest: str) -> Table:
     records = []
     for _, record in group:
         record.images.sort(key=lambda image: (image.set, image.image))
         records.append(record)
     protocol = records[0].protocol
-    draws = _draws(len(records[0].images), seed)
+    draws = _draws(len(records[0].images))
     values: dict[str, list[Array]] = {}
     failures: dict[int, list[int]] = {target: [] for target in TARGETS}
     for record in records:
@@ -173,9 +168,9 @@ def _table(group: Sequence[tuple[Path, Interaction]], digest: str, seed: int) ->
     )
 
 
-def _draws(images: int, seed: int) -> Array:
+def _draws(images: int) -> Array:
     """Share of each resample that is each image: (RESAMPLES, images)."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     return rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES) / images
 
 
