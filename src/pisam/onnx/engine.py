@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path, read_object
-from pisam.core.locality import Click, Heard, Start, join_answers
-from pisam.core.types import UInt8Array
-from pisam.predictor.engine import FloatArray, Prompt, Size
+from pisam.core.locality import Heard, Start, join_answers
+from pisam.core.types import Click, FloatArray, UInt8Array
+from pisam.predictor.engine import Prompt, Size
 from pisam.predictor.interactive import InteractivePredictor
 
 FORMAT = 1

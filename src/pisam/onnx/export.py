@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ import torch
 
 from pisam import __version__
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing, write_json
+from pisam.core.files import replacing, sha256_of, write_json
 from pisam.core.locality import iou
 from pisam.core.types import UInt8Array
 from pisam.data.transforms import squash
@@ -56,11 +55,11 @@ def export(
     for name, graph in graphs.items():
         with replacing(folder / f"{name}.onnx") as temporary:
             _write(graph, temporary)
-        files[f"{name}.onnx"] = _sha256(folder / f"{name}.onnx")
+        files[f"{name}.onnx"] = sha256_of(folder / f"{name}.onnx")
     for kind in encoders:
         with replacing(folder / f"encoder_{kind}.onnx") as temporary:
             _REDUCED[kind](folder / "encoder.onnx", temporary)
-        files[f"encoder_{kind}.onnx"] = _sha256(folder / f"encoder_{kind}.onnx")
+        files[f"encoder_{kind}.onnx"] = sha256_of(folder / f"encoder_{kind}.onnx")
     meta: dict[str, Any] = {
         "format": FORMAT,
         "pisam": __version__,
@@ -157,7 +156,3 @@ def _fp16(source: Path, target: Path) -> None:
 
 
 _REDUCED = {"int8": _int8, "fp16": _fp16}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pisam.core.locality import Click, alike
+from pisam.core.locality import Click, FloatArray, alike
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.transforms import squash
-from pisam.predictor.engine import Engine, FloatArray, Prompt
+from pisam.predictor.engine import Engine, Prompt
 from pisam.predictor.images import box_of
 from pisam.predictor.session import low_resolution
 

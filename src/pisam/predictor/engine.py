@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
-from pisam.core.locality import Click
+from pisam.core.locality import Click, FloatArray
 from pisam.core.types import UInt8Array
 
-FloatArray = npt.NDArray[np.float32]
 Size = tuple[int, int]
 
 

@@ -12,10 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 from pycocotools import mask as coco_masks
 
+from pisam.core.locality import FloatArray
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.transforms import box_of
-
-FloatArray = npt.NDArray[np.float32]
 
 MEDIA_TYPES = {
     "mask": "image/png",

@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pisam.core.files import is_possible_path
-from pisam.core.locality import Click
-from pisam.core.types import BoolArray, UInt8Array
+from pisam.core.types import BoolArray, Click, FloatArray, UInt8Array
 from pisam.data.transforms import squash
 from pisam.predictor.detail import SMALLEST_TILE, look_again
-from pisam.predictor.engine import Engine, FloatArray, Prompt
+from pisam.predictor.engine import Engine, Prompt
 from pisam.predictor.images import Picture, as_mask, as_rgb, box_of
 from pisam.predictor.prompts import Box, Points, box_in_frame, click_on, points_on
 from pisam.predictor.session import (

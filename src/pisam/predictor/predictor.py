@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pisam.core.types import Click, Clicks, Prompts, UInt8Array
+from pisam.core.types import Click, Clicks, FloatArray, Prompts, UInt8Array
 from pisam.metrics.protocol import logits_to_original
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_weights import hash_tensors
 from pisam.modeling.segmenters import EncodedImage, PiSamSegmenter, Segmenter, State, encode
-from pisam.predictor.engine import FloatArray, Prompt, Size
+from pisam.predictor.engine import Prompt, Size
 from pisam.predictor.interactive import InteractivePredictor
 
 AT_ONCE = 8  # prompts decoded together: more takes memory and is no faster

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from pisam.clicks.guarantee import obey
 from pisam.core.files import replacing
-from pisam.core.locality import Click, regions_asked_for
+from pisam.core.locality import Click, FloatArray, regions_asked_for
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.prompts import MASK_LOGIT
 from pisam.data.reading.image_files import MAX_PIXELS
-from pisam.predictor.engine import Engine, FloatArray, Prompt, Size
+from pisam.predictor.engine import Engine, Prompt, Size
 
 BACKGROUND = -100.0  # a logit without any doubt
 GIVEN_LOGIT = 8.0  # how sure a given mask is of its pixels

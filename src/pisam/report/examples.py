@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from pisam.core.drawing import Click
 from pisam.core.errors import PisamError
+from pisam.core.locality import Click
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.reading.targets import read_pair
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.interaction.common_error import ClickedImage
 from pisam.evaluation.predictions import read_prediction
 from pisam.metrics.known_mask import KnownMask, region_scores
+from pisam.metrics.levels import OBJECT_ABOVE
 from pisam.report.results import AGAIN, ROUNDING, Interaction
 
 TIMES = ("before", "after")
@@ -126,7 +127,7 @@ def read_example(files: Files) -> Example:
 def _read_answer(path: Path, true: KnownMask, mask: BoolArray, score: float) -> BoolArray:
     if not path.is_file():
         raise PisamError(f"{path}: not there any more; {AGAIN} again")
-    answer: BoolArray = read_prediction(path) > 127
+    answer: BoolArray = read_prediction(path) > OBJECT_ABOVE
     if answer.shape != mask.shape:
         raise PisamError(
             f"{path}: {answer.shape[1]} x {answer.shape[0]} pixels, its image here has "

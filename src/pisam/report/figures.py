@@ -22,12 +22,12 @@ from pisam.core.drawing import (
     FALSE,
     FOREGROUND_CLICK,
     MISSED,
-    Click,
     as_hex,
     draw_clicks,
     error_regions,
     painted,
 )
+from pisam.core.locality import Click
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.transforms import box_of
 from pisam.report.examples import Example

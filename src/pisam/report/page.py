@@ -15,10 +15,10 @@ from pisam.core.drawing import (
     FALSE,
     FOREGROUND_CLICK,
     MISSED,
-    Click,
     as_hex,
     fitted,
 )
+from pisam.core.locality import Click
 from pisam.core.set_names import POOLED
 from pisam.evaluation.rows import Row
 from pisam.report.evaluations import Evaluation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import queue
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pisam.core.errors import PisamError
-from pisam.core.files import parse_json, replacing, writing
+from pisam.core.files import parse_json, replacing, sha256_of, writing
 from pisam.core.progress import progress
 from pisam.core.text import escaped
 from pisam.data.sources.pairs import SUFFIXES, one_form
@@ -97,7 +96,7 @@ def say_left_out(what: str, names: Sequence[str]) -> None:
 
 def content_of(path: str | None) -> str | None:
     """The SHA-256 of a file's bytes, for `Record`."""
-    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return None if path is None else sha256_of(Path(path))
 
 
 @dataclass(frozen=True)

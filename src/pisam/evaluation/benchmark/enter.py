@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
+from pisam.core.files import sha256_of
 from pisam.data.reading.targets import read_pair
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.benchmark.entrant import Entrant, WrongAnswer, facts_of, file_stem, name_of
@@ -171,7 +171,7 @@ def hashes_of(items: Sequence[Item]) -> dict[Key, tuple[str, str]]:
         for path in (pair.image, pair.mask):
             if path not in known:
                 try:
-                    known[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+                    known[path] = sha256_of(path)
                 except OSError as error:
                     raise PisamError(f"{path}: not readable: {error.strerror}") from error
     return {(name, pair.id): (known[pair.image], known[pair.mask]) for name, pair in items}

@@ -15,7 +15,7 @@ from pisam.evaluation.benchmark.adapters.onnx_sam import OnnxSam
 from pisam.evaluation.benchmark.adapters.transformers_sam import TransformersSam
 from pisam.evaluation.benchmark.adapters.user_file import load_class
 from pisam.evaluation.benchmark.entrant import file_stem, name_of
-from pisam.evaluation.models.trained import compared_models, interacting_models, model_facts
+from pisam.evaluation.models.trained import NAMES, compared_models, interacting_models, model_facts
 from pisam.onnx.engine import META, OnnxEngine
 
 OWN = ("sam", "sam+mask", "hq", "hq+mask", "pi")
@@ -78,7 +78,7 @@ def own_entrants(
     encodings, entrants = Encodings(), {}
     for name in names:
         kind, _, mask = name.partition("+")
-        title = {"sam": "SAM", "hq": "HQ-SAM", "pi": "Pi-SAM"}[kind] + ("+mask" if mask else "")
+        title = NAMES[kind] + ("+mask" if mask else "")
         network = networks.get(kind) or next(iter(networks.values()))
         network.to(device)
         made = {"sam": SamSegmenter, "hq": HqSamSegmenter, "pi": PiSamSegmenter}[kind]

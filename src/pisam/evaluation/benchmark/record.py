@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pisam.core.locality import Click
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 
-Click = tuple[float, float, int]  # x and y in pixels of the original, pixel centres at +0.5, and the label
 CONTROLS = ("labels_exchanged", "random_places", "spoilt", "away", "obeyed", "collateral")
 
 
@@ -24,7 +24,8 @@ class ImageRecord:
         width: in pixels.
         height: in pixels.
         start: IoU and boundary IoU of the answer to the box; None where the first click is the prompt.
-        clicks: in the order of clicking; fewer than the protocol has where nothing was left to click.
+        clicks: in pixels of the original, in the order of clicking; fewer than the protocol has where nothing
+            was left to click.
         iou: after each click.
         biou: boundary IoU after each click.
         seconds: that each answer took.

@@ -78,8 +78,8 @@ def facts(config: Config, model: SamNetwork) -> dict[str, Any]:
     }
 
 
-KINDS = ("sam", "hq", "pi", "sam1024")
 NAMES = {"sam": "SAM", "hq": "HQ-SAM", "pi": "Pi-SAM", "sam1024": "SAM, 1024 px"}
+KINDS = tuple(NAMES)
 
 
 def compared_models(

@@ -9,14 +9,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from pisam.core.errors import PisamError
+from pisam.core.locality import FloatArray
 from pisam.core.types import UInt8Array
 from pisam.evaluation.benchmark.entrant import Box, Clicks
 from pisam.modeling.sam_network import PIXEL_MEAN, PIXEL_STD
-
-Floats = npt.NDArray[np.float32]
 
 
 class SamKin:
@@ -39,12 +37,12 @@ class SamKin:
         self.name, self.mask_input = folder.name + ("+mask" if mask_input else ""), mask_input
         self.facts: dict[str, Any] = {**facts, "mask_input": mask_input}
 
-    def in_frame(self, places: Clicks | Box) -> Floats:
+    def in_frame(self, places: Clicks | Box) -> FloatArray:
         """Rows (x, y) of places in the image, in the frame: its prompt encoder adds the half of a centre."""
         scale = np.array([self.inner[1] / self.size[1], self.inner[0] / self.size[0]])
         return (np.reshape(places, (-1, 2)) * scale - 0.5).astype(np.float32)
 
-    def padded(self, image: UInt8Array, side: int) -> Floats:
+    def padded(self, image: UInt8Array, side: int) -> FloatArray:
         """The frame (1, 3, S, S) as SAM's own: longest side scaled to S, normalised, zeros beyond."""
         height, width = image.shape[:2]
         scale = side / max(height, width)
@@ -56,7 +54,7 @@ class SamKin:
         frame[: self.inner[0], : self.inner[1]] = (shown - mean) / std
         return np.ascontiguousarray(frame.transpose(2, 0, 1)[None])
 
-    def at_image_size(self, low: Floats, frame: tuple[int, int]) -> Floats:
+    def at_image_size(self, low: FloatArray, frame: tuple[int, int]) -> FloatArray:
         """Logits (H, W) from those of the frame (height, width) at fewer pixels, as SAM enlarges masks."""
         framed = cv2.resize(low, frame[::-1], interpolation=cv2.INTER_LINEAR)
         shown = np.ascontiguousarray(framed[: self.inner[0], : self.inner[1]])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
+from pisam.core.files import sha256_of
 from pisam.evaluation.benchmark.entrant import facts_of
 
 
@@ -33,7 +33,7 @@ def load_class(path: Path, name: str) -> Any:
         made = getattr(module, name, None)
         entrant = made() if callable(made) else None
         if entrant is not None:
-            type(entrant).code_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            type(entrant).code_sha256 = sha256_of(path)
             facts_of(entrant)  # its properties may fail, too
     except (Exception, SystemExit) as error:
         where, trace = "", error.__traceback__
