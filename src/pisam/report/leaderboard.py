@@ -8,16 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from pisam import __version__
 from pisam.evaluation.benchmark.leaderboard import LeftOut, Ranked, Table
 from pisam.evaluation.benchmark.record import CONTROLS
 from pisam.evaluation.rows import Row, write_csv
 from pisam.metrics.number_of_clicks import TARGETS, heading
-from pisam.report.page import asset
+from pisam.report.page import asset, render
 from pisam.report.write import replacing_folder
 
 FIRST = ("noc_90", "noc_95", "iou_5")  # decide the order of the rows, and stand first
@@ -39,10 +37,7 @@ def write_leaderboard(tables: Sequence[Table], left_out: Sequence[LeftOut], fold
 
 
 def leaderboard_page(tables: Sequence[Table], left_out: Sequence[LeftOut]) -> str:
-    """The page as HTML, which needs nothing beside it; whatever comes from files is escaped."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    """The page as HTML, which needs nothing beside it."""
     data = [
         {
             "images": ["/".join(key) for key in table.images],
@@ -52,10 +47,10 @@ def leaderboard_page(tables: Sequence[Table], left_out: Sequence[LeftOut]) -> st
     ]
     # "<" alone could end the script that holds the data.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    return environment.from_string(asset("leaderboard.html")).render(
+    return render(
+        "leaderboard.html",
         tables=[_shown(table) for table in tables],
         left_out=left_out,
-        version=__version__,
         data=Markup(text),
         script=Markup(asset("leaderboard.js")),
     )

@@ -113,12 +113,10 @@ def page(
     plots: Sequence[Drawing],
     figures: Sequence[Drawing],
 ) -> str:
-    """The page as HTML; whatever comes from files is escaped."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    """The page as HTML."""
     name = interaction.summary.get("name", "")
-    return environment.from_string(asset("page.html")).render(
+    return render(
+        "page.html",
         title=f"Interaction benchmark: {name}",
         lead=_lead(interaction),
         warnings=list(_warnings(interaction, evaluations)),
@@ -131,8 +129,15 @@ def page(
         per_image=per_image_table(interaction),
         cards=list(_cards(interaction)),
         facts=list(_facts(interaction, evaluations)),
-        version=__version__,
     )
+
+
+def render(template: str, **values: Any) -> str:
+    """A template beside this module as HTML; whatever comes from files is escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(asset(template)).render(**values, version=__version__)
 
 
 def asset(name: str) -> str:
