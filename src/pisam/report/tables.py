@@ -8,28 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from pisam.core.set_names import ALL_IMAGES, POOLED
-from pisam.evaluation.interaction import tables as interaction_tables
-from pisam.evaluation.interaction.curves import TARGETS
+from pisam.evaluation.interaction.tables import CONTROLS, EFFORT, GAINS, OWN, SHOWN
 from pisam.evaluation.published import LABELS
 from pisam.report.evaluations import Evaluation
 from pisam.report.results import Interaction
 
-EFFORT = (*(f"{score}_{target}" for score in ("noc", "nof") for target in TARGETS), "seconds_per_click")
-CONTROLS = (
-    "labels_exchanged",
-    "random_places",
-    "iou_gain_noisy",
-    "iou_gain_away",
-    "obeyed",
-    "obeyed_guaranteed",
-    "collateral",
-)
 # Of a single image these tell little.
-OF_MEANS = ("images", "labels_exchanged", "random_places", "iou_gain_noisy", *EFFORT)
+OF_MEANS = ("images", "labels_exchanged", "random_places", "iou_gain_noisy", *EFFORT.values())
 SIGNED = ("labels_exchanged", "random_places", "oracle")  # changes whose names do not say so
 PER_IMAGE = {
     "common error": "common_area",
-    **{heading: column for heading, column in interaction_tables.SHOWN.items() if column not in OF_MEANS},
+    **{heading: column for heading, column in SHOWN.items() if column not in OF_MEANS},
     "NoC@90": "noc_90",
 }
 
@@ -90,7 +79,7 @@ def summary_tables(interaction: Interaction, evaluations: Sequence[Evaluation]) 
             f"Means over images, before and after {interaction.given} clicks on the common error. Oracle: "
             "the gain if exactly the clicked regions were repaired; share: how much of it was reached. Of "
             "MAE and HCE less is better.",
-            {h: c for h, c in interaction_tables.SHOWN.items() if c not in (*EFFORT, *CONTROLS)},
+            GAINS,
             _benchmark_rows(models),
         ),
         _table(
@@ -99,21 +88,21 @@ def summary_tables(interaction: Interaction, evaluations: Sequence[Evaluation]) 
             "the clicks spoilt (noisy), without the pixels near a click (away). Shares of the clicked pixels "
             "that got their label from the network alone (obeyed) and with the guarantee, and of the right "
             "pixels far from clicks that turned wrong (collateral).",
-            {"gain": "iou_gain", **{h: c for h, c in interaction_tables.SHOWN.items() if c in CONTROLS}},
+            {"gain": "iou_gain", **CONTROLS},
             _benchmark_rows(models),
         ),
         _table(
             "How many clicks it takes",
             "Clicks one by one on the model's own largest error. NoC@90: mean number until IoU .90; NoF@90: "
             "images that never reach it.",
-            {h: c for h, c in interaction_tables.SHOWN.items() if c in ("images", *EFFORT)},
+            {"images": "images", **EFFORT},
             _benchmark_rows(models),
         ),
         _table(
             "Clicks on Pi-SAM's own errors",
             "All validation images, clicks drawn anew from each straight-forward mask. Improved: share of "
             "the images with a gain.",
-            interaction_tables.OWN,
+            OWN,
             _benchmark_rows(interaction.summary.get("uses") or {"Pi-SAM": interaction.summary}),
         ),
     ]
@@ -175,12 +164,8 @@ def _table(
 
 def _benchmark_rows(models: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], bool]]:
     for model, means in models.items():
-        yield from _set_rows(model, means)
-
-
-def _set_rows(model: str, means: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], bool]]:
-    yield model, ALL_IMAGES, means[POOLED], True
-    yield from ((model, name, of_set, False) for name, of_set in means["sets"].items())
+        yield model, ALL_IMAGES, means[POOLED], True
+        yield from ((model, name, of_set, False) for name, of_set in means["sets"].items())
 
 
 def _evaluation_rows(evaluation: Evaluation) -> Iterator[tuple[str, str, Mapping[str, Any], bool]]:
