@@ -19,7 +19,7 @@ from pisam.core.text import escaped, one_line
 from pisam.data.audit.audit import Audit, Finding, Level, SourceReport, audit
 from pisam.data.audit.duplicates import Part
 from pisam.data.sources.rows import Source, longest_parts, refuse_twice, resolve_sources
-from pisam.evaluation.rows import Row, text_table, write_csv
+from pisam.evaluation.rows import Row, TableLine, text_table, write_csv
 
 COLUMNS = ("source", "image", "mask", "problem")
 SHOWN = 20
@@ -85,7 +85,7 @@ def _sources(config: Config) -> tuple[list[tuple[Part, Source]], list[Finding]]:
 
 
 def _report(result: Audit, file: Path) -> str:
-    header: list[str | int | float | None] = [
+    header: TableLine = [
         "part",
         "source",
         "pairs",
@@ -99,7 +99,7 @@ def _report(result: Audit, file: Path) -> str:
     return "\n".join([text_table(lines), *_lists(result), f"findings: {len(result.findings)}, in {file}"])
 
 
-def _line(result: Audit, report: SourceReport) -> list[str | int | float | None]:
+def _line(result: Audit, report: SourceReport) -> TableLine:
     sides, share = report.long_sides, report.median_share
     return [
         report.part,

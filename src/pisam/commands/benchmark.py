@@ -52,7 +52,7 @@ from pisam.evaluation.benchmark.leaderboard import curves
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.record import Interaction
 from pisam.evaluation.parallel import gather, own_share, threads_beside
-from pisam.evaluation.rows import text_table
+from pisam.evaluation.rows import TableLine, text_table
 from pisam.metrics.number_of_clicks import heading, seconds_per_click, summarise
 from pisam.training.preflight import alone_in
 from pisam.training.trainer import launch_ranks
@@ -190,7 +190,7 @@ def protocol_of(own: dict[str, str], base: ClickProtocol) -> ClickProtocol:
 
 def results_table(records: Sequence[Interaction]) -> str:
     """A line per model: NoC, NoF, IoU after 1, 5 and all clicks, area under the curve, seconds a click."""
-    lines: list[list[str | int | float | None]] = []
+    lines: list[TableLine] = []
     columns: dict[str, None] = {}
     scores = []
     for record in records:

@@ -15,7 +15,7 @@ from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.data.audit.prepared import prepare_source
 from pisam.data.sources.rows import longest_parts, resolve_sources
-from pisam.evaluation.rows import text_table
+from pisam.evaluation.rows import TableLine, text_table
 
 
 def run(arguments: Arguments) -> None:
@@ -37,7 +37,7 @@ def prepare_data(config: Config) -> None:
     sources = longest_parts(source for part in rows for source in resolve_sources(part, root, training=True))
     if not sources:
         raise PisamError("prepare: data.train names no source; name at least one")
-    lines: list[list[str | int | float | None]] = [["source", "made", "up to date"]]
+    lines: list[TableLine] = [["source", "made", "up to date"]]
     for source in sources:
         done = prepare_source(source, folder)
         lines.append([source.name, done.made, done.kept])

@@ -30,7 +30,7 @@ from pisam.core.lock import Lock
 from pisam.core.peers import waiting_for_peers
 from pisam.core.provenance import git_revision
 from pisam.core.set_names import refuse_no_folder
-from pisam.evaluation.rows import text_table
+from pisam.evaluation.rows import TableLine, text_table
 from pisam.modeling.checkpoint import read_own_checkpoint
 from pisam.training.callback_list import build_callbacks
 from pisam.training.features.from_config import open_store
@@ -176,9 +176,7 @@ def _train(config: Config, number: int, lock: Lock | None) -> None:
 
 def print_table(config: Config) -> None:
     """The scores of the stages that are complete, and where their pictures are."""
-    lines: list[list[str | int | float | None]] = [
-        ["stage", "IoU", "boundary IoU", "before", "after", "gain", "boundary gain"]
-    ]
+    lines: list[TableLine] = [["stage", "IoU", "boundary IoU", "before", "after", "gain", "boundary gain"]]
     pictures = []
     for number in (1, 2):
         path = stage_dir(config, number) / "summary.json"

@@ -14,7 +14,7 @@ from scipy import stats
 
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object
-from pisam.evaluation.rows import TEXTS, Row, column_mean, read_csv, text_table
+from pisam.evaluation.rows import TEXTS, Row, TableLine, column_mean, read_csv, text_table
 
 RESAMPLES = 10_000
 DRAWN_AT_ONCE = 2**18  # values
@@ -82,7 +82,7 @@ def version_differences(a: Path, b: Path) -> str:
 def differences_table(differences: list[Difference]) -> str:
     """A line per score."""
     head = ["score", "images", "A", "B", "B - A", "95 % low", "high", "p (Wilcoxon)"]
-    lines: list[list[str | int | float | None]] = [
+    lines: list[TableLine] = [
         [d.score, d.images, d.a, d.b, d.b - d.a, d.low, d.high, f"{d.p_value:.2g}"] for d in differences
     ]
     return text_table([head, *lines])

@@ -11,7 +11,7 @@ from pisam.core.files import read_object, replacing, write_json
 from pisam.core.set_names import ALL_IMAGES, POOLED
 from pisam.evaluation.evaluate import ScoredImage
 from pisam.evaluation.published import LABELS, latex_table, markdown_table
-from pisam.evaluation.rows import Row, text_table, write_csv
+from pisam.evaluation.rows import Row, TableLine, text_table, write_csv
 from pisam.metrics.set_scores import SetScores
 
 SCORING = {
@@ -115,7 +115,7 @@ def summarise(images: Sequence[ScoredImage]) -> dict[str, Any]:
 
 def printed_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
     """A line per model and set, and two per model: over all images, and the mean over sets."""
-    lines: list[list[str | int | float | None]] = [["model", "set", "images", *LABELS.values()]]
+    lines: list[TableLine] = [["model", "set", "images", *LABELS.values()]]
     for model, summary in summaries.items():
         blocks = {**summary["sets"], ALL_IMAGES: summary[POOLED], "mean over sets": summary}
         lines += [

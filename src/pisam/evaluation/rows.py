@@ -14,6 +14,7 @@ from pisam.core.files import replacing
 from pisam.core.text import escaped
 
 Row = dict[str, str | int | float]
+TableLine = Sequence[str | int | float | None]
 DIGITS = 6
 ANY_BYTES = "surrogateescape"  # names of files may be of any
 TEXTS = ("set", "image", "model", "protocol")  # columns that hold no numbers
@@ -85,7 +86,7 @@ def read_csv(path: Path, needed: Sequence[str] = ("set", "image")) -> list[Row]:
         raise PisamError(f"{path}: not readable as a table of numbers: {error!s:.200}") from error
 
 
-def text_table(lines: Sequence[Sequence[str | int | float | None]]) -> str:
+def text_table(lines: Sequence[TableLine]) -> str:
     """Cells in right-aligned columns, numbers with three digits after the point, None as a dash."""
     cells = [[_shown(value) for value in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
