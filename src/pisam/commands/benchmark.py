@@ -178,14 +178,14 @@ def protocol_of(own: dict[str, str], base: ClickProtocol) -> ClickProtocol:
     Raises:
         PisamError: a value that is none.
     """
-    said: dict[str, Any] = {key: own[key] for key in ("prompt", "user") if key in own}
+    changes: dict[str, Any] = {key: own[key] for key in ("prompt", "user") if key in own}
     for key in ("clicks", "seed", "jitter", "delay"):
         if key in own:
             number, before = _number(key, own[key]), getattr(base, key)
             whole = key != "jitter" and number.is_integer()
             # 5 and 5.0 are one number of two hashes.
-            said[key] = before if number == before else int(number) if whole else number
-    return replace(base, **said)
+            changes[key] = before if number == before else int(number) if whole else number
+    return replace(base, **changes)
 
 
 def results_table(records: Sequence[Interaction]) -> str:

@@ -21,7 +21,7 @@ def run(arguments: Arguments) -> None:
 
 
 def compare_results(a: Path, b: Path) -> str:
-    """Print how the scores of two folders of results differ, as a table with intervals and tests.
+    """The differences between the scores of two folders of results, a table with intervals and tests.
 
     Raises:
         PisamError: results that are missing, partial, of other images or of unlike protocols.

@@ -168,7 +168,7 @@ def _files(picture: Picture, wanted: Sequence[str]) -> list[str]:
 
 
 def _is_row(row: dict[str, Any], *, pictures: Mapping[str, Picture]) -> bool:
-    """Whether what an earlier run noted of one of the `pictures` is what this one would have noted."""
+    """True where what an earlier run noted of one of the `pictures` is what this one would have noted."""
     if (picture := pictures.get(row["image"])) is None:
         return True  # nothing is read from it
     height, width, given = row.get("height"), row.get("width"), row.get("annotations")

@@ -145,7 +145,7 @@ def _repair_all(
 
 
 def _is_row(row: dict[str, Any], *, rounds: int) -> bool:
-    """Whether what an earlier run noted of a picture can be what this one would have noted."""
+    """True where what an earlier run noted of a picture can be what this one would have noted."""
     rows = row.get("rows")
     return (
         isinstance(rows, list)

@@ -19,9 +19,9 @@ from pisam.evaluation.rows import TEXTS, Row, TableLine, column_mean, read_csv, 
 RESAMPLES = 10_000
 DRAWN_AT_ONCE = 2**18  # values
 CONFIDENCE = 0.95
-# They tell two models apart, not two ways of scoring one.
+# They differ between two models, not between two ways of scoring one.
 OF_THE_MODEL = ("image_size", "resize", "checkpoint_hash", "hq_mask")
-VERSIONS = ("torch", "lightning", "pisam")  # told beside the table
+VERSIONS = ("torch", "lightning", "pisam")  # shown beside the table
 NOT_SCORES = (*TEXTS, "click_seed")
 REMEDIES = {"clicks_hash": "replay one's clicks with clicks=FILE in pisam interact"}
 

@@ -46,7 +46,7 @@ class Engine(Protocol):
 
     @property
     def remembers(self) -> bool:
-        """Whether an answer to clicks depends on the answers before it, too; else on the clicks alone."""
+        """True where an answer to clicks depends on the answers before it, too; else on the clicks alone."""
 
     def encode(self, frame: UInt8Array) -> Any:
         """The encoding of an image, uint8 (S, S, 3) RGB, squashed into the frame."""

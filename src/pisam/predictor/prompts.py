@@ -1,4 +1,4 @@
-"""What a prompt may be, in pixels of an image: boxes, points, clicks."""
+"""Prompts in pixels of an image, checked and brought into the frame: boxes, points, clicks."""
 
 from __future__ import annotations
 

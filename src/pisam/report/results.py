@@ -107,7 +107,7 @@ def _refuse_unlike_files(results: Interaction) -> None:
     expected = sorted((image.set, image.image, model) for image in images for model in models)
     checks = {
         "clicks.json": clicks_hash(results.clicks) == results.summary["protocol"]["clicks_hash"],
-        "per_image.csv": rows == expected and all(_are_told_means(results, model) for model in models),
+        "per_image.csv": rows == expected and all(_are_stated_means(results, model) for model in models),
         "curves.csv": {row["model"] for row in results.curves} == {*models},
     }
     for name, fits in checks.items():
@@ -118,22 +118,22 @@ def _refuse_unlike_files(results: Interaction) -> None:
             )
 
 
-def _are_told_means(results: Interaction, model: str) -> bool:
-    """True where every mean of a model that the summary tells is that of its rows, of all and of each set."""
+def _are_stated_means(results: Interaction, model: str) -> bool:
+    """True where each mean of a model that the summary states is that of its rows, of all and of each set."""
     rows = [row for row in results.rows if row["model"] == model]
     means, of_sets = results.summary["benchmark"]["models"][model], groups_by(rows, "set")
-    told_of_sets = [(means["sets"][name], group) for name, group in of_sets.items()]
+    stated_of_sets = [(means["sets"][name], group) for name, group in of_sets.items()]
     return of_sets.keys() == means["sets"].keys() and all(
-        _is_told(told[column], group, column)
-        for told, group in [(means[POOLED], rows), *told_of_sets]
+        _is_stated(stated[column], group, column)
+        for stated, group in [(means[POOLED], rows), *stated_of_sets]
         for column in rows[0]
-        if column in told and column != "oracle_share"  # which is told of the mean gain
+        if column in stated and column != "oracle_share"  # which is that of the mean gain
     )
 
 
-def _is_told(told: float | None, rows: list[Row], column: str) -> bool:
+def _is_stated(stated: float | None, rows: list[Row], column: str) -> bool:
     mean = column_mean(rows, column)
-    if mean is None or told is None:
-        return mean is told
-    failed = column.startswith("nof_")  # told as a number of images
-    return abs(mean * (len(rows) if failed else 1) - told) < ROUNDING
+    if mean is None or stated is None:
+        return mean is stated
+    failed = column.startswith("nof_")  # stated as a number of images
+    return abs(mean * (len(rows) if failed else 1) - stated) < ROUNDING

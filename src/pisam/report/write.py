@@ -88,8 +88,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 def _contents(folder: Path) -> set[str]:
     """The files that an earlier report lists as its own; none where there is no such report."""
     try:
-        told = parse_json((folder / CONTENTS).read_text(encoding="utf-8"))
-        return set(filter(PARTS.fullmatch, told["files"])) if told["made_by"] == MADE_BY else set()
+        listed = parse_json((folder / CONTENTS).read_text(encoding="utf-8"))
+        return set(filter(PARTS.fullmatch, listed["files"])) if listed["made_by"] == MADE_BY else set()
     except (OSError, ValueError, KeyError, TypeError):
         return set()
 

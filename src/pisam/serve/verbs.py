@@ -1,4 +1,4 @@
-"""What a session can be asked in JSON: each verb's body, checked, as a call of the predictor."""
+"""The requests to a session in JSON: each verb's body, checked, as a call of the predictor."""
 
 from __future__ import annotations
 

@@ -42,12 +42,12 @@ def begin(config: Config, what: str, *, reads: list[Any], writes: Path) -> None:
     model, options = config.model, config.trainer
     names = [row if isinstance(row, str) else str(row.get("name")) for row in reads]
     sets = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    said = f" ({opted_out} in the environment)" if opted_out else ""
+    why = f" ({opted_out} in the environment)" if opted_out else ""
     device = f"{options.accelerator}, devices {options.devices}"
     _say(
         f"{what}: {model.decoder} on {model.backbone}, frames of {model.image_size} px, seed {config.seed}",
         f"  reads {sets or 'nothing'}; {options.precision} on {device}",
-        f"  writes {writes}; W&B {config.logging.mode}{said}",
+        f"  writes {writes}; W&B {config.logging.mode}{why}",
     )
 
 

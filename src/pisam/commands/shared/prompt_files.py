@@ -190,7 +190,7 @@ def _csv_rows(text: str, columns: Iterable[str]) -> Iterator[dict[str, str]]:
 
 
 Row = tuple[str, str, Any]
-"""The name of an image, what else tells it from others of that name, and something on it."""
+"""The name of an image, what else distinguishes it from others of that name, and something on it."""
 
 
 def _from_csv(text: str) -> tuple[list[Row], dict[int, str]]:
@@ -285,7 +285,7 @@ def _by_picture(rows: Iterable[Row], pictures: Mapping[str, Path], what: str) ->
         for name in {stem, stem + path.suffix, path.name, path.stem}:
             names.setdefault(one_form(name), set()).add(stem)
     found: dict[str, list[Any]] = {}
-    told: dict[str, str] = {}
+    origins: dict[str, str] = {}
     strangers: list[str] = []
     rows = [(name.replace("\\", "/"), source, value) for name, source, value in rows]
     folders = any("/" in name for name, _, _ in rows)
@@ -300,7 +300,7 @@ def _by_picture(rows: Iterable[Row], pictures: Mapping[str, Path], what: str) ->
                 f"{what}: {name} may mean {' or '.join(sorted(meant))}; give its folder too, ./{name} if none"
             )
         for stem in meant:
-            if (other := told.setdefault(stem, source)) != source:
+            if (other := origins.setdefault(stem, source)) != source:
                 raise PisamError(
                     f"{what}: two images there, {other or '?'} and {source or '?'}, mean the picture {stem}; "
                     "expected one; take the other out of the file"

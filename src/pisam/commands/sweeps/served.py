@@ -40,10 +40,10 @@ def register(sweep: Sweep) -> str:
             f"wandb sweep {file}: the server did not answer within {SECONDS_TO_REGISTER} s; try again, or "
             "pisam sweep FILE local=true"
         ) from error
-    said = re.sub(r"\x1b\[[0-9;]*m", "", result.stderr + result.stdout)
-    found = re.search(r"wandb agent (\S+)", said)
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", result.stderr + result.stdout)
+    found = re.search(r"wandb agent (\S+)", printed)
     if result.returncode or not found:
-        words = [line.removeprefix("wandb: ").strip() for line in said.splitlines() if line.strip()]
+        words = [line.removeprefix("wandb: ").strip() for line in printed.splitlines() if line.strip()]
         raise PisamError(f"wandb sweep {file}: {words[-1] if words else f'exit code {result.returncode}'}")
     return found[1]
 

@@ -87,10 +87,10 @@ def file_stem(name: str) -> str:
 def facts_of(entrant: Any) -> dict[str, Any]:
     """The name, what else the model says of itself, and the hash of a user's file."""
     facts = getattr(entrant, "facts", None)
-    told = dict(facts) if isinstance(facts, Mapping) else {}
+    known = dict(facts) if isinstance(facts, Mapping) else {}
     if code := getattr(entrant, "code_sha256", None):
-        told["code_sha256"] = code
-    return {"name": name_of(entrant)} | {key: value for key, value in told.items() if key != "name"}
+        known["code_sha256"] = code
+    return {"name": name_of(entrant)} | {key: value for key, value in known.items() if key != "name"}
 
 
 def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[Any]:

@@ -120,8 +120,8 @@ def _protocol(content: dict[str, Any], where: str) -> ClickProtocol:
         protocol = ClickProtocol(**facts)
     except PisamError as error:
         raise PisamError(f"{where}: protocol: {error}") from error
-    told = (content["protocol_id"], content["protocol_hash"], facts)
-    if told != (protocol.id, protocol.hash, protocol.facts()):
+    stated = (content["protocol_id"], content["protocol_hash"], facts)
+    if stated != (protocol.id, protocol.hash, protocol.facts()):
         raise PisamError(f"{where}: protocol_id or protocol_hash is not that of its protocol ({protocol.id})")
     return protocol
 

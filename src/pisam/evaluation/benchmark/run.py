@@ -188,7 +188,7 @@ def controls(
         clicks have the other label, lie anywhere, or a fifth of them is spoilt so; `away`: the gain of the
         last answer on the pixels farther than 10 from all clicks; `collateral`: the share of those pixels,
         right at first, that are wrong at last; `obeyed`: the share of all clicks that the last answer obeys.
-        Nothing where the prompt was all that was said.
+        Nothing where the prompt was the only click.
     """
     kept = 0 if asked.prompt is not None else 1
     others = clicks[kept:]
@@ -205,8 +205,8 @@ def controls(
     start = region_scores(before, asked.known_truth, boundary=False)["iou"]
     gains = {}
     asks = getattr(asked.entrant, "answers_controls", True)
-    for name, told in changed.items() if asks else ():
-        _, mask, _ = asked.ask([*clicks[:kept], *told], first)
+    for name, control in changed.items() if asks else ():
+        _, mask, _ = asked.ask([*clicks[:kept], *control], first)
         gains[name] = region_scores(mask, asked.known_truth, boundary=False)["iou"] - start
     away = ~near_clicks(clicks, (height, width), NEAR)
     return gains | {

@@ -58,8 +58,8 @@ def write_clicks(file: ClickFile, path: Path) -> None:
 
 def clicks_hash(file: ClickFile) -> str:
     """SHA-256 of a model's input: the images, their clicks and the seed of the controls."""
-    told = [file.seed, *sorted((image.set, image.image, image.clicks) for image in file.images)]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    facts = [file.seed, *sorted((image.set, image.image, image.clicks) for image in file.images)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def read_clicks(path: Path) -> ClickFile:

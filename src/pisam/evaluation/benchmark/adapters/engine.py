@@ -49,11 +49,11 @@ class EngineEntrant:
 
     def answer(self, prompt: Box | None, clicks: Clicks, previous: Answer | None) -> Answer:
         """The first answer, then what the clicks made of it."""
-        told = self.seen.in_frame([(x, y, int(label)) for x, y, label in clicks.tolist()])
+        placed = self.seen.in_frame([(x, y, int(label)) for x, y, label in clicks.tolist()])
         kept = 0 if prompt is not None else 1
         box = None if prompt is None else (np.reshape(prompt, (2, 2)) * self.seen.scale).ravel()
-        asked = Prompt(box if box is None else box.astype(np.float32), tuple(told[:kept]))
+        asked = Prompt(box if box is None else box.astype(np.float32), tuple(placed[:kept]))
         state = previous.memory if previous else self.engine.first(self.seen.encoded, [asked])[0]
-        if told[kept:]:
-            state = self.engine.after(state, told[kept:])
+        if placed[kept:]:
+            state = self.engine.after(state, placed[kept:])
         return Answer(self.engine.logits(state, self.seen.size), state)

@@ -44,13 +44,13 @@ class OnnxSam(SamKin):
         """One mask at the image's size; a box is two points labelled 2 and 3, none a padding point."""
         corners = np.zeros((1, 2), np.float32) if prompt is None else self.in_frame(prompt)
         labels = [*clicks[:, 2], *([-1] if prompt is None else [2, 3])]
-        told = previous if self.mask_input else None
+        last = previous if self.mask_input else None
         asked = {
             "image_embeddings": self.seen,
             "point_coords": np.concatenate([self.in_frame(clicks[:, :2]), corners])[None],
             "point_labels": np.array([labels], np.float32),
-            "mask_input": told.memory if told else np.zeros((1, 1, *self.mask_size), np.float32),
-            "has_mask_input": np.array([told is not None], np.float32),
+            "mask_input": last.memory if last else np.zeros((1, 1, *self.mask_size), np.float32),
+            "has_mask_input": np.array([last is not None], np.float32),
             "orig_im_size": np.array(self.size, np.float32),
         }
         # Its `masks` are cut to the shape of the image that segment-anything 1.0 was exported with.

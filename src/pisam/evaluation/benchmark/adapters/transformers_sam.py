@@ -52,8 +52,8 @@ class TransformersSam(SamKin):
         asked: dict[str, Any] = {} if prompt is None else {"input_boxes": self.in_frame(prompt).ravel()}
         if len(clicks):
             asked |= {"input_points": self.in_frame(clicks[:, :2]), "input_labels": clicks[:, 2].astype("i4")}
-        told = {key: torch.tensor(rows, device=self.model.device)[None, None] for key, rows in asked.items()}
+        given = {key: torch.tensor(rows, device=self.model.device)[None, None] for key, rows in asked.items()}
         if self.mask_input and previous is not None:
-            told["input_masks"] = previous.memory
-        low = self.model(**self.seen, **told, multimask_output=False).pred_masks[0].float()
+            given["input_masks"] = previous.memory
+        low = self.model(**self.seen, **given, multimask_output=False).pred_masks[0].float()
         return Answer(self.at_image_size(low[0, 0].cpu().numpy(), self.side), low)
