@@ -48,18 +48,7 @@ class OnnxState:
 
 
 class OnnxEngine:
-    """The graphs of a folder that `pisam export` wrote.
-
-    Args:
-        folder: holds encoder.onnx, decoder.onnx, interactor.onnx and meta.json.
-        encoder: "", "int8" or "fp16": which encoder, where it was exported too.
-        threads: of ONNX Runtime; 0 = one per core.
-        providers: of ONNX Runtime; None = CUDA where it is installed, and the CPU.
-
-    Raises:
-        PisamError: no such folder, a file of it is missing or damaged, or ONNX Runtime is not installed.
-        ValueError: no such number of threads, or providers that are not here.
-    """
+    """The graphs of a folder that `pisam export` wrote; arguments and errors as those of `OnnxPredictor`."""
 
     def __init__(
         self,
@@ -269,7 +258,7 @@ class OnnxPredictor(InteractivePredictor):
     """`PiSamPredictor` without torch: the same verbs, the same masks.
 
     Args:
-        folder: that `pisam export` wrote.
+        folder: that `pisam export` wrote: encoder.onnx, decoder.onnx, interactor.onnx and meta.json.
         encoder: "", "int8" or "fp16": which encoder, where it was exported too.
         threads: of ONNX Runtime; 0 = one per core.
         providers: of ONNX Runtime; None = CUDA where it is installed, and the CPU.
