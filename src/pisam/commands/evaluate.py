@@ -126,7 +126,7 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
         own, failure = _until_error(
             evaluate_segmenters(
                 list(segmenters.values()),
-                _told(map(fabric.to_device, loader), bar),
+                _counted(map(fabric.to_device, loader), bar),
                 original=original,
                 workers=config.data.workers,
                 keep=keep if options.predictions else None,
@@ -153,7 +153,7 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
         raise PisamError(failures[0])
 
 
-def _told(batches: Iterable[Batch], bar: tqdm) -> Iterator[Batch]:
+def _counted(batches: Iterable[Batch], bar: tqdm) -> Iterator[Batch]:
     """The batches, each counted when the next one is asked for."""
     for number, batch in enumerate(batches, start=1):
         bar.set_description_str(f"evaluate, image {number} of {bar.total}", refresh=False)
