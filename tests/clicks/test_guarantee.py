@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pisam.clicks.guarantee import BAND, obey, share_obeyed
-from pisam.core.locality import Click
+from pisam.core.types import Click
 
 FEW = settings(max_examples=40, deadline=None)
 

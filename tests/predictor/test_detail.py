@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pisam.core.locality import Click
+from pisam.core.types import Click
 from pisam.predictor.detail import Part, look_again, parts_of
 from pisam.predictor.engine import Prompt
 from pisam.predictor.interactive import InteractivePredictor

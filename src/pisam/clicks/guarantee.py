@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pisam.core.locality import Click, FloatArray, Pixel, last_labels
+from pisam.core.locality import Pixel, last_labels
+from pisam.core.types import Click, FloatArray
 
 MARGIN = 2.0  # logits by which a click that was not obeyed has its label afterwards
 REACH = 1 / 32  # of the side of a square of the image's area: 16 pixels of a frame of 512

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pisam.core.locality import Click, last_labels
-from pisam.core.types import BoolArray
+from pisam.core.locality import last_labels
+from pisam.core.types import BoolArray, Click
 
 
 def clicked_errors(

@@ -46,9 +46,9 @@ from pisam.commands.shared.folders import (
 from pisam.commands.shared.models import load_engines
 from pisam.commands.shared.prompt_files import Clicks, read_click_file
 from pisam.core.errors import PisamError
-from pisam.core.locality import Click, iou
+from pisam.core.locality import iou
 from pisam.core.lock import holding
-from pisam.core.types import BoolArray, UInt8Array
+from pisam.core.types import BoolArray, Click, UInt8Array
 from pisam.data.reading.reader import read_given, read_image, read_mask
 from pisam.evaluation.rows import write_csv
 from pisam.predictor import formats

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pisam.core.locality import Click, FloatArray, alike
-from pisam.core.types import BoolArray, UInt8Array
+from pisam.core.locality import alike
+from pisam.core.types import BoolArray, Click, FloatArray, UInt8Array
 from pisam.data.transforms import squash
 from pisam.predictor.engine import Engine, Prompt
 from pisam.predictor.images import box_of

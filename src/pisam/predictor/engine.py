@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from pisam.core.locality import Click, FloatArray
-from pisam.core.types import UInt8Array
+from pisam.core.types import Click, FloatArray, UInt8Array
 
 Size = tuple[int, int]
 

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 from pycocotools import mask as coco_masks
 
-from pisam.core.locality import FloatArray
-from pisam.core.types import BoolArray, UInt8Array
+from pisam.core.types import BoolArray, FloatArray, UInt8Array
 from pisam.data.transforms import box_of
 
 MEDIA_TYPES = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pisam.core.locality import Click, FloatArray
+from pisam.core.types import Click, FloatArray
 from pisam.predictor.session import SeenImage
 
 Box = Sequence[float] | npt.NDArray[np.number]

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from pisam.clicks.guarantee import obey
 from pisam.core.files import replacing
-from pisam.core.locality import Click, FloatArray, regions_asked_for
-from pisam.core.types import BoolArray, UInt8Array
+from pisam.core.locality import regions_asked_for
+from pisam.core.types import BoolArray, Click, FloatArray, UInt8Array
 from pisam.data.prompts import MASK_LOGIT
 from pisam.data.reading.image_files import MAX_PIXELS
 from pisam.predictor.engine import Engine, Prompt, Size

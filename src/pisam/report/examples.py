@@ -8,8 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from pisam.core.errors import PisamError
-from pisam.core.locality import Click
-from pisam.core.types import BoolArray, UInt8Array
+from pisam.core.types import BoolArray, Click, UInt8Array
 from pisam.data.reading.targets import read_pair
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.interaction.common_error import ClickedImage

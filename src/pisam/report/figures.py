@@ -27,8 +27,7 @@ from pisam.core.drawing import (
     error_regions,
     painted,
 )
-from pisam.core.locality import Click
-from pisam.core.types import BoolArray, UInt8Array
+from pisam.core.types import BoolArray, Click, UInt8Array
 from pisam.data.transforms import box_of
 from pisam.report.examples import Example
 

@@ -18,8 +18,8 @@ from pisam.core.drawing import (
     as_hex,
     fitted,
 )
-from pisam.core.locality import Click
 from pisam.core.set_names import POOLED
+from pisam.core.types import Click
 from pisam.evaluation.rows import Row
 from pisam.report.evaluations import Evaluation
 from pisam.report.pictures import LONGEST

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pisam.commands.shared.folders import say_left_out
 from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, shown
-from pisam.core.locality import Click
+from pisam.core.types import Click
 from pisam.data.sources.coco import annotations_of, images_of
 from pisam.data.sources.pairs import one_form
 from pisam.data.sources.segmentation import whole

@@ -15,7 +15,7 @@ from typing import Any
 
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, replacing
-from pisam.core.locality import Click
+from pisam.core.types import Click
 from pisam.evaluation.benchmark.protocol import MOST_CLICKS, ClickProtocol
 from pisam.evaluation.benchmark.record import CONTROLS, Failure, ImageRecord, Interaction
 from pisam.evaluation.interaction.click_file import FRAME

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pisam.core.locality import Click
+from pisam.core.types import Click
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 
 CONTROLS = ("labels_exchanged", "random_places", "spoilt", "away", "obeyed", "collateral")

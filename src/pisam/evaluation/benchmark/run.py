@@ -13,9 +13,8 @@ import numpy as np
 from pisam.clicks.components import error_map
 from pisam.clicks.guarantee import share_obeyed
 from pisam.clicks.users import deepest_click, human_click
-from pisam.core.locality import Click
 from pisam.core.seeding import derive_seed
-from pisam.core.types import BoolArray, UInt8Array
+from pisam.core.types import BoolArray, Click, UInt8Array
 from pisam.data.prompts import points_on
 from pisam.data.transforms import box_of
 from pisam.evaluation.benchmark.entrant import Box, Clicks, Entrant, WrongAnswer, as_logits, at_most

@@ -11,9 +11,8 @@ import numpy as np
 from pisam.clicks.guarantee import share_obeyed
 from pisam.clicks.oracle import locally_repaired
 from pisam.core.errors import PisamError
-from pisam.core.locality import Click
 from pisam.core.seeding import derive_seed
-from pisam.core.types import Batch, BoolArray
+from pisam.core.types import Batch, BoolArray, Click
 from pisam.evaluation.interaction.common_error import ClickedImage
 from pisam.evaluation.interaction.controls import (
     NOISE,

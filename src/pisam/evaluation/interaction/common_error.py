@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from pisam.clicks.simulate import simulate_clicks
-from pisam.core.locality import Click
 from pisam.core.seeding import derive_seed
-from pisam.core.types import Batch
+from pisam.core.types import Batch, Click
 from pisam.predictor.session import Answer
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pisam.clicks.policies import disturb
-from pisam.core.locality import Click
 from pisam.core.seeding import derive_seed
-from pisam.core.types import BoolArray
+from pisam.core.types import BoolArray, Click
 from pisam.metrics.known_mask import KnownMask, region_scores
 
 NEAR = 10.0  # pixels of the original image

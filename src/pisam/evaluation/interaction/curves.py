@@ -13,8 +13,7 @@ import torch
 from pisam.clicks.components import error_map
 from pisam.clicks.oracle import clicked_errors
 from pisam.clicks.policies import centre_click
-from pisam.core.locality import Click
-from pisam.core.types import BoolArray
+from pisam.core.types import BoolArray, Click
 from pisam.predictor.session import Answer
 
 READINGS = (1, 2, 3, 5, 10, 20)  # numbers of clicks at which curves are read

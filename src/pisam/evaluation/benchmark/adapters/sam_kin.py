@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 
 from pisam.core.errors import PisamError
-from pisam.core.locality import FloatArray
-from pisam.core.types import UInt8Array
+from pisam.core.types import FloatArray, UInt8Array
 from pisam.evaluation.benchmark.entrant import Box, Clicks
 from pisam.modeling.sam_network import PIXEL_MEAN, PIXEL_STD
 
