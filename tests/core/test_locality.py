@@ -100,6 +100,14 @@ def test_a_click_near_the_edge_of_a_mask_does_not_ask_for_another_object(start: 
     assert lost.heard == Heard(1, settled=False)
 
 
+def test_after_points_a_click_that_is_obeyed_alone_asks_for_nothing_else() -> None:
+    obeying = np.where(disc(12, 30, 4), np.float32(-1), FINE)
+    for alone, believed in ((FINE, True), (obeying, False)):
+        joined = join_answers(BEFORE, alone, LOST, EDGE, Heard(), "points")
+        assert joined.believed == believed
+        assert np.array_equal(joined.logits, stay_near(BEFORE, LOST if believed else alone, EDGE))
+
+
 @pytest.mark.parametrize("start", STARTS)
 def test_from_an_object_that_is_known_no_click_takes_much_away(start: Start) -> None:
     first = join_answers(BEFORE, FINE, FINE, CLICK, Heard(), start)
