@@ -292,3 +292,61 @@ def test_control_z_undoes(page: Browser) -> None:
         page.tell("Input.dispatchKeyEvent", type="keyDown", key=key, modifiers=modifiers)
         page.tell("Input.dispatchKeyEvent", type="keyUp", key=key, modifiers=modifiers)
         page.wait(f"waiting === 0 && state.clicks.length === {left}")
+
+
+def hold(browser: Browser, path: str) -> None:
+    """Keep the next requests to a path until `letGo()`."""
+    browser.value(
+        f"""(() => {{
+            const get = window.fetch, gate = new Promise((open) => {{ window.letGo = open; }});
+            window.fetch = (to, how) => to.includes({path!r}) ? gate.then(() => get(to, how)) : get(to, how);
+            return 0;
+        }})()"""
+    )
+
+
+def test_what_is_asked_of_one_picture_is_not_sent_to_the_next_one(page: Browser, tmp_path: Path) -> None:
+    drag_box(page, 10, 5, 60, 40)
+    (tmp_path / "other.png").write_bytes(picture(5, 90, 60)[1])
+    hold(page, "api/images")
+    choose(page, "#file", tmp_path / "other.png")
+    page.drag(on_screen(page, 20, 10), on_screen(page, 70, 50))
+    page.click_at(*on_screen(page, 30, 20))
+    assert page.value("waiting") == 3
+    page.value("letGo(), 0")
+    page.wait("waiting === 0 && state.name === 'other'")
+    assert page.value("[state.mask, box, state.clicks.length, pending.length]") == [None, None, 0, 0]
+    assert page.texts("#status") == ["Drag a box around the object."]
+    page.value("window.mend = paint, paint = () => { throw new Error('no memory'); }, 0")
+    drag_box(page, 20, 10, 70, 50)  # on this one; what cannot be drawn is told, and requests go on
+    assert page.texts("#status") == ["no memory"]
+    page.value("paint = mend, 0")
+    click(page, 30, 20)
+
+
+def test_a_new_box_waits_for_the_answer(page: Browser) -> None:
+    drag_box(page, 10, 5, 60, 40)
+    page.value("$('slider').value = 50, draw(), 0")
+    mask = page.value(MASK)
+    hold(page, "/click")
+    page.click_at(*on_screen(page, 30, 20))
+    page.key("b")
+    page.value("letGo(), 0")
+    page.wait("waiting === 0 && state.mask === null")
+    assert page.value("box") is None and not page.complaints
+    drag_box(page, 10, 5, 60, 40)
+    page.value("window.fetch = () => Promise.reject(new TypeError('Failed to fetch')), 0")
+    page.key("b")
+    page.drag(on_screen(page, 20, 10), on_screen(page, 70, 50))
+    page.wait("waiting === 0 && $('status').classList.contains('wrong')")
+    assert page.value(MASK) == mask
+    np.testing.assert_allclose(page.value("box"), [10, 5, 60, 40], atol=0.2)
+
+
+def test_a_corner_of_the_keyboard_gives_way_to_the_mouse(page: Browser) -> None:
+    page.value("canvas.focus(), 0")
+    page.press("ArrowLeft")
+    page.press("Enter")
+    assert page.value("corner !== null")
+    drag_box(page, 10, 5, 60, 40)
+    assert page.value("corner") is None

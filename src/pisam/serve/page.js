@@ -6,7 +6,7 @@ const token = new URLSearchParams(location.search).get("token");
 const COLOUR = [64, 160, 255], MISSED = [226, 0, 122], FALSE = [0, 170, 228];
 const state = { session: null, source: null, prompt: null, truthFile: null, name: "", picture: null, width: 0, height: 0, mask: null, first: null, truth: null, clicks: [], undo: 0, redo: 0, iou: null };
 const view = { scale: 1, x: 0, y: 0 };  // screen = picture * scale + (x, y)
-let box = null, cross = null, corner = null, drag = null, fitted = true, busy = Promise.resolve(), waiting = 0;
+let box = null, boxAsked = null, cross = null, corner = null, drag = null, fitted = true, busy = Promise.resolve(), waiting = 0;
 const pending = [];  // clicks that are not answered yet
 
 async function ask(method, path, body) {
@@ -42,8 +42,14 @@ function queue(what, action) {
   waiting += 1;
   say(what);
   busy = busy.then(action).then(() => { if (waiting === 1) say(ready()); }, (error) => say(error.message, true))
-    .finally(() => { waiting -= 1; controls(); draw(); });
+    .finally(() => { waiting -= 1; controls(); draw(); }).catch((error) => say(error.message, true));
   return busy;
+}
+
+// For the picture that is shown now; where another one is shown when its turn comes, nobody wants it any more.
+function queueHere(what, action) {
+  const { picture } = state;
+  return queue(what, async () => { if (state.picture === picture) await action(); });
 }
 
 function say(text, wrong = false) {
@@ -68,13 +74,12 @@ async function bitmap(uri) {
 
 async function begin(source, name) {
   const begun = await (await source()).json();
-  if (state.session) ask("DELETE", `api/sessions/${state.session}`).catch(() => {});
   // As the server sees it: upright, and of kinds that browsers do not show.
-  const seen = await (await ask("GET", `api/sessions/${begun.session}/image`)).blob();
-  Object.assign(state, { session: begun.session, source, name, prompt: null, truthFile: null, width: begun.width, height: begun.height, mask: null, first: null, clicks: [], undo: 0, redo: 0, iou: null });
-  state.picture = await createImageBitmap(seen);
-  state.truth = begun.truth ? await bitmap(begun.truth) : null;
-  box = cross = corner = null;
+  const picture = await createImageBitmap(await (await ask("GET", `api/sessions/${begun.session}/image`)).blob());
+  const truth = begun.truth ? await bitmap(begun.truth) : null;
+  if (state.session) ask("DELETE", `api/sessions/${state.session}`).catch(() => {});
+  Object.assign(state, { session: begun.session, source, name, prompt: null, truthFile: null, picture, width: begun.width, height: begun.height, mask: null, first: null, truth, clicks: [], undo: 0, redo: 0, iou: null });
+  box = boxAsked = cross = corner = drag = null;
   $("slider").value = 0;
   $("errors").checked = false;
   fit();
@@ -93,18 +98,21 @@ async function take(answer) {
 function tell(verb, value, what = "Thinking ...") {
   if (!state.session) return busy;
   const body = value instanceof Blob ? value : JSON.stringify(value || {});
-  return queue(what, async () => {
+  return queueHere(what, async () => {
     await take(await askSession("POST", verb, body));
-    if (["box", "mask", "reset"].includes(verb)) state.prompt = verb === "reset" ? null : { verb, body };
-    if (verb === "mask") box = null;
+    if (!["box", "mask", "reset"].includes(verb)) return;
+    state.prompt = verb === "reset" ? null : { verb, body };
+    box = verb === "box" ? value.box : null;
+    corner = null;
   });
 }
 
 function setBox(x0, y0, x1, y1) {
   const [left, right] = [x0, x1].sort((a, b) => a - b), [top, bottom] = [y0, y1].sort((a, b) => a - b);
-  box = [Math.max(0, left), Math.max(0, top), Math.min(state.width, right), Math.min(state.height, bottom)];
-  if (box[2] - box[0] < 1 || box[3] - box[1] < 1) { box = null; say("Drag a box around the object.", true); return draw(); }
-  tell("box", { box });
+  const made = [Math.max(0, left), Math.max(0, top), Math.min(state.width, right), Math.min(state.height, bottom)];
+  if (made[2] - made[0] < 1 || made[3] - made[1] < 1) { say("Drag a box around the object.", true); return draw(); }
+  boxAsked = made;
+  tell("box", { box: made }).finally(() => { if (boxAsked === made) boxAsked = null; draw(); });
 }
 
 function click(point, foreground) {
@@ -118,10 +126,8 @@ function click(point, foreground) {
   draw();
 }
 
-function reset() { box = corner = null; state.mask = state.first = null; tell("reset"); }
-
 async function download(format) {
-  await queue("Writing ...", async () => {
+  await queueHere("Writing ...", async () => {
     const contents = await (await askSession("GET", `download/${format}`)).blob();
     const link = document.createElement("a");
     link.href = URL.createObjectURL(contents);
@@ -172,7 +178,7 @@ function draw() {
     pen.drawImage(painted.sheet, 0, 0);
     if (painted.border > 0 && painted.border < state.width) line([[painted.border, 0], [painted.border, state.height]], "white");
   }
-  const shown = drag && drag.box ? drag.box : corner && cross ? [...corner, ...cross] : box;
+  const shown = drag && drag.box ? drag.box : boxAsked || (corner && cross ? [...corner, ...cross] : box);
   if (shown) line([[shown[0], shown[1]], [shown[2], shown[1]], [shown[2], shown[3]], [shown[0], shown[3]], [shown[0], shown[1]]], "#ffd400");
   for (const made of [...state.clicks, ...pending]) {
     const colour = made[2] ? "rgb(0,200,0)" : "rgb(230,0,0)", open = pending.includes(made);
@@ -301,8 +307,7 @@ function press(event) {
 }
 document.addEventListener("keydown", press);
 
-for (const verb of ["undo", "redo"]) $(verb).addEventListener("click", () => tell(verb));
-$("reset").addEventListener("click", reset);
+for (const verb of ["undo", "redo", "reset"]) $(verb).addEventListener("click", () => tell(verb));
 $("fit").addEventListener("click", fit);
 for (const id of ["opacity", "slider", "outline", "errors"]) $(id).addEventListener("input", draw);
 for (const button of document.querySelectorAll("[data-format]")) button.addEventListener("click", () => download(button.dataset.format));
@@ -313,7 +318,7 @@ $("truth").addEventListener("change", (event) => {
   const [file] = event.target.files;
   event.target.value = "";
   if (!file) return;
-  queue("Reading the true mask ...", async () => {
+  queueHere("Reading the true mask ...", async () => {
     const answer = await askSession("POST", "truth", file);
     state.truth = await bitmap((await answer.clone().json()).truth);  // as the server reads it: 0 and 1, too
     state.truthFile = file;
