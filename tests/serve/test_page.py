@@ -238,6 +238,7 @@ def test_a_session_that_the_server_forgot_comes_again_with_its_clicks(page: Brow
     session, mask = page.value("state.session"), page.value(MASK)
     assert client.ask("DELETE", f"/api/sessions/{session}")[0] == 204
     click(page, 75, 50)
+    second = page.value(MASK)
     assert (
         page.value("state.session") != session
         and page.value("$('status').classList.contains('wrong')") is False
@@ -245,6 +246,10 @@ def test_a_session_that_the_server_forgot_comes_again_with_its_clicks(page: Brow
     page.key("z")
     page.wait("waiting === 0 && state.clicks.length === 1")
     assert page.value(MASK) == mask and not page.complaints
+    assert client.ask("DELETE", f"/api/sessions/{page.value('state.session')}")[0] == 204
+    page.key("y")  # what was undone comes again, too
+    page.wait("waiting === 0 && state.clicks.length === 2")
+    assert page.value(MASK) == second
 
 
 def test_a_server_that_does_not_answer_is_told_and_changes_nothing(page: Browser) -> None:
@@ -350,3 +355,20 @@ def test_a_corner_of_the_keyboard_gives_way_to_the_mouse(page: Browser) -> None:
     assert page.value("corner !== null")
     drag_box(page, 10, 5, 60, 40)
     assert page.value("corner") is None
+
+
+def test_keys_work_beside_a_slider_and_an_undo_too_many_does_nothing(page: Browser) -> None:
+    drag_box(page, 10, 5, 60, 40)
+    click(page, 30, 20)
+    page.click("#opacity", at=0.2)
+    page.key("z")
+    page.key("z")
+    page.wait("waiting === 0 && state.clicks.length === 0")
+    assert page.value("$('status').classList.contains('wrong')") is False
+
+
+def test_only_the_left_and_the_right_button_click(page: Browser) -> None:
+    drag_box(page, 10, 5, 60, 40)
+    for button in ("back", "forward", "middle"):
+        page.click_at(*on_screen(page, 30, 20), button=button)
+        assert page.value("[waiting, state.clicks.length]") == [0, 0]

@@ -4,7 +4,7 @@ const $ = (id) => document.getElementById(id);
 const canvas = $("view"), pen = canvas.getContext("2d");
 const token = new URLSearchParams(location.search).get("token");
 const COLOUR = [64, 160, 255], MISSED = [226, 0, 122], FALSE = [0, 170, 228];
-const state = { session: null, source: null, prompt: null, truthFile: null, name: "", picture: null, width: 0, height: 0, mask: null, first: null, truth: null, clicks: [], undo: 0, redo: 0, iou: null };
+const state = { session: null, source: null, prompt: null, truthFile: null, name: "", picture: null, width: 0, height: 0, mask: null, first: null, truth: null, clicks: [], undone: [], undo: 0, redo: 0, iou: null };
 const view = { scale: 1, x: 0, y: 0 };  // screen = picture * scale + (x, y)
 let box = null, boxAsked = null, cross = null, corner = null, drag = null, fitted = true, busy = Promise.resolve(), waiting = 0;
 const pending = [];  // clicks that are not answered yet
@@ -21,20 +21,22 @@ async function ask(method, path, body) {
   throw Object.assign(new Error(unknown || text.error || `the server answered ${answer.status}`), { status: answer.status });
 }
 
-// An answer about the session. One that the server has forgotten begins anew, with its prompt and clicks.
+// An answer about the session. One that the server has forgotten begins anew, with its prompt and all clicks.
 async function askSession(method, rest, body) {
-  const path = (verb) => `api/sessions/${state.session}/${verb}`;
+  const path = (verb, session) => `api/sessions/${session}/${verb}`;
   try {
-    return await ask(method, path(rest), body);
+    return await ask(method, path(rest, state.session), body);
   } catch (error) {
     if (error.status !== 404) throw error;
   }
   say("The server has forgotten this picture; sending it again ...");
-  state.session = (await (await state.source()).json()).session;
-  if (state.prompt) await ask("POST", path(state.prompt.verb), state.prompt.body);
-  for (const [x, y, label] of state.clicks) await ask("POST", path("click"), JSON.stringify({ x, y, foreground: label === 1 }));
-  if (state.truthFile) await ask("POST", path("truth"), state.truthFile);
-  return ask(method, path(rest), body);
+  const { session } = await (await state.source()).json();
+  if (state.prompt) await ask("POST", path(state.prompt.verb, session), state.prompt.body);
+  for (const [x, y, label] of [...state.clicks, ...state.undone]) await ask("POST", path("click", session), JSON.stringify({ x, y, foreground: label === 1 }));
+  for (const _ of state.undone) await ask("POST", path("undo", session), "{}");
+  if (state.truthFile) await ask("POST", path("truth", session), state.truthFile);
+  state.session = session;
+  return ask(method, path(rest, session), body);
 }
 
 // Requests one after the other, in the order of the clicks; what fails is said and changes nothing.
@@ -78,7 +80,7 @@ async function begin(source, name) {
   const picture = await createImageBitmap(await (await ask("GET", `api/sessions/${begun.session}/image`)).blob());
   const truth = begun.truth ? await bitmap(begun.truth) : null;
   if (state.session) ask("DELETE", `api/sessions/${state.session}`).catch(() => {});
-  Object.assign(state, { session: begun.session, source, name, prompt: null, truthFile: null, picture, width: begun.width, height: begun.height, mask: null, first: null, truth, clicks: [], undo: 0, redo: 0, iou: null });
+  Object.assign(state, { session: begun.session, source, name, prompt: null, truthFile: null, picture, width: begun.width, height: begun.height, mask: null, first: null, truth, clicks: [], undone: [], undo: 0, redo: 0, iou: null });
   box = boxAsked = cross = corner = drag = null;
   $("slider").value = 0;
   $("errors").checked = false;
@@ -91,7 +93,8 @@ const openSample = (number) => queue("Drawing a picture ...", () => begin(() => 
 async function take(answer) {
   const told = await answer.json();
   state.mask = told.mask ? await bitmap(told.mask) : null;
-  Object.assign(state, { clicks: told.clicks, undo: told.undo, redo: told.redo, iou: told.iou });
+  const undone = [...state.clicks, ...state.undone].slice(told.clicks.length).slice(0, told.redo);
+  Object.assign(state, { clicks: told.clicks, undone, undo: told.undo, redo: told.redo, iou: told.iou });
   if (!told.clicks.length) state.first = state.mask;
 }
 
@@ -99,6 +102,7 @@ function tell(verb, value, what = "Thinking ...") {
   if (!state.session) return busy;
   const body = value instanceof Blob ? value : JSON.stringify(value || {});
   return queueHere(what, async () => {
+    if (state[verb] === 0) return;  // undo or redo: those before have left nothing to it
     await take(await askSession("POST", verb, body));
     if (!["box", "mask", "reset"].includes(verb)) return;
     state.prompt = verb === "reset" ? null : { verb, body };
@@ -245,7 +249,7 @@ function at(event) {
 }
 
 canvas.addEventListener("pointerdown", (event) => {
-  if (!state.session) return;
+  if (!state.session || event.button > 2) return;
   canvas.setPointerCapture(event.pointerId);
   canvas.focus();
   drag = { from: at(event), screen: [event.clientX, event.clientY], start: { ...view }, pan: event.button === 1 || event.altKey, button: event.button, box: null };
@@ -273,7 +277,8 @@ canvas.addEventListener("pointerup", (event) => {
   else click(done.from, done.button === 0 && !event.shiftKey);
 });
 
-canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+// Without the menu of the right button, and the buttons beside the thumb that leave the page with all clicks.
+for (const kind of ["contextmenu", "mouseup"]) canvas.addEventListener(kind, (event) => event.preventDefault());
 canvas.addEventListener("wheel", (event) => {
   const edge = canvas.getBoundingClientRect();
   zoom(Math.exp(-event.deltaY / 400), event.clientX - edge.left, event.clientY - edge.top);
@@ -287,7 +292,7 @@ canvas.addEventListener("blur", draw);
 
 function press(event) {
   const control = event.ctrlKey || event.metaKey;
-  if ((control && !"zyZ".includes(event.key)) || event.altKey || event.target.matches("select, input[type=range]")) return;
+  if ((control && !"zyZ".includes(event.key)) || event.altKey || event.target.matches("select")) return;
   const far = event.shiftKey ? 32 : 4, steps = { ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far] };
   const named = control && event.key === "Z" ? "redo" : { z: "undo", y: "redo", b: "reset", 0: "fit" }[event.key.toLowerCase()];
   if (named) { if (!$(named).disabled) $(named).click(); } else if (event.key === "+" || event.key === "=") zoom(1.25);
