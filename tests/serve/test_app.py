@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,3 +190,15 @@ def test_pages_of_other_sites_are_not_answered_unless_asked_for(start: Start, cl
     other = start(Settings(cors="https://tools.example"))
     assert other.ask("GET", "/api/samples", headers=foreign)[0] == 200
     assert other.ask("GET", "/api/samples", headers={"Origin": "https://else.example"})[0] == 403
+
+
+def test_a_temporary_folder_that_takes_no_file_is_told(
+    client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    uploads = [("/api/images", png(picture(6)[0]))]
+    session = client.begin(picture()[1])
+    uploads += [(f"/api/sessions/{session}/{verb}", picture()[1]) for verb in ("mask", "truth")]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    for path, contents in uploads:
+        status, answer = client.ask("POST", path, contents)
+        assert status == 507 and "temporary folder" in answer["error"]

@@ -86,7 +86,7 @@ def cases_of(session: str) -> list[Case]:
         "/static/../app.py", "/api", "/v1/predict/x", "/.git/config", "/page.html", "/api/samples/../../x",
     )  # fmt: skip
     cases += [("GET", path, b"") for path in paths]
-    cases += [("POST", f"/api/samples/{each}", b"") for each in ("-1", "99", "1e3", "x", "9" * 400)]
+    cases += [("POST", f"/api/samples/{each}", b"") for each in ("-1", "99", "1e3", "x", "9" * 5000)]
     cases += [("GET", f"{own}/download/{each}", b"") for each in ("exe", "../mask", "mask%00", "mask")]
     return cases + [(method, "/api/images", b"") for method in ("GET", "PUT", "DELETE", "TRACE", "PATCH")]
 
@@ -97,11 +97,11 @@ def test_each_gets_a_4xx_in_bounded_memory_and_the_server_goes_on(start: Start) 
     cases = cases_of(session)
     before = resident()
     with ThreadPoolExecutor(8) as pool:
-        statuses = list(pool.map(lambda case: client.ask(*case)[0], cases))
+        answers = list(pool.map(lambda case: client.ask(*case), cases))
     wrong = [
-        (case[0], case[1][:80], case[2][:60], status)
-        for case, status in zip(cases, statuses, strict=True)
-        if not 400 <= status < 500
+        (case[0], case[1][:80], case[2][:60], status, answer)
+        for case, (status, answer) in zip(cases, answers, strict=True)
+        if not 400 <= status < 500 or (list(answer) != ["error"] and case[1][:4] != "/v1/")
     ]
     assert not wrong
     assert len(cases) > 300 and resident() - before < 300 * 2**20

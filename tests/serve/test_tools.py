@@ -120,6 +120,15 @@ def test_holes_hang_on_their_outline() -> None:
     assert np.mean(drawn.astype(bool) == mask) > 0.97
 
 
+BROKEN = {  # paths, and what comes from there
+    "/garbage": b"\0\1 no HTTP\r\n\r\n",
+    "/chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "/headers": b"HTTP/1.0 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+    "/line": b"HTTP/1.0 200 OK\r\nA: " + b"b" * 70_000 + b"\r\n\r\n",
+    "/short": b"HTTP/1.0 200 OK\r\nContent-Length: 99999\r\n\r\n" + picture()[1],
+}
+
+
 @pytest.fixture
 def host() -> Iterator[tuple[str, list[str]]]:
     """A Label Studio that gives one picture to who has its token, and one that leads elsewhere."""
@@ -133,9 +142,7 @@ def host() -> Iterator[tuple[str, list[str]]]:
                 self.send_header("Location", "http://127.0.0.1:1/secret")
                 self.end_headers()
                 return
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(picture()[1])
+            self.wfile.write(BROKEN.get(self.path, b"HTTP/1.0 200 OK\r\n\r\n" + picture()[1]))
 
         def log_message(self, *_: object) -> None:
             pass
@@ -175,6 +182,23 @@ def test_pictures_are_fetched_from_the_named_host_alone(
     assert len(seen) == 3  # the redirection's own, which was not followed
     assert client.ask("POST", "/predict", task(f"{address}/x", [RECTANGLE]))[0] == 400
     assert len(seen) == 3
+
+
+def test_names_of_files_are_encoded_and_broken_answers_are_told(
+    start: Start, host: tuple[str, list[str]]
+) -> None:
+    address, seen = host
+    ours = start(Settings(label_studio=address))
+    for path, sent in (
+        ("/a b/é.png?d=a b%20c", "/a%20b/%C3%A9.png?d=a%20b%20c"),
+        ("/\0.png#x", "/%00.png"),
+        (address.upper().replace("HTTP", "http"), "/"),
+    ):
+        assert ours.ask("POST", "/predict", task(path, [RECTANGLE]))[0] == 200
+        assert seen.pop() == f"{sent} None"
+    for path in BROKEN:
+        status, answer = ours.ask("POST", "/predict", task(path, [RECTANGLE]))
+        assert status == 400 and "does not give it (broken answer" in answer["error"], path
 
 
 def test_entities_of_a_labelling_configuration_are_not_expanded(client: Client) -> None:

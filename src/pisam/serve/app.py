@@ -14,6 +14,7 @@ import anyio
 import numpy as np
 from PIL import Image
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -116,9 +117,9 @@ class Server:
 
     async def begin_sample(self, request: Request) -> Response:
         number = request.path_params["number"]
-        if not 0 <= number < len(NAMES):
+        if number not in map(str, range(len(NAMES))):  # as text: int() fails on thousands of digits
             raise Refused(404, f"sample: expected 0 to {len(NAMES) - 1}")
-        return JSONResponse(await self.work(self._begin_sample, number), 201)
+        return JSONResponse(await self.work(self._begin_sample, int(number)), 201)
 
     def _begin(self, contents: bytes) -> dict[str, Any]:
         image = self.store.encode(contents)
@@ -248,7 +249,7 @@ class Server:
         try:
             return JSONResponse(await self.work(self.backend.anylabeling, asked))
         except Refused as error:
-            if error.status == 503:
+            if error.status >= 500:
                 raise
             code = "MODEL_NOT_FOUND" if error.status == 404 else "INFERENCE_ERROR"
             return JSONResponse(
@@ -273,7 +274,7 @@ def build_app(engine: Engine, settings: Settings) -> Starlette:
             *(Route(path, server.page) for path in PAGE),
             Route("/health", server.health),
             Route("/api/samples", server.samples),
-            Route("/api/samples/{number:int}", server.begin_sample, methods=POST),
+            Route("/api/samples/{number}", server.begin_sample, methods=POST),
             Route("/api/images", server.begin, methods=POST),
             Route(session, server.end, methods=["DELETE"]),
             Route(f"{session}/image", server.image),
@@ -286,7 +287,7 @@ def build_app(engine: Engine, settings: Settings) -> Starlette:
             Route("/v1/predict", server.anylabeling, methods=POST),
         ],
         middleware=middleware,
-        exception_handlers={Refused: _refused},
+        exception_handlers={Refused: _refused, HTTPException: _no_route},
     )
 
 
@@ -294,6 +295,11 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     # What is left of a body that is too long or too slow is not waited for.
     return JSONResponse({"error": str(error)}, error.status, headers={"Connection": "close"})
+
+
+async def _no_route(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 
 @cache

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import http.client
 import io
+import re
 import tempfile
 import urllib.error
 import urllib.parse
@@ -22,6 +24,7 @@ from pisam.data.reading.image_files import FORMATS, claimed_pixels
 from pisam.data.reading.reader import read_given, read_image
 
 FETCH_SECONDS = 20
+PORTS = {"http": 80, "https": 443}
 SCANS = 100  # of a JPEG; encoders write about ten, and each costs a pass over the whole picture
 
 
@@ -29,7 +32,7 @@ class Refused(Exception):
     """A request that is not answered.
 
     Attributes:
-        status: of HTTP, 4xx or 503.
+        status: of HTTP, 4xx, 503 or 507.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -83,12 +86,28 @@ def from_data_uri(text: str, limits: Limits) -> bytes:
         raise Refused(400, "image: expected a data URI or base64") from error
 
 
+def origin(address: str) -> str | None:
+    """Scheme, name and port of an address of HTTP as browsers write them, None of any other.
+
+    In small letters, without the scheme's usual port. An address with a user is another one.
+    """
+    try:
+        parts = urllib.parse.urlsplit(address)
+        host = re.fullmatch(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]*)?", parts.netloc.lower())
+        if host is None or parts.scheme not in PORTS:
+            return None
+        port = "" if parts.port in (None, PORTS[parts.scheme]) else f":{parts.port}"
+        return f"{parts.scheme}://{host[1]}{port}"
+    except ValueError:
+        return None
+
+
 def fetch(location: str, host: str | None, token: str | None, limits: Limits) -> bytes:
     """A file of the host that was named, and of no other; redirections are not followed.
 
     Args:
         location: URL, or a path on the host.
-        host: its address, http://NAME:PORT; None = nothing is fetched.
+        host: its `origin`; None = nothing is fetched.
         token: sent as `Authorization: Token ...`.
         limits: of its length.
 
@@ -99,22 +118,27 @@ def fetch(location: str, host: str | None, token: str | None, limits: Limits) ->
         raise Refused(
             400, "image: is fetched from no host; start pisam serve with label_studio=http://HOST:PORT"
         )
-    named = urllib.parse.urlsplit(host)
     try:
-        url = urllib.parse.urljoin(host.rstrip("/") + "/", location)
-        asked = urllib.parse.urlsplit(url)
+        asked = urllib.parse.urlsplit(url := urllib.parse.urljoin(f"{host}/", location))
     except ValueError as error:
         raise Refused(400, "image: not a URL") from error
-    if (asked.scheme, asked.netloc) != (named.scheme, named.netloc) or asked.scheme not in ("http", "https"):
-        raise Refused(400, f"image: is fetched from {named.netloc} alone")
-    request = urllib.request.Request(url, headers={"Authorization": f"Token {token}"} if token else {})
+    if origin(url) != host:
+        raise Refused(400, f"image: is fetched from {host} alone")
+    # Tools give names of files as they are, with blanks and accents.
+    path, query = (urllib.parse.quote(part, safe="%/:?@!$&'()*+,;=") for part in (asked.path, asked.query))
+    request = urllib.request.Request(
+        f"{host}{path or '/'}{query and f'?{query}'}",
+        headers={"Authorization": f"Token {token}"} if token else {},
+    )
     try:
         with _DIRECT.open(request, timeout=FETCH_SECONDS) as answer:
             contents: bytes = answer.read(limits.upload + 1)
-    except (OSError, ValueError, urllib.error.URLError) as error:
-        raise Refused(
-            400, f"image: {named.netloc} does not give it ({getattr(error, 'code', 'no answer')})"
-        ) from error
+            if answer.length and len(contents) <= limits.upload:
+                raise http.client.IncompleteRead(contents, answer.length)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        broken = "no answer" if isinstance(error, OSError) else f"broken answer, {type(error).__name__}"
+        cause = getattr(error, "code", broken)
+        raise Refused(400, f"image: {host} does not give it ({cause})") from error
     if len(contents) > limits.upload:
         raise Refused(413, f"image: expected at most {limits.upload} bytes")
     return contents
@@ -141,10 +165,14 @@ def _decode(contents: bytes, limits: Limits, read: Callable[[Path], Any]) -> Any
         raise Refused(400, f"image: a JPEG of more than {SCANS} scans; save it anew")
     if pixels > limits.pixels:
         raise Refused(413, f"image: {width}x{height}, {pixels} pixels; expected at most {limits.pixels}")
-    with tempfile.NamedTemporaryFile(prefix="pisam-") as file:  # the rules of reading are those of files
-        file.write(contents)
-        file.flush()
-        try:
-            return read(Path(file.name))
-        except PisamError as error:
-            raise Refused(400, str(error).replace(file.name, "image")) from error
+    try:
+        with tempfile.NamedTemporaryFile(prefix="pisam-") as file:  # the rules of reading are those of files
+            file.write(contents)
+            file.flush()
+            try:
+                return read(Path(file.name))
+            except PisamError as error:
+                raise Refused(400, str(error).replace(file.name, "image")) from error
+    except OSError as error:
+        cause = error.strerror or type(error).__name__
+        raise Refused(507, f"image: the server's temporary folder does not take it: {cause}") from error
