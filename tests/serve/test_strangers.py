@@ -9,12 +9,14 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 
 from helpers.hostile import jpeg_of, png_of, tiff_of
 from helpers.served import Client, Start, picture
+from pisam.core.errors import PisamError
 from pisam.onnx.engine import OnnxEngine
 from pisam.serve import app, listen, requests, verbs
 from pisam.serve.app import Settings
@@ -227,3 +229,21 @@ def test_whoever_is_told_the_address_can_ask_at_once(engine: OnnxEngine) -> None
 
     with pytest.raises(InterruptedError):
         listen.listen(engine, Settings(), "127.0.0.1", 0, started)
+
+
+def test_the_address_that_is_told_holds_any_token(engine: OnnxEngine) -> None:
+    told: list[str] = []
+
+    def started(address: str) -> None:
+        told.append(address)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        listen.listen(engine, Settings(token="a+b&c#d%20 e"), "127.0.0.1", 0, started)
+    assert parse_qs(urlsplit(told[0]).query, strict_parsing=True) == {"token": ["a+b&c#d%20 e"]}
+
+
+@pytest.mark.parametrize("host", ["\xfc" * 64, "no such name"])
+def test_a_host_that_cannot_be_is_a_pisam_error(engine: OnnxEngine, host: str) -> None:
+    with pytest.raises(PisamError, match="give another host="):
+        listen.listen(engine, Settings(), host, 0, print)

@@ -57,8 +57,8 @@ class Settings:
     Attributes:
         token: that everybody must send; None = nobody.
         hosts: names of the server; empty = any.
-        cors: origin of pages of another site that may ask; None = none.
-        label_studio: address of the host whose pictures may be fetched.
+        cors: `origin` of pages of another site that may ask; None = none.
+        label_studio: `origin` of the host whose pictures may be fetched.
         label_studio_key: its API key.
         threads: requests that are worked on at a time.
         limits: of uploads.

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import h11
 import uvicorn
@@ -103,10 +104,9 @@ def listen(
         try:
             listener.bind((host, port))
             listener.listen()  # whoever is told the address may ask at once
-        except OSError as error:
-            raise PisamError(
-                f"serve: {host}:{port}: {error.strerror}; give another host= or port="
-            ) from error
+        except (OSError, TypeError) as error:  # of `bind`, where the name cannot be one
+            cause = getattr(error, "strerror", "no such name")
+            raise PisamError(f"serve: {host}:{port}: {cause}; give another host= or port=") from error
         config = uvicorn.Config(
             build_app(engine, settings),
             http=ImpatientProtocol,
@@ -118,6 +118,6 @@ def listen(
             server_header=False,
         )
         shown = f"[{host}]" if family == socket.AF_INET6 else host
-        query = f"?token={settings.token}" if settings.token else ""
+        query = f"?token={quote(settings.token, safe='')}" if settings.token else ""
         started(f"http://{shown}:{listener.getsockname()[1]}/{query}")
         asyncio.run(uvicorn.Server(config).serve([listener]))
