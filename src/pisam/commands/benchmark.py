@@ -1,14 +1,15 @@
 """Enter models in the number-of-clicks benchmark; each gets a file that others can compare with theirs.
 
-    pisam benchmark [EXPERIMENT] [models=LIST] [images=DIR] [masks=DIR] [set=NAME] [out=DIR]
-        [prompt=clicks|points|box] [user=ritm|human] [clicks=N] [seed=N] [jitter=PIXELS] [delay=N]
-        [limit=SECONDS] [like=FILE] [checkpoint=LIST] [workers=N] [key=value ...]
+    pisam benchmark [EXPERIMENT] [models=LIST] [images=DIR] [masks=DIR] [set=NAME] [ignore=VALUE]
+        [out=DIR] [prompt=clicks|points|box] [user=ritm|human] [clicks=N] [seed=N] [jitter=PIXELS]
+        [delay=N] [limit=SECONDS] [like=FILE] [checkpoint=LIST] [workers=N] [key=value ...]
 
 models=LIST: sam, sam+mask, hq, hq+mask, pi of the experiment (default: [sam,sam+mask,pi]); FILE.py:CLASS, a
     class of your own, which is run; transformers:DIR, onnx:DIR (+mask: told its last mask too); masks:DIR.
 images=DIR: images to click on, without an experiment.
 masks=DIR: their masks, of the same stems.
 set=NAME: what the images are called in results (default: the folder's name).
+ignore=VALUE: of pixels of the masks that count neither way, or false (default: that of a known set).
 out=DIR: where NAME.json of each model goes (default: RUN_DIR/benchmark/PROTOCOL).
 prompt=clicks|points|box: the first click alone, random points of the object, or its box (default: clicks).
 user=ritm|human: who clicks: the deepest point of the error, or near where people click (default: ritm).
@@ -36,12 +37,14 @@ from pathlib import Path
 from typing import Any
 
 from pisam.commands.shared.command import Arguments
+from pisam.commands.shared.evaluate_options import ignored_value
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
 from pisam.core.progress import progress
 from pisam.core.set_names import refuse_reserved
 from pisam.core.text import one_line
+from pisam.data.sources.known_sets import KNOWN_SETS
 from pisam.data.sources.pairs import list_pairs
 from pisam.data.sources.rows import Source, published_pairs, resolve_sources
 from pisam.evaluation.benchmark.enter import Item, enter, hashes_of, open_entry, refuse_changed
@@ -79,8 +82,15 @@ def run(arguments: Arguments) -> int:
         images = Path(own["images"]).absolute()  # wherever the models, which run in here, go
         name = own.get("set") or images.resolve().name
         refuse_reserved(name, "benchmark: set")
-        sources = [Source(name, images, Path(own["masks"]).absolute())]
+        ignore = ignored_value(own.get("ignore"))
+        if ignore is None and name in KNOWN_SETS:
+            ignore = KNOWN_SETS[name].ignore
+        sources = [Source(name, images, Path(own["masks"]).absolute(), ignore=ignore)]
     else:
+        if given := own.keys() & {"set", "ignore"}:
+            raise PisamError(
+                f"benchmark: {min(given)}= goes with images=DIR masks=DIR; change the row of data.val"
+            )
         config = arguments.config()
         sources = sources_of(config)
     out = (
@@ -136,21 +146,32 @@ def benchmark(
         1 if an image has no scores, else 0.
     """
     items: list[Item] = [(source.name, pair) for source in sources for pair in list_pairs(source)]
-    scenes = hashes_of(items)
+    ignore = {source.name: value for source in sources if (value := source.ignore or 0) > 0}
     if like is not None:
-        for image in like.images:
-            refuse_changed(image, scenes, "like")
-        items = [item for item in items if (item[0], item[1].id) in {(i.set, i.image) for i in like.images}]
+        for name in like.sets:
+            if name not in (here := {source.name for source in sources}):
+                called = ", ".join(sorted(here))
+                raise PisamError(
+                    f"like: its set is called {name}, here {called}; give set={name}, or so in data"
+                )
+            if (there := like.ignore.get(name)) != (now := ignore.get(name)):
+                raise PisamError(
+                    f"like: in masks of {name} the value {there} is ignored, here {now}; give ignore=, or in data"
+                )
+        ignore = dict(like.ignore)
+        asked = {(image.set, image.image) for image in like.images}
+        asked |= {(failure.set, failure.image) for failure in like.failed}
+        items = [item for item in items if (item[0], item[1].id) in asked]
+    scenes = hashes_of(items)
+    for image in like.images if like is not None else ():
+        refuse_changed(image, scenes, "like")
     order = [(name, pair.id) for name, pair in items]
-    sets = {
-        source.name: sum(name == source.name for name, _ in items) if like else _expected(source, items)
-        for source in sources
-    }
+    sets = dict(like.sets) if like else {source.name: _expected(source, items) for source in sources}
     fabric = None if config is None else launch_ranks(config)
     device = "cpu" if fabric is None else fabric.device
     rank, ranks = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
     entrants = entrants_of(names, config, checkpoints, device)
-    entries = [open_entry(entrant, out, protocol, sets, scenes) for entrant in entrants]
+    entries = [open_entry(entrant, out, protocol, sets, scenes, ignore) for entrant in entrants]
     share = own_share(items, rank, ranks)
     try:
         with progress(len(share), "benchmark", shown=rank == 0) as bar, threads_beside(workers) as threads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pisam.evaluation.benchmark.adapters.mask_folder import MaskFolder
 from pisam.evaluation.benchmark.entrant import WrongAnswer
 from pisam.evaluation.benchmark.interaction_file import read_interaction
 from pisam.evaluation.benchmark.protocol import ClickProtocol
+from pisam.evaluation.benchmark.record import Failure
 
 PROTOCOL = ClickProtocol(clicks=4)
 MODEL = '''
@@ -388,3 +390,81 @@ def test_a_set_is_named_like_a_folder_and_two_at_once_are_refused(
     with holding(tmp_path / "out"):
         assert cli.main(["benchmark", *given]) == 2
     assert "out: in use by process" in capsys.readouterr().err
+
+
+def void(source: Source) -> None:
+    """Give the first mask eight rows of value 128."""
+    mask = np.asarray(Image.open(source.masks / "0.png")).copy()
+    mask[:8] = 128
+    Image.fromarray(mask).save(source.masks / "0.png")
+
+
+def test_a_known_set_in_folders_of_ones_own_ignores_what_it_always_ignores(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    void(source)
+    given = [
+        f"images={source.images}",
+        f"masks={source.masks}",
+        f"models={write_model(tmp_path)}",
+        "clicks=4",
+    ]
+
+    def clicks(out: str, *more: str) -> Any:
+        assert cli.main(["benchmark", *given, f"out={tmp_path / out}", *more]) == 0
+        record = read_interaction(tmp_path / out / "Mine.json")
+        return record.ignore, [y for _, y, _ in record.images[0].clicks]
+
+    ignore, known = clicks("known", "set=GrabCut")
+    assert ignore == {"GrabCut": 128} and min(known) >= 8
+    ignore, counted = clicks("counted", "set=GrabCut", "ignore=false")
+    assert ignore == {} and min(counted) < 8
+    assert clicks("own", "set=own", "ignore=128") == ({"own": 128}, known)
+    assert cli.main(["benchmark", *given, f"out={tmp_path / 'own'}", "set=own", "ignore=0"]) == 2
+    assert "ignore=0: expected the value of ignored mask pixels" in capsys.readouterr().err
+    assert cli.main(["benchmark", "quickstart", "ignore=128"]) == 2
+    assert "ignore= goes with images=DIR masks=DIR" in capsys.readouterr().err
+
+
+def test_results_of_another_ignored_value_are_left_alone(source: Source, tmp_path: Path) -> None:
+    void(source)
+    model, ignoring = write_model(tmp_path), replace(source, ignore=128)
+    enter(ignoring, tmp_path / "out", model)
+    with pytest.raises(PisamError, match=r"holds results of other ignored values \(four\)"):
+        enter(replace(source, ignore=-1), tmp_path / "out", model)
+    like = read_interaction(tmp_path / "out/Mine.json")
+    with pytest.raises(PisamError, match="the value 128 is ignored, here None; give ignore="):
+        enter(source, tmp_path / "new", model, like=like)
+    assert enter(ignoring, tmp_path / "new", model, like=like) == 0
+
+
+def test_a_file_like_a_partial_one_is_no_more_complete(source: Source, tmp_path: Path) -> None:
+    """An image that another model failed on is asked about, one that it was not asked about is not."""
+    model = write_model(tmp_path)
+    enter(source, tmp_path / "out", model)
+    like = read_interaction(tmp_path / "out/Mine.json")
+    like.images, like.failed = like.images[:2], [Failure("four", "2", "no memory")]
+    assert enter(source, tmp_path / "new", model, like=like) == 1
+    record = read_interaction(tmp_path / "new/Mine.json")
+    assert record.status == "partial" and [image.image for image in record.images] == list("012")
+
+
+def test_a_file_like_one_of_fewer_sets_names_those_alone(source: Source, tmp_path: Path) -> None:
+    model, other = write_model(tmp_path), replace(source, name="other")
+    enter(source, tmp_path / "out", model)
+    like = read_interaction(tmp_path / "out/Mine.json")
+    assert benchmark([model], [other, source], PROTOCOL, tmp_path / "new", like=like) == 0
+    assert read_interaction(tmp_path / "new/Mine.json").sets == {"four": 4}
+    with pytest.raises(PisamError, match="its set is called four, here other; give set=four"):
+        enter(other, tmp_path / "no", model, like=like)
+
+
+def test_results_of_other_images_of_as_many_are_refused_by_name(source: Source, tmp_path: Path) -> None:
+    model = write_model(tmp_path)
+    enter(source, tmp_path / "out", model)
+    one, two = (read_interaction(tmp_path / "out/Mine.json") for _ in range(2))
+    one.images, two.images = one.images[:2], two.images[2:]
+    one.sets = two.sets = {"four": 2}
+    enter(source, tmp_path / "new", model, like=one)
+    with pytest.raises(PisamError, match=r"Mine\.json: its image four/0 is not among the images here"):
+        enter(source, tmp_path / "new", model, like=two)

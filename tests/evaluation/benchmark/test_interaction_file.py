@@ -44,7 +44,11 @@ def test_what_is_written_is_read_back_and_fits_the_schema(tmp_path: Path, protoc
     VALIDATOR.validate(content)
     assert read_interaction(path) == record
     assert content["protocol_id"].startswith(protocol.prompt)
-    assert content["status"] == "complete"
+    assert content["status"] == "complete" and "ignore" not in content
+    record.ignore = {"set": 128}
+    path, content = written(record, tmp_path)
+    VALIDATOR.validate(content)
+    assert read_interaction(path) == record
 
 
 def test_fewer_images_or_a_failed_one_are_never_complete(tmp_path: Path) -> None:
@@ -99,6 +103,9 @@ WRONG: list[tuple[Path_, Any]] = [
     (("versions", "torch"), 2),
     (("sets", "set"), 0),
     (("sets", "set"), "three"),
+    (("ignore",), {"set": 0}),
+    (("ignore",), {"other": 128}),
+    (("ignore",), 128),
     (("status",), "done"),
     (("images",), {}),
     (("images", 0), None),
@@ -137,6 +144,7 @@ WRONG: list[tuple[Path_, Any]] = [
 # What a schema cannot say, and its description names.
 BEYOND_THE_SCHEMA = (
     [("protocol_hash",), "0" * 64],
+    [("ignore",), {"other": 128}],
     [("images", 0, "set"), "other"],
     [("images", 0, "image"), "a\u202eb"],
     [("images", 0, "start"), [0.5, 0.5]],

@@ -49,10 +49,11 @@ def test_another_protocol_or_another_file_of_an_image_is_another_table(tmp_path:
         interaction("human", protocol=ClickProtocol(user="human", clicks=3)),
         changed,
         interaction("b"),
+        replace(interaction("ignores"), ignore={"set": 128}),
     )
     tables = tables_of(read_files([tmp_path])[0])
     assert [table.names for table in tables[:1]] == [["a", "b"]]
-    assert sorted(table.names[0] for table in tables[1:]) == ["changed", "human"]
+    assert sorted(table.names[0] for table in tables[1:]) == ["changed", "human", "ignores"]
 
 
 def test_what_is_partial_or_no_such_file_is_left_out_by_name(tmp_path: Path) -> None:

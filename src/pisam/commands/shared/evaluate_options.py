@@ -58,10 +58,6 @@ def folder_options(given: dict[str, str]) -> dict[str, Any]:
         if not given.get(key):
             raise PisamError(f"evaluate: {key}=DIR is missing; expected predictions=DIR masks=DIR out=DIR")
     predictions, masks = Path(given["predictions"]), Path(given["masks"])
-    ignore = given.get("ignore")
-    value = int(ignore) if ignore and ignore.isdecimal() and len(ignore) < 6 else 0
-    if ignore not in (None, "false") and not 1 <= value <= 65535:
-        raise PisamError(f"ignore={ignore}: expected the value of ignored mask pixels, 1 to 65535, or false")
     set_name = given.get("set") or masks.resolve().name
     refuse_reserved(set_name, "evaluate: set")
     return {
@@ -71,8 +67,20 @@ def folder_options(given: dict[str, str]) -> dict[str, Any]:
         "name": given.get("name") or predictions.resolve().name,
         "set_name": set_name,
         "workers": int(given.get("workers", "0")),
-        "ignore": None if ignore is None else value or -1,
+        "ignore": ignored_value(given.get("ignore")),
     }
+
+
+def ignored_value(given: str | None) -> int | None:
+    """What ignore= says, as `Source.ignore`.
+
+    Raises:
+        PisamError: no such value.
+    """
+    value = int(given) if given and given.isdecimal() and len(given) < 6 else 0
+    if given not in (None, "false") and not 1 <= value <= 65535:
+        raise PisamError(f"ignore={given}: expected the value of ignored mask pixels, 1 to 65535, or false")
+    return None if given is None else value or -1
 
 
 def evaluate_options(given: dict[str, str]) -> EvaluateOptions:

@@ -67,6 +67,7 @@ def open_entry(
     protocol: ClickProtocol,
     sets: dict[str, int],
     scenes: dict[Key, tuple[str, str]],
+    ignore: dict[str, int],
 ) -> Entry:
     """Begin a model's file, or go on with the one that is there.
 
@@ -74,6 +75,7 @@ def open_entry(
         folder: where `NAME.json` goes.
         sets: images of each set, as published where that is known.
         scenes: (set, image) -> hashes of image and mask here.
+        ignore: as in `Interaction`.
 
     Raises:
         PisamError: the file there is of another protocol, model or images; it is left alone.
@@ -86,7 +88,7 @@ def open_entry(
         )
     path = folder / f"{file_stem(name)}.json"
     facts = [(key, value) for key, value in facts_of(entrant).items() if is_text(key) and is_fact(value)]
-    record = Interaction(protocol, dict(facts[:MOST_FACTS]), versions(), sets)
+    record = Interaction(protocol, dict(facts[:MOST_FACTS]), versions(), sets, ignore=ignore)
     if path.exists():
         there = read_interaction(path)
         unlike = [
@@ -95,6 +97,7 @@ def open_entry(
                 ("another protocol", there.protocol.facts(), protocol.facts()),
                 ("another model", there.model, record.model),
                 ("other sets", there.sets, sets),
+                ("other ignored values", there.ignore, ignore),
                 ("other versions", there.versions, record.versions),
             )
             if before != now

@@ -49,6 +49,7 @@ def write_interaction(record: Interaction, path: Path) -> None:
         "model": record.model,
         "versions": record.versions,
         "sets": record.sets,
+        **({"ignore": record.ignore} if record.ignore else {}),
         "status": record.status,
     }
     images = ",\n".join(json.dumps(_plain(image), allow_nan=False) for image in record.images)
@@ -76,6 +77,7 @@ def read_interaction(path: Path) -> Interaction:
         )
     if type(content.get("version")) is not int or content["version"] != VERSION:
         raise PisamError(f"{where}: version {content.get('version')!r:.20}, expected {VERSION}; update pisam")
+    ignored = {"ignore": content.pop("ignore", {})}  # which most files do not have
     _keys(content, TOP, where)
     if content["frame"] != FRAME:
         raise PisamError(f"{where}: frame: expected {FRAME!r}, got {content['frame']!r:.80}")
@@ -93,9 +95,12 @@ def read_interaction(path: Path) -> Interaction:
         sets,
         images,
         failures,
+        _dict(ignored, "ignore", where, lambda value: type(value) is int and 0 < value < 2**16, "1 to 65535"),
     )
     if not is_text(record.model.get("name")) or not record.model["name"]:
         raise PisamError(f"{where}: model: expected a name, got {record.model.get('name')!r:.40}")
+    if not record.ignore.keys() <= sets.keys():
+        raise PisamError(f"{where}: ignore: names a set that sets does not name")
     _refuse_twice(record, where)
     if content["status"] != record.status:
         raise PisamError(

@@ -199,7 +199,9 @@ def _scores_alone(record: Interaction) -> Interaction:
 
 def _digest(record: Interaction) -> str:
     rows = sorted(
-        f"{image.set}\0{image.image}\0{image.sha256}\0{image.mask_sha256}" for image in record.images
+        f"{image.set}\0{image.image}\0{image.sha256}\0{image.mask_sha256}"
+        + (f"\0ignore {record.ignore[image.set]}" if image.set in record.ignore else "")
+        for image in record.images
     )
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 

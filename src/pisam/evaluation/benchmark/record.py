@@ -66,6 +66,7 @@ class Interaction:
         sets: images that each set has.
         images: those that were scored.
         failed: those that were not.
+        ignore: the value of mask pixels that count neither way, of each set that has one.
     """
 
     protocol: ClickProtocol
@@ -74,6 +75,7 @@ class Interaction:
     sets: dict[str, int]
     images: list[ImageRecord] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
+    ignore: dict[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
