@@ -156,7 +156,7 @@ def benchmark(
                 )
             if (there := like.ignore.get(name)) != (now := ignore.get(name)):
                 raise PisamError(
-                    f"like: in masks of {name} the value {there} is ignored, here {now}; give ignore=, or in data"
+                    f"like: of {name} it ignores the mask value {there}, here {now}; give ignore=, or in data"
                 )
         ignore = dict(like.ignore)
         asked = {(image.set, image.image) for image in like.images}

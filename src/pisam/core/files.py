@@ -99,6 +99,25 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def sha256_of_files(folder: Path, pattern: str) -> str:
+    """SHA-256 of the names, sizes and contents of those files of a folder that match, in hexadecimal.
+
+    Raises:
+        PisamError: one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob(pattern)):
+        if file.is_file():
+            try:
+                with file.open("rb") as opened:
+                    digest.update(os.fsencode(f"{file.relative_to(folder)}\0{file.stat().st_size}\0"))
+                    while block := opened.read(1 << 20):
+                        digest.update(block)
+            except OSError as error:
+                raise PisamError(f"{file}: not readable: {error.strerror}") from error
+    return digest.hexdigest()
+
+
 def parse_json(text: str, *, nan: bool = False) -> Any:
     """The value of a JSON text that anybody may have written.
 

@@ -255,6 +255,8 @@ def test_masks_that_another_program_saved_score_as_its_answers(source: Source, t
         assert not {"labels_exchanged", "random_places", "spoilt"} & other.controls.keys()
         assert other.controls["obeyed"] == one.controls["obeyed"]
     (tmp_path / "saved/four/3/02.png").unlink()
+    with pytest.raises(PisamError, match=r"holds results of another model \(sha256\)"):
+        enter(source, tmp_path / "out", f"masks:{tmp_path / 'saved'}")
     assert enter(source, tmp_path / "less", f"masks:{tmp_path / 'saved'}") == 1
     (failure,) = read_interaction(tmp_path / "less/saved.json").failed
     assert (failure.image, failure.reason) == ("3", "has no mask 2.png")
@@ -307,6 +309,8 @@ def test_saved_masks_that_may_mean_two_things_are_no_answer(
         ("{tmp}/half.py:Mine", "half.py:Mine has no method answer"),
         ("{tmp}/ends.py:Mine", "ends.py:2: SystemExit: 3"),
         ("masks:{tmp}/absent", "no such folder"),
+        ("transformers:{tmp}/absent", "^models: transformers:.*absent: no such folder$"),
+        ("onnx+mask:absent", "^models: onnx.mask:absent: no such folder$"),
         ("onnx:{tmp}", "not readable: .*encoder.onnx"),
         ("https://example.org/model.py:Mine", "expected a local file, got a URL|got https"),
     ],
@@ -433,7 +437,7 @@ def test_results_of_another_ignored_value_are_left_alone(source: Source, tmp_pat
     with pytest.raises(PisamError, match=r"holds results of other ignored values \(four\)"):
         enter(replace(source, ignore=-1), tmp_path / "out", model)
     like = read_interaction(tmp_path / "out/Mine.json")
-    with pytest.raises(PisamError, match="the value 128 is ignored, here None; give ignore="):
+    with pytest.raises(PisamError, match="ignores the mask value 128, here None; give ignore="):
         enter(source, tmp_path / "new", model, like=like)
     assert enter(ignoring, tmp_path / "new", model, like=like) == 0
 

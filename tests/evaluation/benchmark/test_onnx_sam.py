@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,18 @@ def test_answers_are_those_of_sams_predictor(
         np.testing.assert_allclose(as_logits(answer, IMAGE.shape[:2]), theirs[0], atol=1e-4)
         np.testing.assert_allclose(answer.memory[0], low, atol=1e-4)
     assert np.ptp(first.logits) > 0 and model.name == ("tiny+mask" if told else "tiny")
+
+
+def test_other_weights_of_the_same_folder_are_another_model(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "tiny")
+    before = OnnxSam(tmp_path / "tiny").facts
+    assert before == OnnxSam(folder).facts
+    model = onnx.load(tmp_path / "tiny/encoder.onnx")
+    weights = next(each for each in model.graph.initializer if len(each.raw_data) > 64)
+    weights.raw_data = b"\1" * len(weights.raw_data)
+    onnx.save(model, tmp_path / "tiny/encoder.onnx")
+    after = OnnxSam(tmp_path / "tiny").facts
+    assert {key for key in after if after[key] != before[key]} == {"sha256"}
 
 
 def test_an_image_of_another_size_is_answered_at_its_own(folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pisam.core.errors import PisamError
+from pisam.core.files import sha256_of_files
 from pisam.evaluation.benchmark.entrant import as_logits
 
 transformers = pytest.importorskip("transformers")
@@ -42,6 +43,7 @@ def test_clicks_box_and_previous_mask_are_told(folder: Path) -> None:
     )
     boxed = as_logits(plain.answer((8, 4, 60, 44), CLICKS[:0], None), size)
     assert not np.allclose(boxed, first.logits)
+    assert plain.facts["sha256"] == sha256_of_files(folder, "*") == told.facts["sha256"]
     assert plain.facts["kind"] in CLASSES.values() and told.name.endswith("+mask")
 
 
@@ -83,4 +85,4 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_model_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(PisamError, match="not readable"):
-        TransformersSam(tmp_path / "absent")
+        TransformersSam(tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
-from pisam.core.files import local_path
+from pisam.core.files import local_path, sha256_of_files
 from pisam.evaluation.benchmark.adapters.engine import Encodings, EngineEntrant
 from pisam.evaluation.benchmark.adapters.mask_folder import MaskFolder
 from pisam.evaluation.benchmark.adapters.onnx_sam import OnnxSam
@@ -96,6 +96,8 @@ def _foreign(name: str, device: Any) -> Any:
     if not (colon and rest) or kind not in ("transformers", "onnx", "masks") or (plus and option != "mask"):
         raise PisamError(f"models: got {name}, expected {EXPECTED}")
     folder = local_path(rest, "models")
+    if not folder.is_dir():
+        raise PisamError(f"models: {name}: no such folder")
     match kind:
         case "transformers":
             return TransformersSam(folder, mask_input=bool(plus), device=device)
@@ -112,6 +114,7 @@ def _exported(folder: Path, name: str) -> EngineEntrant:
     engine = OnnxEngine(folder)
     kept = ("backbone", "image_size", "checkpoint_hash", "frozen_hash", "reprompt")
     facts = {"kind": "Pi-SAM, ONNX"} | {key: engine.meta.get(key) for key in kept}
+    facts["sha256"] = sha256_of_files(folder, "[!.]*")
     return EngineEntrant(engine, folder.name, facts)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pisam.core.errors import PisamError
+from pisam.core.files import sha256_of_files
 from pisam.core.types import UInt8Array
 from pisam.data.reading.reader import read_given
 from pisam.evaluation.benchmark.entrant import Box, Clicks, WrongAnswer
@@ -23,9 +24,8 @@ class MaskFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise PisamError(f"masks:{folder}: no such folder")
-        self.folder, self.name, self.facts = folder, folder.name, {"kind": "folder of masks"}
+        self.folder, self.name = folder, folder.name
+        self.facts = {"kind": "folder of masks", "sha256": sha256_of_files(folder, "*/*/*.png")}
         self.answers_controls = False  # it holds no answers to other clicks
         self.files: dict[int, Path] = {}
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from pisam.core.errors import PisamError
+from pisam.core.files import sha256_of_files
 from pisam.core.types import FloatArray, UInt8Array
 from pisam.evaluation.benchmark.entrant import Box, Clicks
 from pisam.modeling.sam_network import PIXEL_MEAN, PIXEL_STD
@@ -22,7 +23,7 @@ class SamKin:
     Args:
         folder: of its files, whose name is the model's.
         mask_input: give it its previous mask together with the clicks.
-        facts: kept with its results.
+        facts: kept with its results, as is the hash of its files.
 
     Attributes:
         size: (H, W) of the image.
@@ -35,6 +36,7 @@ class SamKin:
     def __init__(self, folder: Path, mask_input: bool, **facts: str) -> None:
         self.name, self.mask_input = folder.name + ("+mask" if mask_input else ""), mask_input
         self.facts: dict[str, Any] = {**facts, "mask_input": mask_input}
+        self.facts["sha256"] = sha256_of_files(folder, "[!.]*")
 
     def in_frame(self, places: Clicks | Box) -> FloatArray:
         """Rows (x, y) of places in the image, in the frame: its prompt encoder adds the half of a centre."""
