@@ -31,7 +31,7 @@ import numpy as np
 
 class Mine:
     """Object within a square around each click."""
-    facts = {"reach": REACH, "weights": [1, 2]}
+    facts = {"reach": REACH, "rate": np.float32(0.5)}
 
     def encode(self, image):
         self.size = image.shape[:2]
@@ -85,8 +85,13 @@ def test_two_runs_give_identical_files_but_for_times(source: Source, tmp_path: P
     assert without_times(one) == without_times(two)
     record = read_interaction(one)
     assert record.status == "complete" and [image.image for image in record.images] == list("0123")
-    # What is not plain stays out; the file's hash says which state of it answered.
-    assert record.model == {"name": "Mine", "reach": 6, "code_sha256": sha256(tmp_path / "mine.py")}
+    # NumPy's numbers are plain, too; the file's hash says which state of it answered.
+    assert record.model == {
+        "name": "Mine",
+        "reach": 6,
+        "rate": 0.5,
+        "code_sha256": sha256(tmp_path / "mine.py"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -176,16 +181,27 @@ def test_results_of_another_protocol_or_model_are_left_alone(source: Source, tmp
     assert (tmp_path / "out/Mine.json").read_bytes() == before
 
 
-def test_what_a_model_says_of_itself_is_always_readable_again(source: Source, tmp_path: Path) -> None:
-    """Texts of several lines, numbers that are none, a name of its own and no end of it."""
-    odd = "{'name': 3, 'note': 'two\\nlines', 'rate': float('nan'), 5: 6, 'best': 0.5, 'long': 'x' * 999}"
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ("{'weights': [1, 2]}", "Mine: facts: 'weights': expected .*, got list"),
+        ("{'note': 'two\\nlines'}", "'note': .*got str"),
+        ("{'rate': np.float32('nan')}", "'rate': .* a finite number, .*got float"),
+        ("{5: 6}", "facts: 5: expected"),
+        ("{'weights': np.ones(3)}", "'weights': .*got ndarray"),
+        ("[('size', 3)]", "'facts': .*got list"),
+        ("{f'key {number}': number for number in range(200)}", "expected at most 100, got 202"),
+    ],
+)
+def test_what_a_model_says_of_itself_and_no_file_can_hold_is_refused_by_name(
+    source: Source, tmp_path: Path, facts: str, message: str
+) -> None:
     model = write_model(tmp_path)
     text = (tmp_path / "mine.py").read_text()
-    facts = f"facts = {odd} | {{f'key {{number}}': number for number in range(200)}}"
-    (tmp_path / "mine.py").write_text(text.replace('facts = {"reach": 6, "weights": [1, 2]}', facts))
-    assert enter(source, tmp_path / "out", model) == 0
-    told = read_interaction(tmp_path / "out/Mine.json").model
-    assert list(told)[:3] == ["name", "best", "key 0"] and told["name"] == "Mine" and len(told) == 100
+    (tmp_path / "mine.py").write_text(text.replace('{"reach": 6, "rate": np.float32(0.5)}', facts))
+    with pytest.raises(PisamError, match=message):
+        enter(source, tmp_path / "out", model)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_may_import_what_lies_beside_it_and_be_a_dataclass(source: Source, tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ def open_entry(
         ignore: as in `Interaction`.
 
     Raises:
-        PisamError: the file there is of another protocol, model or images; it is left alone.
+        PisamError: a name or fact that no file can hold; the file there is of another protocol, model or
+            images; it is left alone.
     """
     name = name_of(entrant)
     if not 0 < len(file_stem(name).encode()) <= LONGEST_STEM or not is_text(name):
@@ -87,8 +88,16 @@ def open_entry(
             f"{name!r:.80}; give it another"
         )
     path = folder / f"{file_stem(name)}.json"
-    facts = [(key, value) for key, value in facts_of(entrant).items() if is_text(key) and is_fact(value)]
-    record = Interaction(protocol, dict(facts[:MOST_FACTS]), versions(), sets, ignore=ignore)
+    facts = facts_of(entrant)
+    for key, value in facts.items():
+        if not (is_text(key) and is_fact(value)):
+            raise PisamError(
+                f"{name}: facts: {key!r:.40}: expected a text of one line, a finite number, true, false or "
+                f"None, got {type(value).__name__}; leave it out"
+            )
+    if len(facts) > MOST_FACTS:
+        raise PisamError(f"{name}: facts: expected at most {MOST_FACTS}, got {len(facts)}")
+    record = Interaction(protocol, facts, versions(), sets, ignore=ignore)
     if path.exists():
         there = read_interaction(path)
         unlike = [

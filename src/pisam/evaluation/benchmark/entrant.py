@@ -85,9 +85,10 @@ def file_stem(name: str) -> str:
 
 
 def facts_of(entrant: Any) -> dict[str, Any]:
-    """The name, what else the model says of itself, and the hash of a user's file."""
+    """The name, what else the model says of itself, plain or not, and the hash of a user's file."""
     facts = getattr(entrant, "facts", None)
-    known = dict(facts) if isinstance(facts, Mapping) else {}
+    known = dict(facts) if isinstance(facts, Mapping) else {} if facts is None else {"facts": facts}
+    known = {key: value.item() if isinstance(value, np.generic) else value for key, value in known.items()}
     if code := getattr(entrant, "code_sha256", None):
         known["code_sha256"] = code
     return {"name": name_of(entrant)} | {key: value for key, value in known.items() if key != "name"}
