@@ -173,6 +173,15 @@ def test_what_is_wrong_is_named_and_the_schema_agrees(tmp_path: Path, place: Pat
     assert fits == known or isinstance(value, bool)  # to a schema too, 1 is not True
 
 
+def test_a_file_of_no_set_is_refused(tmp_path: Path) -> None:
+    empty = interaction(images=0)
+    empty.sets = {}
+    path, content = written(empty, tmp_path)
+    with pytest.raises(PisamError, match="sets: expected at least one"):
+        read_interaction(path)
+    assert not VALIDATOR.is_valid(content)
+
+
 def test_every_key_is_needed(tmp_path: Path) -> None:
     path, content = written(interaction(images=1), tmp_path)
     for key in content:

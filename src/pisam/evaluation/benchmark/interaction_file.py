@@ -85,6 +85,8 @@ def read_interaction(path: Path) -> Interaction:
     sets = _dict(
         content, "sets", where, lambda value: type(value) is int and 0 < value <= MOST_IMAGES, "a number"
     )
+    if not sets:
+        raise PisamError(f"{where}: sets: expected at least one")
     entries, failed = _list(content, "images", where), _list(content, "failed", where)
     images = [_image(entry, protocol, f"{where}: images[{row}]") for row, entry in enumerate(entries)]
     failures = [_failure(entry, f"{where}: failed[{row}]") for row, entry in enumerate(failed)]
