@@ -8,11 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from helpers.reference import ritm_click
 from pisam.evaluation.benchmark.entrant import Answer, WrongAnswer, as_logits
 from pisam.evaluation.benchmark.protocol import ClickProtocol
-from pisam.evaluation.benchmark.run import Scene, click_scene
+from pisam.evaluation.benchmark.run import Scene, click_scene, own_copy
 from pisam.evaluation.parallel import threads_beside
 
 SIDE = 48
@@ -143,6 +144,40 @@ def test_controls_say_whether_clicks_or_luck_helped() -> None:
     assert controls["obeyed"] == 1 and 0 <= controls["collateral"] <= 1
     deaf = measure(Paints(0), ClickProtocol(clicks=4)).controls
     assert abs(deaf["random_places"]) < 0.01
+
+
+@pytest.mark.parametrize("prompt", ["clicks", "box"])
+@pytest.mark.parametrize(
+    "give",
+    [np.asarray, torch.from_numpy, lambda canvas: Answer(canvas, canvas)],
+    ids=["array", "tensor", "own"],
+)
+def test_controls_start_at_the_first_answer_whatever_becomes_of_it(prompt: Any, give: Any) -> None:
+    """One model paints into its last answer and returns it again, the other makes a new one each time."""
+
+    class Goes(Paints):
+        writes = True
+
+        def answer(self, prompt: Any, clicks: np.ndarray, previous: Any) -> Any:
+            if previous is None:
+                return give(super().answer(prompt, clicks, None))
+            canvas = np.asarray(previous)
+            if not self.writes:
+                canvas = canvas.copy()
+            for x, y, label in clicks[-1:]:
+                cv2.circle(canvas, (int(x), int(y)), self.radius, 5 if label else -5, -1)
+            return give(canvas)
+
+    protocol, other = ClickProtocol(prompt, clicks=5), Goes(4)
+    other.writes = False
+    assert measure(Goes(4), protocol).controls == measure(other, protocol).controls
+
+
+def test_a_tensor_with_its_graph_and_what_cannot_be_copied_are_answers_too() -> None:
+    tensor = torch.ones(2, requires_grad=True) * 2
+    copy = own_copy(tensor)
+    tensor.detach().zero_()
+    assert copy.tolist() == [2, 2] and own_copy([tensor])[0] is tensor
 
 
 def test_a_model_may_keep_what_it_needs_with_its_answer() -> None:

@@ -46,8 +46,8 @@ class Entrant(Protocol):
             prompt: a box (x0, y0, x1, y1), edges; None where the clicks are all there is.
             clicks: float64 (N, 3), rows (x, y, label), label 1 = object, 0 = background, in the order of
                 clicking; N = 0 where only the box is asked about.
-            previous: what this method returned last on this object; None at first. It decides nothing else:
-                the same arguments must give the same answer.
+            previous: what this method returned last on this object; None at first. Controls give a copy of
+                the first answer. It decides nothing else: the same arguments must give the same answer.
 
         Returns:
             Logits (H, W), above 0 = object: an array, a tensor, or anything that NumPy makes an array of. A
@@ -68,6 +68,13 @@ class Answer:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.asarray(self.logits, dtype=dtype)
+
+
+class FixedAnswer(Answer):
+    """An answer that nobody writes into and that may hold much: its copy is itself."""
+
+    def __deepcopy__(self, memo: Any) -> FixedAnswer:
+        return self
 
 
 class WrongAnswer(Exception):

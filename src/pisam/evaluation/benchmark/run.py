@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,8 +136,8 @@ def click_scene(
     masks, scores = [np.zeros_like(scene.mask)], []
     first = last = None  # answers, which may hold much
     if asked.prompt is not None:
-        first, masks[0], _ = asked.ask([], None)
-        last = first
+        last, masks[0], _ = asked.ask([], None)
+        first = own_copy(last)
     start = asked.score(masks[0])
     clicked = np.zeros_like(scene.mask)
     points = points_on(asked.truth, protocol.clicks, asked.rng) if protocol.prompt == "points" else None
@@ -151,7 +152,7 @@ def click_scene(
         clicks.append(new)
         clicked[int(new[1]), int(new[0])] = True
         last, mask, took = asked.ask(clicks, last)
-        first = last if first is None else first
+        first = own_copy(last) if first is None else first
         masks.append(mask)
         scores.append(asked.score(mask))
         seconds.append(took)
@@ -173,6 +174,16 @@ def click_scene(
         tuple(seconds),
         measured,
     )
+
+
+def own_copy(answer: Any) -> Any:
+    """An answer that nothing written into the other changes; the other itself where it cannot be copied."""
+    if hasattr(answer, "detach"):
+        return answer.detach().clone()  # a tensor with its graph cannot be copied otherwise
+    try:
+        return deepcopy(answer)
+    except Exception:  # a model's own object may hold anything
+        return answer
 
 
 def controls(
@@ -205,7 +216,7 @@ def controls(
     gains = {}
     asks = getattr(asked.entrant, "answers_controls", True)
     for name, control in changed.items() if asks else ():
-        _, mask, _ = asked.ask([*clicks[:kept], *control], first)
+        _, mask, _ = asked.ask([*clicks[:kept], *control], own_copy(first))
         gains[name] = region_scores(mask, asked.known_truth, boundary=False)["iou"] - start
     away = ~near_clicks(clicks, (height, width), NEAR)
     return gains | {

@@ -8,7 +8,7 @@ import numpy as np
 
 from pisam.core.types import UInt8Array
 from pisam.data.transforms import squash
-from pisam.evaluation.benchmark.entrant import Answer, Box, Clicks
+from pisam.evaluation.benchmark.entrant import Answer, Box, Clicks, FixedAnswer
 from pisam.predictor.engine import Engine, Prompt
 from pisam.predictor.session import SeenImage
 
@@ -56,4 +56,4 @@ class EngineEntrant:
         state = previous.memory if previous else self.engine.first(self.seen.encoded, [asked])[0]
         if placed[kept:]:
             state = self.engine.after(state, placed[kept:])
-        return Answer(self.engine.logits(state, self.seen.size), state)
+        return FixedAnswer(self.engine.logits(state, self.seen.size), state)
