@@ -56,6 +56,7 @@ from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.record import Interaction
 from pisam.evaluation.parallel import gather, own_share, threads_beside
 from pisam.evaluation.rows import TableLine, text_table
+from pisam.metrics.functional import DILATION_RATIO
 from pisam.metrics.number_of_clicks import heading, seconds_per_click, summarise
 from pisam.training.preflight import alone_in
 from pisam.training.trainer import launch_ranks
@@ -147,6 +148,11 @@ def benchmark(
     """
     items: list[Item] = [(source.name, pair) for source in sources for pair in list_pairs(source)]
     ignore = {source.name: value for source in sources if (value := source.ignore or 0) > 0}
+    if protocol.boundary_dilation_ratio != DILATION_RATIO:
+        ratio = protocol.boundary_dilation_ratio
+        raise PisamError(
+            f"like: its boundary_dilation_ratio is {ratio}; boundary IoU is of {DILATION_RATIO} alone"
+        )
     if like is not None:
         for name in like.sets:
             if name not in (here := {source.name for source in sources}):
@@ -202,10 +208,8 @@ def protocol_of(own: dict[str, str], base: ClickProtocol) -> ClickProtocol:
     changes: dict[str, Any] = {key: own[key] for key in ("prompt", "user") if key in own}
     for key in ("clicks", "seed", "jitter", "delay"):
         if key in own:
-            number, before = _number(key, own[key]), getattr(base, key)
-            whole = key != "jitter" and number.is_integer()
-            # 5 and 5.0 are one number of two hashes.
-            changes[key] = before if number == before else int(number) if whole else number
+            number = _number(key, own[key])
+            changes[key] = int(number) if key != "jitter" and number.is_integer() else number
     return replace(base, **changes)
 
 

@@ -488,3 +488,9 @@ def test_results_of_other_images_of_as_many_are_refused_by_name(source: Source, 
     enter(source, tmp_path / "new", model, like=one)
     with pytest.raises(PisamError, match=r"Mine\.json: its image four/0 is not among the images here"):
         enter(source, tmp_path / "new", model, like=two)
+
+
+def test_a_band_of_boundary_iou_that_is_not_measured_is_refused(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(PisamError, match=r"boundary_dilation_ratio is 0\.05; boundary IoU is of 0\.02 alone"):
+        other = replace(PROTOCOL, boundary_dilation_ratio=0.05)
+        enter(source, tmp_path / "out", write_model(tmp_path), protocol=other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 from importlib.resources import files
@@ -85,6 +86,16 @@ def test_the_hash_is_of_all_that_decides_and_of_nothing_else() -> None:
     assert len({one.hash for one in ones}) == len(ones)
 
 
+def test_a_threshold_written_without_a_point_is_the_same_one(tmp_path: Path) -> None:
+    path, content = written(interaction(), tmp_path)
+    own = content["protocol_hash"]
+    content["protocol"]["threshold"] = 0
+    plain = json.dumps(content["protocol"], sort_keys=True).encode()
+    for stated in (own, hashlib.sha256(plain).hexdigest()):
+        path.write_text(json.dumps(content | {"protocol_hash": stated}))
+        assert read_interaction(path).protocol.hash == own
+
+
 Path_ = tuple[Any, ...]
 WRONG: list[tuple[Path_, Any]] = [
     (("format",), "something"),
@@ -95,6 +106,9 @@ WRONG: list[tuple[Path_, Any]] = [
     (("protocol", "clicks"), "20"),
     (("protocol", "prompt"), "scribble"),
     (("protocol", "user"), "me"),
+    (("protocol", "boundary_dilation_ratio"), -0.02),
+    (("protocol", "boundary_dilation_ratio"), 20),
+    (("protocol", "threshold"), 1001),
     (("protocol", "class"), "os:system"),
     (("protocol_hash",), "0" * 64),
     (("model", "name"), ""),

@@ -60,10 +60,15 @@ class ClickProtocol:
                 raise PisamError(
                     f"{key}: expected a whole number from {lowest} to {most}, got {number!r:.40}"
                 )
-        for key in ("jitter", "threshold", "boundary_dilation_ratio"):
+        for key, low, high in (
+            ("jitter", 0, 1000),
+            ("threshold", -1000, 1000),
+            ("boundary_dilation_ratio", 0, 1),
+        ):
             size = getattr(self, key)
-            if type(size) not in (int, float) or not -1000 <= size <= 1000:
-                raise PisamError(f"{key}: expected a number from -1000 to 1000, got {size!r:.40}")
+            if type(size) not in (int, float) or not low <= size <= high:
+                raise PisamError(f"{key}: expected a number from {low} to {high}, got {size!r:.40}")
+            object.__setattr__(self, key, float(size))  # 5 and 5.0 are one number of two hashes
 
     def facts(self) -> dict[str, Any]:
         """Plain values, without those that decide nothing here."""
@@ -84,4 +89,9 @@ class ClickProtocol:
     @property
     def hash(self) -> str:
         """SHA-256 of `facts`."""
-        return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()
+        return hash_of(self.facts())
+
+
+def hash_of(facts: dict[str, Any]) -> str:
+    """SHA-256 of facts as JSON with sorted keys, numbers as they are written."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
