@@ -13,7 +13,7 @@ import pytest
 from helpers.interactions import interaction
 from pisam.core.errors import PisamError
 from pisam.evaluation.benchmark.interaction_file import write_interaction
-from pisam.evaluation.benchmark.leaderboard import _draws, _rank, read_files, tables_of
+from pisam.evaluation.benchmark.leaderboard import LeftOut, _draws, _rank, read_files, tables_of
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.record import Failure, Interaction
 from pisam.metrics.number_of_clicks import summarise
@@ -72,6 +72,22 @@ def test_what_is_partial_or_no_such_file_is_left_out_by_name(tmp_path: Path) -> 
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(PisamError, match="no interaction file"):
         read_files([empty])
+
+
+def test_folders_below_and_names_in_capitals_are_not_passed_over(tmp_path: Path) -> None:
+    save(tmp_path, interaction("a"))
+    (tmp_path / "0.json").rename(tmp_path / "0.JSON")
+    (tmp_path / "page").mkdir()
+    (tmp_path / "run/deep").mkdir(parents=True)
+    save(tmp_path / "run/deep", interaction("b"), interaction("c"))
+    files, left_out = read_files([tmp_path])
+    assert [record.name for _, record in files] == ["a"]
+    assert [(each.file, each.reason) for each in left_out] == [
+        ("run", f"a folder of 2 *.json below {tmp_path}; name it, too")
+    ]
+    assert read_files([tmp_path, tmp_path / "run"])[1] == [
+        LeftOut("deep", f"a folder of 2 *.json below {tmp_path / 'run'}; name it, too")
+    ]
 
 
 def test_a_clear_difference_has_a_sure_rank_and_equal_models_share_one() -> None:

@@ -98,11 +98,16 @@ def read_files(paths: Iterable[Path]) -> tuple[list[tuple[Path, Interaction]], l
     """
     read: dict[Path, Interaction] = {}
     left_out: list[LeftOut] = []
-    for path in paths:
+    named = list(paths)
+    for path in named:
         if not path.is_dir():
             read[path.resolve()] = _scores_alone(read_interaction(path))
             continue
-        for file in sorted(path.glob("*.json")):
+        for file in sorted(path.glob("*")):
+            if file.is_dir() and file not in named and (number := sum(map(_is_json, file.rglob("*")))):
+                left_out.append(LeftOut(file.name, f"a folder of {number} *.json below {path}; name it, too"))
+            if file.is_dir() or not _is_json(file):
+                continue
             try:
                 read[file.resolve()] = _scores_alone(read_interaction(file))
             except PisamError as error:
@@ -131,6 +136,10 @@ def curves(record: Interaction) -> tuple[Array, int]:
         rows = [[image.start[0], *image.iou] for image in record.images if image.start]
         return curves_of(rows, record.protocol.clicks + 1), 0
     return curves_of([image.iou for image in record.images], record.protocol.clicks), 1
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
 
 
 def _table(group: Sequence[tuple[Path, Interaction]], digest: str) -> Table:
