@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -203,6 +204,10 @@ def test_a_model_may_keep_what_it_needs_with_its_answer() -> None:
         (np.full((SIDE, SIDE + 10), 0.5j), "answered ndarray, expected logits"),
         (np.linspace(0, 1, SIDE * (SIDE + 10)).reshape(SIDE, -1), "answered 0 to 1, expected logits"),
         (np.full((SIDE, SIDE + 10), 0.3) + 0.6 * scene().mask, r"answered 0\.3 to 0\.9, expected logits"),
+        (np.linspace(0, 255, SIDE * (SIDE + 10)).reshape(SIDE, -1), "answered 0 to 255, expected logits"),
+        (np.linspace(0.01, 99.9, SIDE * (SIDE + 10)).reshape(SIDE, -1), "expected logits"),
+        (torch.full((SIDE, SIDE + 10), 0.5j), "answered Tensor, expected logits"),
+        (torch.arange(SIDE * (SIDE + 10)).reshape(SIDE, -1), "answered 0 to 2783"),
         ((np.arange(SIDE * (SIDE + 10)) % 256).astype(np.uint8).reshape(SIDE, -1), "answered 0 to 255"),
     ],
 )
@@ -220,11 +225,37 @@ def test_what_is_no_answer_is_told(answer: Any, message: str) -> None:
         lambda mask: mask * 0.5,
         lambda mask: np.where(mask, 1e-60, -1e-60),
         lambda mask: np.where(mask, 1e300, -np.inf),
+        lambda mask: torch.from_numpy(np.where(mask, 1e-60, -1e-60)),
+        lambda mask: torch.from_numpy(mask - 0.5).bfloat16().requires_grad_(),
     ],
 )
 def test_masks_and_logits_of_any_size_say_what_is_object(kind: Any) -> None:
     mask = scene().mask
     np.testing.assert_array_equal(as_logits(kind(mask), mask.shape) > 0, mask)
+
+
+def test_all_of_an_image_may_be_object() -> None:
+    assert (as_logits(np.linspace(2, 9, SIDE**2).reshape(SIDE, -1), (SIDE, SIDE)) > 0).all()
+
+
+@pytest.mark.parametrize("slow", ["encode", "answer"])
+def test_a_limit_holds_where_nothing_can_be_interrupted(slow: str) -> None:
+    """As in a library's long call, or in a thread beside the main one."""
+
+    class Slow(Paints):
+        def encode(self, image: np.ndarray) -> None:
+            time.sleep(0.1 * (slow == "encode"))
+            super().encode(image)
+
+        def answer(self, prompt: Any, clicks: np.ndarray, previous: Any) -> np.ndarray:
+            time.sleep(0.1 * (slow == "answer"))
+            return super().answer(prompt, clicks, previous)
+
+    with (
+        ThreadPoolExecutor() as beside,
+        pytest.raises(WrongAnswer, match=r"took longer than 0\.05 s"),
+    ):
+        beside.submit(measure, Slow(), ClickProtocol(clicks=1), limit=0.05).result()
 
 
 def test_a_slow_model_is_ended() -> None:

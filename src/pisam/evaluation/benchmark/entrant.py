@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -105,13 +106,14 @@ def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[Any]:
     """An answer as numbers (H, W), of their own kind: in another one the smallest would be 0.
 
     Raises:
-        WrongAnswer: nothing, another size, not all numbers, or such as probabilities and soft masks have, of
-            which each is above 0 and so object.
+        WrongAnswer: nothing, another size, not all numbers, or such as probabilities and soft masks of any
+            scale have, of which each is above 0 and so object: none below 0, and the lowest close to it.
     """
     if answer is None:
         raise WrongAnswer("answered nothing")
     if hasattr(answer, "detach"):
-        answer = answer.detach().float().cpu()
+        answer = answer.detach().cpu()
+        answer = answer.double() if answer.is_floating_point() else answer
     try:
         logits = np.asarray(answer)
     except (TypeError, ValueError):
@@ -123,7 +125,7 @@ def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[Any]:
     if np.isnan(logits).any():
         raise WrongAnswer("answered NaN")
     low, high = logits.min(), logits.max()
-    soft = low >= 0 and (high <= 1 or logits.dtype.kind in "iu")
+    soft = low >= 0 and (high <= 1 or logits.dtype.kind in "iu" or low < high / 100)
     if soft and ((logits != 0) & (logits != high)).any():
         raise WrongAnswer(
             f"answered {low:g} to {high:g}, expected logits, above 0 = object; subtract the middle"
@@ -133,23 +135,28 @@ def as_logits(answer: Any, size: tuple[int, int]) -> npt.NDArray[Any]:
 
 @contextmanager
 def at_most(seconds: float | None) -> Iterator[None]:
-    """End what takes longer. Python code is interrupted, in the main thread; a library's call once it
-    returns.
+    """End what takes longer. Python code is interrupted, in the main thread; a library's call, and code in
+    other threads, once it returns.
 
     Raises:
         WrongAnswer: it took longer.
     """
-    if seconds is None or threading.current_thread() is not threading.main_thread():
+    if seconds is None:
         yield
         return
 
     def late(*_: Any) -> None:
         raise WrongAnswer(f"took longer than {seconds:g} s")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    start, interrupts = time.perf_counter(), threading.current_thread() is threading.main_thread()
+    if interrupts:
+        before = signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        if interrupts:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    if time.perf_counter() - start > seconds:
+        late()

@@ -18,7 +18,7 @@ from pisam.core.seeding import derive_seed
 from pisam.core.types import BoolArray, Click, UInt8Array
 from pisam.data.prompts import points_on
 from pisam.data.transforms import box_of
-from pisam.evaluation.benchmark.entrant import Box, Clicks, Entrant, WrongAnswer, as_logits, at_most
+from pisam.evaluation.benchmark.entrant import Box, Clicks, Entrant, as_logits, at_most
 from pisam.evaluation.benchmark.protocol import ClickProtocol
 from pisam.evaluation.benchmark.record import ImageRecord
 from pisam.evaluation.interaction.controls import (
@@ -94,11 +94,9 @@ class Asked:
         start = time.perf_counter()
         with at_most(self.limit):
             answer = self.entrant.answer(self.prompt, rows, previous)
-        height, width = self.truth.shape
-        logits = as_logits(answer, (height, width))
+            height, width = self.truth.shape
+            logits = as_logits(answer, (height, width))
         seconds = time.perf_counter() - start
-        if self.limit is not None and seconds > self.limit:
-            raise WrongAnswer(f"took {seconds:.1f} s, longer than {self.limit:g} s")
         mask: BoolArray = logits > self.protocol.threshold
         return answer, (mask if self.scene.unknown is None else mask & ~self.scene.unknown), seconds
 
