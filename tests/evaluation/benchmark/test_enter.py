@@ -494,3 +494,27 @@ def test_a_band_of_boundary_iou_that_is_not_measured_is_refused(source: Source, 
     with pytest.raises(PisamError, match=r"boundary_dilation_ratio is 0\.05; boundary IoU is of 0\.02 alone"):
         other = replace(PROTOCOL, boundary_dilation_ratio=0.05)
         enter(source, tmp_path / "out", write_model(tmp_path), protocol=other)
+
+
+def test_masks_without_image_and_what_lies_beside_the_images_are_told(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (source.images / "2.png").unlink()
+    (source.images / "more").mkdir()
+    assert enter(source, tmp_path / "out", write_model(tmp_path)) == 0
+    printed = capsys.readouterr().out
+    assert f"{source.masks}: 1 masks without image left out (2.png)" in printed
+    assert f"{source.images}: 1 subfolders left out" in printed
+
+
+def test_a_long_list_of_models_is_no_path(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [f"images={source.images}", f"masks={source.masks}", f"out={tmp_path / 'out'}", "clicks=1"]
+    for number in range(12):
+        file = tmp_path / f"model_{number:030}.py"
+        write_model(tmp_path, name=file.name)
+        file.write_text(file.read_text().replace("class Mine", f"class Mine{number}"))
+    models = ",".join(f"model_{number:030}.py:Mine{number}" for number in range(12))
+    assert cli.main(["benchmark", *given, f"models={models}"]) == 0

@@ -90,7 +90,8 @@ class Command:
                 raise PisamError(f"{self.name}: {key} is given twice{more}")
             else:
                 own[key] = os.path.expanduser(value) if value.startswith("~/") else value
-        for path in [*words, *(value for value in own.values() if value[:1] != "[")]:
+        values = [value for key, value in own.items() if value[:1] != "[" and self.keys.get(key) != "LIST"]
+        for path in [*words, *values]:
             if not is_possible_path(path):
                 raise PisamError(f"{self.name}: {path[:40]!r}... can be no path: too long, or with NUL")
         self._check(arguments, own, overrides)
