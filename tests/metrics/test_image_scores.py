@@ -123,6 +123,7 @@ LEVELS, MASK = PAIRS["tiny-0"]
         (MASK.astype(np.uint8), MASK, "values of 0 and 1 alone; give a mask as bool"),
         (np.ma.masked_array(LEVELS, MASK), MASK, "masked pixels"),
         (LEVELS, np.ma.masked_array(MASK, MASK), "masked pixels"),
+        (torch.from_numpy(MASK).float().to_sparse(), MASK, "expected a plain tensor: .*[Ss]parse"),
         (LEVELS, metrics.KnownMask(MASK.tolist()[:2]), "of one size"),  # type: ignore[arg-type]
         (LEVELS, metrics.KnownMask(None), "bool mask"),  # type: ignore[arg-type]
         (None, None, "bool mask"),

@@ -86,14 +86,31 @@ def test_what_needed_fewer_clicks_keeps_its_last_score() -> None:
             curves_of(rows, 3)
 
 
+@pytest.mark.parametrize(
+    ("rows", "clicks", "message"),
+    [
+        ([None], 3, "row 0: expected 1 to 3 scores"),
+        ([[0.5], 0.5], 3, r"row 1: .*got shape \(\)"),
+        (np.array([0.5, 0.6]), 2, "row 0: expected 1 to 2 scores"),
+        ([[[0.5, 0.6]]], 2, r"row 0: .*got shape \(1, 2\)"),
+        ([["x"]], 2, "row 0: .*got list"),
+        ([[0.5]], 2.5, "a whole number of clicks, got list, 2.5"),
+        (None, 2, "expected rows .*got NoneType"),
+    ],
+)
+def test_what_are_no_rows_of_scores_is_told(rows: Any, clicks: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        curves_of(rows, clicks)
+
+
 def test_time_is_a_mean_over_clicks_not_over_images() -> None:
     assert seconds_per_click([[1.0], [2.0, 3.0, 6.0]]) == 3
     assert seconds_per_click([[], []]) is None
 
 
 @pytest.mark.parametrize("target", [0.8, 0.85, 0.9, 0.95])
-def test_a_score_of_32_bits_reaches_the_target_that_it_is(target: float) -> None:
-    for kind in (np.float32, np.float64, torch.tensor):
+def test_a_score_of_few_bits_reaches_the_target_that_it_is(target: float) -> None:
+    for kind in (np.float16, np.float32, np.float64, torch.tensor):
         ious = kind([[target / 2, target]])
         assert noc(ious, target) == 2 and nof(ious, target) == 0
         assert summarise(ious)[f"nof_{round(100 * target)}"] == 0

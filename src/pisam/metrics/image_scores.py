@@ -179,7 +179,10 @@ def _checked_ignored(ignored: np.ndarray | Tensor, true: np.ndarray) -> np.ndarr
 def _as_array(values: np.ndarray | Tensor) -> np.ndarray:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
-        values = (values.float() if values.is_floating_point() else values).numpy()
+        try:
+            values = (values.float() if values.is_floating_point() else values).numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, quantized
+            raise ValueError(f"expected a plain tensor: {error}") from error
     if np.ma.is_masked(values):
         raise ValueError("expected a plain array, got one with masked pixels; give them as `ignored`")
     return np.ascontiguousarray(values)

@@ -29,14 +29,23 @@ def curves_of(rows: Sequence[Sequence[float]], clicks: int) -> Curves:
         float64 (N, clicks).
 
     Raises:
-        ValueError: a row is empty or longer.
+        ValueError: a row is empty, longer or no row of numbers.
     """
-    curves = np.empty((len(rows), clicks))
+    if not isinstance(clicks, Integral) or not hasattr(rows, "__len__"):
+        raise ValueError(
+            f"expected rows and a whole number of clicks, got {type(rows).__name__}, {clicks!r:.40}"
+        )
+    curves = np.empty((len(rows), int(clicks)))
     for number, row in enumerate(rows):
-        if not 1 <= len(row) <= clicks:
-            raise ValueError(f"row {number}: expected 1 to {clicks} scores, got {len(row)}")
-        curves[number, : len(row)] = row
-        curves[number, len(row) :] = row[-1]
+        try:
+            scores = np.asarray(row, np.float64)
+            got = len(scores) if scores.ndim == 1 else f"shape {scores.shape}"
+        except (TypeError, ValueError):
+            scores, got = np.empty(0), type(row).__name__
+        if scores.ndim != 1 or not 1 <= len(scores) <= clicks:
+            raise ValueError(f"row {number}: expected 1 to {clicks} scores, got {got}")
+        curves[number, : len(scores)] = scores
+        curves[number, len(scores) :] = scores[-1]
     return curves
 
 
@@ -129,12 +138,12 @@ def _share(target: float) -> float:
 
 
 def _checked(ious: Any) -> npt.NDArray[np.floating]:
-    """float64 (N, K); of 32 bits float32, in which 0.9 is not less than a target of 0.9 of 32 bits."""
+    """Floats (N, K) of their own bits, in which 0.9 is not less than a target of 0.9 of as many; else 64."""
     try:
         curves = np.asarray(ious.detach().cpu() if hasattr(ious, "detach") else ious)
         if curves.dtype.kind == "c":
             raise TypeError("complex numbers")
-        curves = curves if curves.dtype == np.float32 else curves.astype(np.float64)
+        curves = curves if curves.dtype in (np.float16, np.float32) else curves.astype(np.float64)
     except (TypeError, ValueError) as error:  # ragged, or of a kind that NumPy lacks
         raise ValueError(f"ious: expected (images, clicks) of numbers, got {type(ious).__name__}") from error
     if curves.ndim != 2 or 0 in curves.shape:
