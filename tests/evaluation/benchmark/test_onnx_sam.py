@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,9 +96,28 @@ def test_a_decoder_that_takes_any_mask_gets_a_quarter_of_the_frame(folder: Path,
     np.testing.assert_array_equal(*answers)
 
 
+def edited(folder: Path, edit: Callable[[Any], None]) -> None:
+    decoder = onnx.load(folder / "decoder.onnx")
+    edit(decoder.graph)
+    onnx.save(decoder, folder / "decoder.onnx")
+
+
+def fix_points(graph: Any) -> None:
+    for each in graph.input:
+        if each.name.startswith("point_"):
+            each.type.tensor_type.shape.dim[1].dim_value = 2
+
+
+def drop_low_resolution(graph: Any) -> None:
+    del graph.output[2]
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
+        (lambda folder: edited(folder, fix_points), "of 2 points, not low_res_masks of any"),
+        (lambda folder: edited(folder, drop_low_resolution),
+         r"decoder\.onnx: \['masks', 'iou_predictions'\] of points points, not low_res_masks"),
         (lambda folder: (folder / "decoder.onnx").unlink(), r"not readable: .*decoder\.onnx"),
         (lambda folder: (folder / "encoder.onnx").write_bytes(b"\x08garbage"), "not readable"),
         (lambda folder: (folder / "encoder.onnx").rename(folder / "decoder.onnx"), "not readable"),

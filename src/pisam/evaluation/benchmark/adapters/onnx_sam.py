@@ -29,12 +29,15 @@ class OnnxSam(SamKin):
         shapes = {each.name: each.shape for each in self.decoder.get_inputs()}
         if shapes.keys() != INPUTS:
             raise PisamError(f"onnx:{folder}: decoder.onnx takes {sorted(shapes)}, expected {sorted(INPUTS)}")
+        got, points = [each.name for each in self.decoder.get_outputs()], shapes["point_coords"][1]
+        if "low_res_masks" not in got or isinstance(points, int):
+            raise PisamError(f"{folder}: decoder.onnx: {got} of {points} points, not low_res_masks of any")
         first = self.encoder.get_inputs()[0]
         self.input, self.side = first.name, first.shape[-1]
         if not isinstance(self.side, int) or first.shape[1:] != [3, self.side, self.side]:
             raise PisamError(f"onnx:{folder}: encoder.onnx takes {first.shape}, expected (1, 3, S, S)")
-        lengths = shapes["mask_input"][-2:]  # a name where any will do; SAM's is a quarter of the frame
-        self.mask_size = [each if isinstance(each, int) else self.side // 4 for each in lengths]
+        # A name where any size will do: SAM's is a quarter of the frame.
+        self.mask_size = [n if isinstance(n, int) else self.side // 4 for n in shapes["mask_input"][-2:]]
 
     def encode(self, image: UInt8Array) -> None:
         """Through the encoder, once."""
@@ -53,6 +56,5 @@ class OnnxSam(SamKin):
             "has_mask_input": np.array([last is not None], np.float32),
             "orig_im_size": np.array(self.size, np.float32),
         }
-        # Its `masks` are cut to the shape of the image that segment-anything 1.0 was exported with.
-        low = self.decoder.run(["low_res_masks"], asked)[0][:, :1]
+        low = self.decoder.run(["low_res_masks"], asked)[0][:, :1]  # `masks` may have the size of one image
         return Answer(self.at_image_size(low[0, 0], (self.side, self.side)), low)
