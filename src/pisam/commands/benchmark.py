@@ -146,8 +146,8 @@ def benchmark(
     Returns:
         1 if an image has no scores, else 0.
     """
-    told: list[str] = []
-    items: list[Item] = [(source.name, pair) for source in sources for pair in list_pairs(source, told)]
+    left_out: list[str] = []
+    items: list[Item] = [(source.name, pair) for source in sources for pair in list_pairs(source, left_out)]
     ignore = {source.name: value for source in sources if (value := source.ignore or 0) > 0}
     if protocol.boundary_dilation_ratio != DILATION_RATIO:
         ratio = protocol.boundary_dilation_ratio
@@ -194,7 +194,7 @@ def benchmark(
             entry.save(order)
     if rank == 0:
         print(results_table([entry.record for entry in entries]))
-        for text in told:
+        for text in left_out:
             print(one_line(text))
         for entry in entries:
             _print_gaps(entry.record)

@@ -59,12 +59,12 @@ class Matched:
     left_out: list[str]
 
 
-def list_pairs(source: Source, told: list[str] | None = None) -> list[Pair]:
+def list_pairs(source: Source, left_out: list[str] | None = None) -> list[Pair]:
     """The pairs of a source, sorted by id, at most `source.limit`.
 
     Args:
         source: itself.
-        told: gets a line on each kind of what is left out, masks without image among them; None = the log
+        left_out: gets a line on each kind of what is left out, masks without image among them; None = the log
             does, but for those masks.
 
     Raises:
@@ -73,11 +73,11 @@ def list_pairs(source: Source, told: list[str] | None = None) -> list[Pair]:
     matched = match_files(source)
     if matched.gaps:
         raise PisamError(matched.gaps[0][1])
-    if told is not None:
-        told += matched.left_out
+    if left_out is not None:
+        left_out += matched.left_out
         if matched.unused and source.names is None:
             number, first = len(matched.unused), matched.unused[0].name
-            told.append(f"{source.masks}: {number} masks without image left out ({first})")
+            left_out.append(f"{source.masks}: {number} masks without image left out ({first})")
         return matched.pairs
     for text in matched.left_out:
         log.info("%s: %s", source.name, text)
