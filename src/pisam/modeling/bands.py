@@ -11,7 +11,7 @@ ROWS = 128  # of the largest map at a time
 
 
 def in_bands(of: Callable[..., Tensor], *maps: Tensor, margin: int) -> Tensor:
-    """The numbers of `of(*maps)`, on a CPU without gradients in a third to a half of its time at 1024 px.
+    """The numbers of `of(*maps)`, on a CPU without gradients in less than half the time at 1024 px.
 
     Args:
         of: from the maps to one of C channels, each of whose rows depends on those near it alone.
