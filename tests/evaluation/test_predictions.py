@@ -73,7 +73,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "predictions", tmp_path / "masks"
 
 
-def test_files_are_matched_by_stem(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_are_matched_by_stem(folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
     (folders[0] / "Thumbs.db").touch()
     (folders[1] / "more").mkdir()
     (folders[0] / "a.png").rename(folders[0] / "a.bmp")
@@ -82,7 +82,7 @@ def test_files_are_matched_by_stem(folders: tuple[Path, Path], capsys: pytest.Ca
     assert matched[1][1:] == (folders[0] / "a.bmp", folders[1] / "a.png")
     left_out = [f"predictions: {folders[0]}: 1 files of .db left out"]
     left_out.append(f"masks: {folders[1]}: 1 subfolders left out")
-    assert capsys.readouterr().out.splitlines() == left_out
+    assert caplog.messages == left_out
 
 
 @pytest.mark.parametrize("damage", ["missing", "extra", "both", "twice", "empty", "no folder", "size"])

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from pisam.core.progress import progress
 from pisam.core.set_names import refuse_reserved
 from pisam.core.text import one_line
 from pisam.data.sources.known_sets import KNOWN_SETS
-from pisam.data.sources.pairs import list_pairs
+from pisam.data.sources.pairs import Matched, match_without_gaps
 from pisam.data.sources.rows import Source, published_pairs, resolve_sources
 from pisam.evaluation.benchmark.enter import Item, enter, hashes_of, open_entry, refuse_changed
 from pisam.evaluation.benchmark.entrant import LONGEST_LIMIT
@@ -146,8 +146,8 @@ def benchmark(
     Returns:
         1 if an image has no scores, else 0.
     """
-    left_out: list[str] = []
-    items: list[Item] = [(source.name, pair) for source in sources for pair in list_pairs(source, left_out)]
+    matched = [(source, match_without_gaps(source)) for source in sources]
+    items: list[Item] = [(source.name, pair) for source, found in matched for pair in found.pairs]
     ignore = {source.name: value for source in sources if (value := source.ignore or 0) > 0}
     if protocol.boundary_dilation_ratio != DILATION_RATIO:
         ratio = protocol.boundary_dilation_ratio
@@ -155,16 +155,7 @@ def benchmark(
             f"like: its boundary_dilation_ratio is {ratio}; boundary IoU is of {DILATION_RATIO} alone"
         )
     if like is not None:
-        for name in like.sets:
-            if name not in (here := {source.name for source in sources}):
-                called = ", ".join(sorted(here))
-                raise PisamError(
-                    f"like: its set is called {name}, here {called}; give set={name}, or so in data"
-                )
-            if (there := like.ignore.get(name)) != (now := ignore.get(name)):
-                raise PisamError(
-                    f"like: of {name} it ignores the mask value {there}, here {now}; give ignore=, or in data"
-                )
+        _refuse_other_sets(like, {source.name for source in sources}, ignore)
         ignore = dict(like.ignore)
         asked = {(image.set, image.image) for image in like.images}
         asked |= {(failure.set, failure.image) for failure in like.failed}
@@ -194,12 +185,32 @@ def benchmark(
             entry.save(order)
     if rank == 0:
         print(results_table([entry.record for entry in entries]))
-        for text in left_out:
-            print(one_line(text))
+        for source, found in matched:
+            _print_left_out(source, found)
         for entry in entries:
             _print_gaps(entry.record)
             print(f"{entry.record.status}: {entry.path}")
     return int(any(entry.record.status != "complete" for entry in entries))
+
+
+def _refuse_other_sets(like: Interaction, names: set[str], ignore: Mapping[str, int]) -> None:
+    """Refuse a file of sets that are called otherwise here, or whose masks ignore another value."""
+    for name in like.sets:
+        if name not in names:
+            called = ", ".join(sorted(names))
+            raise PisamError(f"like: its set is called {name}, here {called}; give set={name}, or so in data")
+        if (there := like.ignore.get(name)) != (now := ignore.get(name)):
+            raise PisamError(
+                f"like: of {name} it ignores the mask value {there}, here {now}; give ignore=, or in data"
+            )
+
+
+def _print_left_out(source: Source, found: Matched) -> None:
+    for text in found.left_out:
+        print(one_line(text))
+    if found.unused and source.names is None:  # else the list of names says which are wanted
+        number, first = len(found.unused), found.unused[0].name
+        print(one_line(f"{source.masks}: {number} masks without image left out ({first})"))
 
 
 def protocol_of(own: dict[str, str], base: ClickProtocol) -> ClickProtocol:

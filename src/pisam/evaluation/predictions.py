@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from pisam.core.files import replacing
 from pisam.core.types import BoolArray
 from pisam.data.reading.image_files import load_picture, sides
 from pisam.data.sources.pairs import SUFFIXES, list_pictures
+
+log = logging.getLogger(__name__)
 
 SHOWN = 3  # names in an error message
 
@@ -138,7 +141,7 @@ def _by_stem(folder: Path, key: str) -> dict[str, Path]:
             f"{key}: no picture in {folder}{pictures.instead}; expected files of {', '.join(SUFFIXES)}"
         )
     for line in pictures.lines():
-        print(f"{key}: {line}")
+        log.warning("%s: %s", key, line)
     return {stem: file for stem, (file,) in pictures.files.items()}
 
 

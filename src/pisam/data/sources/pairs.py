@@ -59,13 +59,20 @@ class Matched:
     left_out: list[str]
 
 
-def list_pairs(source: Source, left_out: list[str] | None = None) -> list[Pair]:
-    """The pairs of a source, sorted by id, at most `source.limit`.
+def list_pairs(source: Source) -> list[Pair]:
+    """The pairs of a source, sorted by id, at most `source.limit`; the log says what is left out.
 
-    Args:
-        source: itself.
-        left_out: gets a line on each kind of what is left out, masks without image among them; None = the log
-            does, but for those masks.
+    Raises:
+        PisamError: as `match_without_gaps`.
+    """
+    matched = match_without_gaps(source)
+    for text in matched.left_out:
+        log.info("%s: %s", source.name, text)
+    return matched.pairs
+
+
+def match_without_gaps(source: Source) -> Matched:
+    """As `match_files`.
 
     Raises:
         PisamError: as `match_files`; the first gap.
@@ -73,15 +80,7 @@ def list_pairs(source: Source, left_out: list[str] | None = None) -> list[Pair]:
     matched = match_files(source)
     if matched.gaps:
         raise PisamError(matched.gaps[0][1])
-    if left_out is not None:
-        left_out += matched.left_out
-        if matched.unused and source.names is None:
-            number, first = len(matched.unused), matched.unused[0].name
-            left_out.append(f"{source.masks}: {number} masks without image left out ({first})")
-        return matched.pairs
-    for text in matched.left_out:
-        log.info("%s: %s", source.name, text)
-    return matched.pairs
+    return matched
 
 
 def match_files(source: Source) -> Matched:
