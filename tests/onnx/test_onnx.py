@@ -82,7 +82,7 @@ def test_clicks_after_asking_the_decoder_again_are_those_of_torch(
 
 
 @pytest.mark.parametrize("least", [-1.0, 2.0], ids=["familiar pictures", "others"])
-def test_a_model_as_the_trained_one_is_exported(tmp_path: Path, least: float) -> None:
+def test_a_model_as_the_trained_one_is_exported(tmp_path: Path, image: np.ndarray, least: float) -> None:
     torch.manual_seed(0)
     model = build_model("nano", image_size=SIDE, from_sam=True, local=True, reprompt=True, guard=True).eval()
     for part in (model.interactor, model.decoder.token_mlp):
@@ -93,6 +93,14 @@ def test_a_model_as_the_trained_one_is_exported(tmp_path: Path, least: float) ->
     assert pisam("export", path, f"out={tmp_path / 'exported'}") == 0
     rows = json.loads((tmp_path / "exported" / "meta.json").read_text())["compared"]
     assert max(row["max_difference"] for row in rows) < 1e-2 and min(row["iou"] for row in rows) > 0.999
+    ours, theirs = OnnxPredictor(tmp_path / "exported"), PiSamPredictor(load_model(path))
+    for points in ([(50, 50)], [(50, 50), (60, 60)]):  # SAM has three masks for a single one
+        logits = []
+        for predictor in (ours, theirs):
+            predictor.set_image(image)
+            predictor.set_points(points)
+            logits.append(predictor.logits)
+        np.testing.assert_allclose(*logits, atol=1e-2)
 
 
 def test_no_torch_is_needed(exported: Path, image: np.ndarray, tmp_path: Path) -> None:
