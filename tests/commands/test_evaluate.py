@@ -19,7 +19,7 @@ from pisam import cli
 from pisam.core.lock import holding
 from pisam.data.reading.reader import read_image, read_mask
 from pisam.data.transforms import box_of
-from pisam.evaluation.models.sam_baseline import sam_logits
+from pisam.evaluation.models import sam_logits
 from pisam.evaluation.results import FILES
 from pisam.metrics import all_scores
 from pisam.metrics.levels import logits_to_levels

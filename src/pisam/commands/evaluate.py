@@ -43,8 +43,7 @@ from pisam.core.progress import progress
 from pisam.core.types import Batch, UInt8Array
 from pisam.data.reading.reader import read_image
 from pisam.evaluation.evaluate import Levels, ScoredImage, evaluate_segmenters
-from pisam.evaluation.models.sam_baseline import NativeSam
-from pisam.evaluation.models.trained import compared_models, model_facts
+from pisam.evaluation.models import NativeSam, compared_models, model_facts
 from pisam.evaluation.parallel import gather, own_share
 from pisam.evaluation.predictions import save_prediction
 from pisam.evaluation.rescore import rescore_folder

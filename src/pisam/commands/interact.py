@@ -41,7 +41,7 @@ from pisam.evaluation.interaction.common_error import (
 from pisam.evaluation.interaction.models import BenchmarkModels, FirstAnswers
 from pisam.evaluation.interaction.own_errors import click_effect, equal_without_clicks, own_clicks
 from pisam.evaluation.interaction.tables import names_of
-from pisam.evaluation.models.trained import checkpoint_facts, facts, interacting_models, load_networks
+from pisam.evaluation.models import checkpoint_facts, facts, interacting_models, load_networks
 from pisam.evaluation.parallel import in_order, on_all_ranks, own_share, threads_beside
 from pisam.evaluation.predictions import save_prediction
 from pisam.evaluation.rows import Row

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pisam.core.types import Batch, BoolArray
-from pisam.evaluation.models.sam_baseline import NativeSam
+from pisam.evaluation.models import NativeSam
 from pisam.evaluation.parallel import bounded_map
 from pisam.evaluation.predictions import refuse_nonsense
 from pisam.metrics.image_scores import ImageScores, score_image

@@ -14,8 +14,8 @@ from segment_anything import SamPredictor
 import onnx
 from helpers.sam_onnx import export_sam, tiny_sam
 from pisam.core.errors import PisamError
-from pisam.evaluation.benchmark.adapters.onnx_sam import OnnxSam
 from pisam.evaluation.benchmark.entrant import as_logits
+from pisam.evaluation.benchmark.other_sams import OnnxSam
 
 SIDE = 64
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, SIDE, 3), dtype=np.uint8)

@@ -15,7 +15,7 @@ from pisam.evaluation.benchmark.entrant import as_logits
 transformers = pytest.importorskip("transformers")
 
 from helpers.tiny_transformers import SIDE, save_tiny  # noqa: E402
-from pisam.evaluation.benchmark.adapters.transformers_sam import CLASSES, TransformersSam  # noqa: E402
+from pisam.evaluation.benchmark.other_sams import CLASSES, TransformersSam  # noqa: E402
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
 CLICKS = np.array([[20.5, 10.5, 1], [60.5, 40.5, 0]])

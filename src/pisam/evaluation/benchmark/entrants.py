@@ -1,22 +1,167 @@
-"""From the names on the command line to models that can be asked."""
+"""The models that a command line names: our own, masks in a folder, a class of the user's, other SAMs."""
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
-from pisam.core.files import local_path, sha256_of_files
-from pisam.evaluation.benchmark.adapters.engine import Encodings, EngineEntrant
-from pisam.evaluation.benchmark.adapters.mask_folder import MaskFolder
-from pisam.evaluation.benchmark.adapters.onnx_sam import OnnxSam
-from pisam.evaluation.benchmark.adapters.transformers_sam import TransformersSam
-from pisam.evaluation.benchmark.adapters.user_file import load_class
-from pisam.evaluation.benchmark.entrant import file_stem, name_of
-from pisam.evaluation.models.trained import NAMES, compared_models, interacting_models, model_facts
+from pisam.core.files import local_path, sha256_of, sha256_of_files
+from pisam.core.types import UInt8Array
+from pisam.data.reading.reader import read_given
+from pisam.data.transforms import squash
+from pisam.evaluation.benchmark.entrant import (
+    Answer,
+    Box,
+    Clicks,
+    FixedAnswer,
+    WrongAnswer,
+    facts_of,
+    file_stem,
+    name_of,
+)
+from pisam.evaluation.benchmark.other_sams import OnnxSam, TransformersSam
+from pisam.evaluation.models import NAMES, compared_models, interacting_models, model_facts
 from pisam.onnx.engine import META, OnnxEngine
+from pisam.predictor.engine import Engine, Prompt
+from pisam.predictor.session import SeenImage
+
+
+class Encodings:
+    """Cache of each image encoder's answer to the last image, so that models with one SAM encode it once."""
+
+    def __init__(self) -> None:
+        self.image: UInt8Array | None = None
+        self.seen: dict[str, SeenImage] = {}
+
+    def of(self, engine: Engine, encoder: str, image: UInt8Array) -> SeenImage:
+        """Encode the image, unless that was done."""
+        if self.image is None or not np.array_equal(image, self.image):
+            self.image, self.seen = image, {}
+        if encoder not in self.seen:
+            frame, (height, width) = squash(image, engine.side), image.shape[:2]
+            self.seen[encoder] = SeenImage(frame, engine.encode(frame), (height, width))
+        return self.seen[encoder]
+
+
+class EngineEntrant:
+    """`sam`, `sam+mask`, `hq`, `hq+mask`, `pi`, or `onnx:DIR` of an export: answers at the image's own size.
+
+    Without a box the first click alone prompts the decoder, as SAM's point; the others are clicks on its
+    answer. Clicks are not guaranteed to be obeyed.
+    """
+
+    def __init__(
+        self, engine: Engine, name: str, facts: dict[str, Any], encodings: Encodings | None = None
+    ) -> None:
+        self.engine, self.name, self.facts = engine, name, facts
+        self.encodings, self.encoder = encodings or Encodings(), engine.identity()
+
+    def encode(self, image: UInt8Array) -> None:
+        """Through the image encoder, once for all models that share it."""
+        self.seen = self.encodings.of(self.engine, self.encoder, image)
+
+    def answer(self, prompt: Box | None, clicks: Clicks, previous: Answer | None) -> Answer:
+        """The first answer, then what the clicks made of it."""
+        placed = self.seen.in_frame([(x, y, int(label)) for x, y, label in clicks.tolist()])
+        kept = 0 if prompt is not None else 1
+        box = None if prompt is None else (np.reshape(prompt, (2, 2)) * self.seen.scale).ravel()
+        asked = Prompt(box if box is None else box.astype(np.float32), tuple(placed[:kept]))
+        state = previous.memory if previous else self.engine.first(self.seen.encoded, [asked])[0]
+        if placed[kept:]:
+            state = self.engine.after(state, placed[kept:])
+        return FixedAnswer(self.engine.logits(state, self.seen.size), state)
+
+
+class MaskFolder:
+    """`masks:DIR`: `DIR/SET/IMAGE/K.png` is the mask after K clicks (01.png as well), 0.png that of the box.
+
+    Each is read as any mask is, 0/1 or 0/255, and may be empty. The program must click by the same rule; then
+    its clicks are the recorded ones.
+
+    Args:
+        folder: DIR.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.name = folder, folder.name
+        self.facts = {"kind": "folder of masks", "sha256": sha256_of_files(folder, "*/*/*.png")}
+        self.answers_controls = False  # it holds no answers to other clicks
+        self.files: dict[int, Path] = {}
+
+    def begin(self, set_name: str, image: str) -> None:
+        """Find the masks of an image.
+
+        Raises:
+            WrongAnswer: two of them are of one number.
+        """
+        here = self.folder / set_name / image
+        self.files = {}
+        for file in sorted(here.glob("*.png")):
+            if file.stem.isdecimal() and (first := self.files.setdefault(int(file.stem), file)) != file:
+                raise WrongAnswer(f"has two masks of one number, {first.name} and {file.name}")
+
+    def encode(self, image: UInt8Array) -> None:
+        """Nothing to look at."""
+
+    def answer(self, prompt: Box | None, clicks: Clicks, previous: object) -> np.ndarray:
+        """The mask after so many clicks.
+
+        Raises:
+            WrongAnswer: there is none, or none that can be read.
+        """
+        file = self.files.get(len(clicks))
+        if file is None:
+            raise WrongAnswer(f"has no mask {len(clicks)}.png")
+        try:
+            return np.where(read_given(file), np.float32(1), np.float32(-1))
+        except PisamError as error:
+            raise WrongAnswer(str(error).replace(str(file), file.name)) from error
+
+
+def load_class(path: Path, name: str) -> Any:
+    """An object of class `name` of a Python file, made without arguments.
+
+    Runs the file, which may import what lies beside it: name none but your own. Its hash is kept with the
+    results, lest those of an earlier state be taken for its own.
+
+    Raises:
+        PisamError: no such file or class, or an error of its own, with the line.
+    """
+    if not path.is_file():
+        raise PisamError(f"models: no file {path}")
+    spec = importlib.util.spec_from_file_location(f"pisam_entrant_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look there
+    sys.path.append(str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+        made = getattr(module, name, None)
+        entrant = made() if callable(made) else None
+        if entrant is not None:
+            type(entrant).code_sha256 = sha256_of(path)
+            facts_of(entrant)  # its properties may fail, too
+    except (Exception, SystemExit) as error:
+        where, trace = "", error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == str(path):
+                where = f":{trace.tb_lineno}"
+            trace = trace.tb_next
+        raise PisamError(f"models: {path}{where}: {type(error).__name__}: {error}") from error
+    if entrant is None:
+        classes = [key for key, value in vars(module).items() if isinstance(value, type) and key[:1] != "_"]
+        raise PisamError(f"models: {path} has no class {name}; it has {', '.join(classes) or 'none'}")
+    if missing := [method for method in ("encode", "answer") if not callable(getattr(entrant, method, None))]:
+        raise PisamError(f"models: {path}:{name} has no method {missing[0]}; see docs/benchmark.md")
+    return entrant
+
 
 OWN = ("sam", "sam+mask", "hq", "hq+mask", "pi")
 EXPECTED = (

@@ -1,1 +1,0 @@
-"""The models of a comparison, trained and loaded, behind one interface."""
