@@ -8,7 +8,7 @@ import pytest
 
 from pisam.commands.benchmark import protocol_of
 from pisam.core.errors import PisamError
-from pisam.evaluation.benchmark.protocol import ClickProtocol
+from pisam.evaluation.benchmark.record import ClickProtocol
 
 HUMAN = ClickProtocol(user="human")
 

@@ -1,4 +1,4 @@
-"""Which models a comparison runs, and what is refused by name; SAM in our harness is SAM by its own predictor."""
+"""Which models a comparison runs, what is refused by name; SAM here is SAM by its own predictor."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pisam.core.errors import PisamError
-from pisam.evaluation.evaluate import ScoredImage
 from pisam.evaluation.results import (
+    ScoredImage,
     begin_results,
     printed_table,
     refuse_foreign_folder,

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pisam.evaluation.benchmark.protocol import ClickProtocol
-from pisam.evaluation.benchmark.record import CONTROLS, ImageRecord, Interaction
+from pisam.evaluation.benchmark.record import CONTROLS, ClickProtocol, ImageRecord, Interaction
 
 
 def image_record(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pisam.data.sources.pairs import Pair
-from pisam.evaluation.interaction.common_error import ClickedImage
+from pisam.evaluation.interaction.click_file import ClickedImage
 from pisam.report.examples import Files, sets_in_turn
 
 

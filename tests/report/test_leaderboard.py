@@ -16,8 +16,7 @@ from helpers.interactions import interaction
 from pisam.commands.leaderboard import leaderboard
 from pisam.core.errors import PisamError
 from pisam.evaluation.benchmark.interaction_file import write_interaction
-from pisam.evaluation.benchmark.protocol import ClickProtocol
-from pisam.evaluation.benchmark.record import Interaction
+from pisam.evaluation.benchmark.record import ClickProtocol, Interaction
 
 HOSTILE = "</script><script>alert(1)</script>"
 NAMES = (  # each would do something where it is not text; so would their images and sets

@@ -11,7 +11,7 @@ from PIL import Image
 from pisam.core.drawing import FALSE, MISSED
 from pisam.core.errors import PisamError
 from pisam.data.sources.pairs import Pair
-from pisam.evaluation.interaction.common_error import ClickedImage
+from pisam.evaluation.interaction.click_file import ClickedImage
 from pisam.evaluation.predictions import save_prediction
 from pisam.report.examples import Files, read_example
 from pisam.report.pictures import OPACITY, write_pictures

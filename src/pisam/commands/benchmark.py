@@ -52,8 +52,7 @@ from pisam.evaluation.benchmark.entrant import LONGEST_LIMIT
 from pisam.evaluation.benchmark.entrants import entrants_of
 from pisam.evaluation.benchmark.interaction_file import read_interaction
 from pisam.evaluation.benchmark.leaderboard import curves
-from pisam.evaluation.benchmark.protocol import ClickProtocol
-from pisam.evaluation.benchmark.record import Interaction
+from pisam.evaluation.benchmark.record import ClickProtocol, Interaction
 from pisam.evaluation.parallel import gather, own_share, threads_beside
 from pisam.evaluation.rows import TableLine, text_table
 from pisam.metrics.functional import DILATION_RATIO

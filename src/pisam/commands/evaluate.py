@@ -42,13 +42,13 @@ from pisam.core.files import write_json
 from pisam.core.progress import progress
 from pisam.core.types import Batch, UInt8Array
 from pisam.data.reading.reader import read_image
-from pisam.evaluation.evaluate import Levels, ScoredImage, evaluate_segmenters
+from pisam.evaluation.evaluate import Levels, evaluate_segmenters, rescore_folder
 from pisam.evaluation.models import NativeSam, compared_models, model_facts
 from pisam.evaluation.parallel import gather, own_share
 from pisam.evaluation.predictions import save_prediction
-from pisam.evaluation.rescore import rescore_folder
 from pisam.evaluation.results import (
     SCORING,
+    ScoredImage,
     begin_results,
     printed_table,
     refuse_foreign_folder,

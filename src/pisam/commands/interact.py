@@ -29,13 +29,15 @@ from pisam.core.files import local_path
 from pisam.core.progress import progress
 from pisam.core.types import Batch, BoolArray
 from pisam.data.datamodule import PairDataModule
-from pisam.evaluation.benchmark.protocol import ClickProtocol
+from pisam.evaluation.benchmark.record import ClickProtocol
 from pisam.evaluation.interaction.benchmark import BenchmarkRows, BenchmarkSettings, benchmark_image
-from pisam.evaluation.interaction.click_file import ClickFile, read_clicks, refuse_other_settings
-from pisam.evaluation.interaction.common_error import (
+from pisam.evaluation.interaction.click_file import (
     ClickedImage,
+    ClickFile,
     Selection,
     click_common_error,
+    read_clicks,
+    refuse_other_settings,
     select_images,
 )
 from pisam.evaluation.interaction.models import BenchmarkModels, FirstAnswers

@@ -1,43 +1,46 @@
-"""Straight-forward masks scored image by image, with the code that scores them in training."""
+"""Masks scored image by image, by the code that scores in training: of models, or of any model's folder."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pisam.core.progress import progress
 from pisam.core.types import Batch, BoolArray
+from pisam.data.reading.reader import binarise, read_coverage
 from pisam.evaluation.models import NativeSam
 from pisam.evaluation.parallel import bounded_map
-from pisam.evaluation.predictions import refuse_nonsense
-from pisam.metrics.image_scores import ImageScores, score_image
+from pisam.evaluation.predictions import (
+    are_binary,
+    check_prediction_size,
+    match_predictions,
+    read_prediction,
+    refuse_nonsense,
+)
+from pisam.evaluation.results import (
+    SCORING,
+    ScoredImage,
+    begin_results,
+    refuse_foreign_folder,
+    write_results,
+    write_tables,
+)
+from pisam.metrics.image_scores import score_image
 from pisam.metrics.levels import levels_at_original
+from pisam.metrics.protocol import versions
 from pisam.modeling.segmenters import Segmenter, first_answers
 
 Levels = npt.NDArray[np.uint8]
 Keep = Callable[[str, str, str, Levels], None]
 Original = Callable[[str, str], npt.NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class ScoredImage:
-    """The scores of one model's answer to one image.
-
-    Attributes:
-        model: name of the segmenter.
-        set: name of the data set.
-        image: its id within the set.
-        scores: at original size.
-    """
-
-    model: str
-    set: str
-    image: str
-    scores: ImageScores
 
 
 def evaluate_segmenters(
@@ -98,3 +101,65 @@ def _score(
     model: str, set_name: str, image: str, levels: Levels, mask: BoolArray, ignored: BoolArray | None
 ) -> ScoredImage:
     return ScoredImage(model, set_name, image, score_image(levels, mask, ignored=ignored))
+
+
+log = logging.getLogger(__name__)
+
+
+def rescore_folder(
+    predictions: Path,
+    masks: Path,
+    out: Path,
+    *,
+    name: str,
+    set_name: str,
+    workers: int = 0,
+    ignore: int | None = None,
+) -> dict[str, Any]:
+    """Score predicted masks (8-bit, same stems, original size) as our own are; returns the summary.
+
+    Writes `per_image.csv`, `table.md`, `table.tex` and, last, `summary.json` to `out`.
+
+    Args:
+        predictions: folder of predictions.
+        masks: folder of the true masks.
+        out: new folder, or one of an earlier evaluation, which is replaced.
+        name: of the model, in tables.
+        set_name: of the data set; under a known name the table has its published figures.
+        workers: processes, 0 = this one.
+        ignore: the value of mask pixels that count for no score; see `read_mask`.
+
+    Raises:
+        PisamError: missing or extra files, wrong sizes, unreadable files; named.
+    """
+    matched = match_predictions(predictions, masks)
+    refuse_foreign_folder(out, key="out")
+    binary = are_binary(path for _, path, _ in matched)
+    if binary:
+        log.warning("%s: no value exceeds 1 in any file, so they are read as 0/1 masks", predictions)
+    levels = "0/1 masks" if binary else "8-bit levels as the files hold them"
+    protocol = {**SCORING, "predictions": levels, "ignored mask value": ignore, **versions()}
+    facts = {"name": name, "predictions": str(predictions), "masks": str(masks), "protocol": protocol}
+    begin_results(out, facts, len(matched))
+    score = partial(_score_files, binary=binary, ignore=ignore)
+    jobs = ((name, set_name, stem, predicted, mask) for stem, predicted, mask in matched)
+    images: list[ScoredImage] = []
+    try:
+        with progress(len(matched), f"evaluate {name}") as bar:
+            for image in bounded_map(score, jobs, workers):
+                images.append(image)
+                bar.update()
+    finally:
+        summary = write_results(out, images, facts, expected=len(matched))
+    write_tables(out, {name: summary})
+    return summary
+
+
+def _score_files(
+    name: str, set_name: str, stem: str, predicted: Path, mask: Path, *, binary: bool, ignore: int | None
+) -> ScoredImage:
+    levels, (coverage, ignored) = read_prediction(predicted), read_coverage(mask, ignore)
+    true = binarise(coverage, mask)
+    check_prediction_size(levels, predicted, true, mask)
+    levels = levels * np.uint8(255) if binary else levels
+    return ScoredImage(name, set_name, stem, score_image(levels, true, ignored=ignored))

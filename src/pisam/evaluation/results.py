@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, replacing, write_json
 from pisam.core.set_names import ALL_IMAGES, POOLED
-from pisam.evaluation.evaluate import ScoredImage
 from pisam.evaluation.published import LABELS, latex_table, markdown_table
 from pisam.evaluation.rows import Row, TableLine, text_table, write_csv
+from pisam.metrics.image_scores import ImageScores
 from pisam.metrics.set_scores import SetScores
 
 SCORING = {
@@ -27,6 +28,23 @@ SCORING = {
 """Protocol of the way from predictions to numbers; the rest of a protocol tells how predictions were made."""
 
 FILES = ("per_image.csv", "summary.json", "table.md", "table.tex")
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """The scores of one model's answer to one image.
+
+    Attributes:
+        model: name of the segmenter.
+        set: name of the data set.
+        image: its id within the set.
+        scores: at original size.
+    """
+
+    model: str
+    set: str
+    image: str
+    scores: ImageScores
 
 
 def refuse_foreign_folder(folder: Path, *, key: str) -> None:

@@ -11,7 +11,7 @@ from pisam.core.errors import PisamError
 from pisam.core.types import BoolArray, Click, UInt8Array
 from pisam.data.reading.targets import read_pair
 from pisam.data.sources.pairs import Pair
-from pisam.evaluation.interaction.common_error import ClickedImage
+from pisam.evaluation.interaction.click_file import ClickedImage
 from pisam.evaluation.predictions import read_prediction
 from pisam.metrics.known_mask import KnownMask, region_scores
 from pisam.metrics.levels import OBJECT_ABOVE

@@ -23,8 +23,7 @@ from pisam.evaluation.benchmark.entrant import WrongAnswer
 from pisam.evaluation.benchmark.entrants import EngineEntrant, MaskFolder
 from pisam.evaluation.benchmark.interaction_file import read_interaction
 from pisam.evaluation.benchmark.other_sams import OnnxSam, TransformersSam
-from pisam.evaluation.benchmark.protocol import ClickProtocol
-from pisam.evaluation.benchmark.record import Failure
+from pisam.evaluation.benchmark.record import ClickProtocol, Failure
 
 PROTOCOL = ClickProtocol(clicks=4)
 MODEL = '''

@@ -19,7 +19,7 @@ from pisam.data.transforms import frame_for_validation
 from pisam.evaluation.benchmark.entrant import as_logits, facts_of, file_stem, name_of
 from pisam.evaluation.benchmark.entrants import Encodings, EngineEntrant, entrants_of
 from pisam.evaluation.benchmark.interaction_file import is_fact
-from pisam.evaluation.benchmark.protocol import ClickProtocol
+from pisam.evaluation.benchmark.record import ClickProtocol
 from pisam.evaluation.benchmark.run import Scene, click_scene
 from pisam.evaluation.parallel import threads_beside
 from pisam.metrics.protocol import logits_to_original

@@ -16,8 +16,7 @@ import pytest
 from helpers.interactions import image_record, interaction
 from pisam.core.errors import PisamError
 from pisam.evaluation.benchmark.interaction_file import read_interaction, write_interaction
-from pisam.evaluation.benchmark.protocol import ClickProtocol
-from pisam.evaluation.benchmark.record import Failure, Interaction
+from pisam.evaluation.benchmark.record import ClickProtocol, Failure, Interaction
 
 SCHEMA = json.loads(
     files("pisam.evaluation.benchmark").joinpath("interaction.schema.json").read_text(encoding="utf-8")

@@ -14,8 +14,7 @@ from helpers.interactions import interaction
 from pisam.core.errors import PisamError
 from pisam.evaluation.benchmark.interaction_file import write_interaction
 from pisam.evaluation.benchmark.leaderboard import LeftOut, _draws, _rank, read_files, tables_of
-from pisam.evaluation.benchmark.protocol import ClickProtocol
-from pisam.evaluation.benchmark.record import Failure, Interaction
+from pisam.evaluation.benchmark.record import ClickProtocol, Failure, Interaction
 from pisam.metrics.number_of_clicks import summarise
 
 

@@ -13,7 +13,7 @@ import torch
 
 from helpers.reference import ritm_click
 from pisam.evaluation.benchmark.entrant import Answer, WrongAnswer, as_logits
-from pisam.evaluation.benchmark.protocol import ClickProtocol
+from pisam.evaluation.benchmark.record import ClickProtocol
 from pisam.evaluation.benchmark.run import Scene, click_scene, own_copy
 from pisam.evaluation.parallel import threads_beside
 

@@ -19,7 +19,7 @@ from pisam.evaluation.interaction.benchmark import (
     BenchmarkSettings,
     benchmark_image,
 )
-from pisam.evaluation.interaction.common_error import ClickedImage
+from pisam.evaluation.interaction.click_file import ClickedImage
 from pisam.evaluation.interaction.curves import Stopwatch
 from pisam.evaluation.parallel import threads_beside
 from pisam.evaluation.rows import Row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pisam.evaluation.interaction.benchmark import BenchmarkRows
-from pisam.evaluation.interaction.common_error import ClickedImage
+from pisam.evaluation.interaction.click_file import ClickedImage
 from pisam.evaluation.interaction.curves import Stopwatch
 from pisam.evaluation.interaction.tables import (
     SHOWN,

@@ -12,8 +12,7 @@ from pisam.config.schema import Config
 from pisam.core.files import write_json
 from pisam.core.text import escaped
 from pisam.evaluation.interaction.benchmark import NOISE, BenchmarkRows
-from pisam.evaluation.interaction.click_file import ClickFile, clicks_hash, write_clicks
-from pisam.evaluation.interaction.common_error import Selection
+from pisam.evaluation.interaction.click_file import ClickFile, Selection, clicks_hash, write_clicks
 from pisam.evaluation.interaction.controls import NEAR
 from pisam.evaluation.interaction.own_errors import CLICK_SEEDS
 from pisam.evaluation.interaction.tables import (

@@ -20,8 +20,7 @@ from pisam.evaluation.benchmark.interaction_file import (
     read_interaction,
     write_interaction,
 )
-from pisam.evaluation.benchmark.protocol import ClickProtocol
-from pisam.evaluation.benchmark.record import Failure, ImageRecord, Interaction
+from pisam.evaluation.benchmark.record import ClickProtocol, Failure, ImageRecord, Interaction
 from pisam.evaluation.benchmark.run import Scene, click_scene
 from pisam.evaluation.parallel import Threads
 from pisam.metrics.protocol import versions

@@ -16,8 +16,15 @@ from typing import Any
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, replacing
 from pisam.core.types import Click
-from pisam.evaluation.benchmark.protocol import MOST_CLICKS, ClickProtocol, hash_of
-from pisam.evaluation.benchmark.record import CONTROLS, Failure, ImageRecord, Interaction
+from pisam.evaluation.benchmark.record import (
+    CONTROLS,
+    MOST_CLICKS,
+    ClickProtocol,
+    Failure,
+    ImageRecord,
+    Interaction,
+    hash_of,
+)
 from pisam.evaluation.interaction.click_file import FRAME
 
 FORMAT = "pisam interaction"

@@ -19,8 +19,7 @@ from pisam.core.types import BoolArray, Click, UInt8Array
 from pisam.data.prompts import points_on
 from pisam.data.transforms import box_of
 from pisam.evaluation.benchmark.entrant import Box, Clicks, Entrant, as_logits, at_most
-from pisam.evaluation.benchmark.protocol import ClickProtocol
-from pisam.evaluation.benchmark.record import ImageRecord
+from pisam.evaluation.benchmark.record import ClickProtocol, ImageRecord
 from pisam.evaluation.interaction.controls import (
     NEAR,
     NOISE,

@@ -13,7 +13,7 @@ from pisam.clicks.oracle import locally_repaired
 from pisam.core.errors import PisamError
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, BoolArray, Click
-from pisam.evaluation.interaction.common_error import ClickedImage
+from pisam.evaluation.interaction.click_file import ClickedImage
 from pisam.evaluation.interaction.controls import (
     NOISE,
     anywhere,

@@ -7,7 +7,7 @@ from typing import Any
 
 from pisam.core.set_names import ALL_IMAGES, POOLED
 from pisam.evaluation.interaction.benchmark import BenchmarkRows
-from pisam.evaluation.interaction.common_error import ClickedImage
+from pisam.evaluation.interaction.click_file import ClickedImage
 from pisam.evaluation.interaction.curves import TARGETS, Stopwatch
 from pisam.evaluation.rows import Row, column_mean, groups_by, text_table
 
