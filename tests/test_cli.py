@@ -13,8 +13,8 @@ import pytest
 
 import pisam
 from pisam import cli
+from pisam.commands.evaluate import EvaluateOptions
 from pisam.commands.shared.command import commands
-from pisam.commands.shared.evaluate_options import EvaluateOptions
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 

@@ -13,8 +13,8 @@ from nbclient import NotebookClient
 
 from helpers.small_runs import write_experiment, write_sets
 from helpers.small_sweeps import write_sweep
-from pisam.commands.sweeps.local import run_locally, trials_of
-from pisam.commands.sweeps.sweep_file import read_sweep
+from pisam.commands.shared.sweep_file import read_sweep
+from pisam.commands.shared.sweep_runs import run_locally, trials_of
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

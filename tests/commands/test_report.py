@@ -18,10 +18,9 @@ from PIL import Image
 from helpers.browser import Browser
 from helpers.small_runs import small_config, write_sets
 from pisam import cli
-from pisam.commands.evaluate import evaluate
+from pisam.commands.evaluate import EvaluateOptions, evaluate
 from pisam.commands.interact import interact
 from pisam.commands.report import report
-from pisam.commands.shared.evaluate_options import EvaluateOptions
 from pisam.commands.train import train
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError

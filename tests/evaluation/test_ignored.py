@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from helpers.known_answers import MASK, Paints, batch_of, rectangle
-from pisam.commands.shared.evaluate_options import folder_options
+from pisam.commands.evaluate import folder_options
 from pisam.core.errors import PisamError
 from pisam.core.types import Batch
 from pisam.evaluation.evaluate import evaluate_segmenters

@@ -14,9 +14,8 @@ from lightning.pytorch import Callback, Trainer
 
 from helpers.pretended_cuda import CUDA, Card, FabricCuda, OnCard, Ranks, pretended_cuda
 from helpers.small_runs import small_config, summary, write_sets
-from pisam.commands.evaluate import evaluate
+from pisam.commands.evaluate import EvaluateOptions, evaluate
 from pisam.commands.interact import interact
-from pisam.commands.shared.evaluate_options import EvaluateOptions
 from pisam.commands.train import train
 from pisam.modeling.checkpoint import load_model
 from pisam.predictor import PiSamPredictor

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pisam.commands.shared.begin import generate_data
 from pisam.commands.shared.command import Arguments
-from pisam.commands.shared.generate import generate_data
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.text import escaped, one_line

@@ -36,8 +36,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pisam.commands.evaluate import ignored_value
 from pisam.commands.shared.command import Arguments
-from pisam.commands.shared.evaluate_options import ignored_value
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from pisam.commands.shared.begin import generate_data
 from pisam.commands.shared.command import Arguments
-from pisam.commands.shared.generate import generate_data
 from pisam.config.schema import Config, stage_config
 from pisam.core.errors import PisamError
 from pisam.core.peers import waiting_for_peers

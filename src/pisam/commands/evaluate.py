@@ -21,25 +21,20 @@ ignore=VALUE: of pixels of the true masks that count for no score; false where t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from pisam.commands.shared.begin import begin
-from pisam.commands.shared.command import Arguments
-from pisam.commands.shared.evaluate_options import (
-    EvaluateOptions,
-    evaluate_options,
-    folder_options,
-    is_folder_evaluation,
-)
+from pisam.commands.shared.command import Arguments, as_list
 from pisam.config.schema import Config
-from pisam.core.errors import PisamError
+from pisam.core.errors import PisamError, nearest
 from pisam.core.files import write_json
 from pisam.core.progress import progress
+from pisam.core.set_names import refuse_reserved
 from pisam.core.types import Batch, UInt8Array
 from pisam.data.reading.reader import read_image
 from pisam.evaluation.evaluate import Levels, evaluate_segmenters, rescore_folder
@@ -59,6 +54,91 @@ from pisam.modeling.segmenters import Segmenter
 from pisam.training.from_config import build_data
 from pisam.training.preflight import alone_in
 from pisam.training.trainer import launch_ranks
+
+FOLDER_KEYS = ("predictions", "masks", "out", "name", "set", "workers", "ignore")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of an evaluation of trained models.
+
+    Attributes:
+        models: out of sam, hq, pi and sam1024; empty for what the checkpoints hold, or else the run's own.
+        checkpoints: files or run folders; empty for the run's own.
+        sets: evaluate on data.val or data.test.
+        predictions: also save what was scored, as 8-bit PNG.
+        out: in place of RUN_DIR/evaluate.
+    """
+
+    models: Sequence[str] = ()
+    checkpoints: Sequence[Path] = ()
+    sets: str = "val"
+    predictions: bool = False
+    out: Path | None = None
+
+
+def is_folder_evaluation(given: dict[str, str]) -> bool:
+    """True where the keys ask for a folder of predictions to be scored, without a model."""
+    predictions = given.get("predictions", "true")
+    if predictions not in ("true", "false") and predictions.lower() in ("true", "false"):
+        raise PisamError(f"predictions={predictions}: did you mean {predictions.lower()}?")
+    return "masks" in given or predictions not in ("true", "false")
+
+
+def folder_options(given: dict[str, str]) -> dict[str, Any]:
+    """The arguments of `rescore_folder`, from predictions=DIR masks=DIR out=DIR [name=...] [set=...] ...
+
+    Raises:
+        PisamError: an unknown or missing key, or a wrong value.
+    """
+    for key in given:
+        if key not in FOLDER_KEYS:
+            raise PisamError(
+                f"evaluate predictions=DIR: unknown key {key}; expected {', '.join(FOLDER_KEYS)}"
+                f"{nearest(key, FOLDER_KEYS)}"
+            )
+    for key in ("predictions", "masks", "out"):
+        if not given.get(key):
+            raise PisamError(f"evaluate: {key}=DIR is missing; expected predictions=DIR masks=DIR out=DIR")
+    predictions, masks = Path(given["predictions"]), Path(given["masks"])
+    set_name = given.get("set") or masks.resolve().name
+    refuse_reserved(set_name, "evaluate: set")
+    return {
+        "predictions": predictions,
+        "masks": masks,
+        "out": Path(given["out"]),
+        "name": given.get("name") or predictions.resolve().name,
+        "set_name": set_name,
+        "workers": int(given.get("workers", "0")),
+        "ignore": ignored_value(given.get("ignore")),
+    }
+
+
+def ignored_value(given: str | None) -> int | None:
+    """What ignore= says, as `Source.ignore`.
+
+    Raises:
+        PisamError: no such value.
+    """
+    value = int(given) if given and given.isdecimal() and len(given) < 6 else 0
+    if given not in (None, "false") and not 1 <= value <= 65535:
+        raise PisamError(f"ignore={given}: expected the value of ignored mask pixels, 1 to 65535, or false")
+    return None if given is None else value or -1
+
+
+def evaluate_options(given: dict[str, str]) -> EvaluateOptions:
+    """The options of an evaluation of models.
+
+    Raises:
+        PisamError: a wrong value.
+    """
+    return EvaluateOptions(
+        models=as_list("models", given.get("models", "[]")),
+        checkpoints=[Path(path) for path in as_list("checkpoint", given.get("checkpoint", "[]"))],
+        sets=given.get("sets", "val"),
+        predictions=given.get("predictions") == "true",
+        out=Path(given["out"]) if given.get("out") else None,
+    )
 
 
 def run(arguments: Arguments) -> None:

@@ -20,8 +20,7 @@ from tqdm import tqdm
 
 from pisam.commands.benchmark import benchmark, sources_of
 from pisam.commands.shared.begin import begin
-from pisam.commands.shared.command import Arguments
-from pisam.commands.shared.evaluate_options import as_list
+from pisam.commands.shared.command import Arguments, as_list
 from pisam.commands.shared.interact_results import Search, begin_results, results_folder, some, write_results
 from pisam.config.schema import Config, simulation_of
 from pisam.core.errors import PisamError

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pisam.commands.shared.begin import generate_data
 from pisam.commands.shared.command import Arguments
-from pisam.commands.shared.generate import generate_data
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
 from pisam.data.audit.prepared import prepare_source

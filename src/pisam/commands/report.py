@@ -13,8 +13,7 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
-from pisam.commands.shared.command import Arguments
-from pisam.commands.shared.evaluate_options import as_list
+from pisam.commands.shared.command import Arguments, as_list
 from pisam.commands.shared.interact_results import results_folder
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError, nearest

@@ -17,9 +17,8 @@ experiment=EXPERIMENT: in place of the one that the file names
 from __future__ import annotations
 
 from pisam.commands.shared.command import Arguments
-from pisam.commands.sweeps.local import run_locally
-from pisam.commands.sweeps.served import register, run_agents
-from pisam.commands.sweeps.sweep_file import read_sweep
+from pisam.commands.shared.sweep_file import read_sweep
+from pisam.commands.shared.sweep_runs import register, run_agents, run_locally
 
 
 def run(arguments: Arguments) -> int:

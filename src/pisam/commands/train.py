@@ -18,9 +18,8 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from pisam.commands.shared.begin import begin
+from pisam.commands.shared.begin import begin, generate_data
 from pisam.commands.shared.command import Arguments
-from pisam.commands.shared.generate import generate_data
 from pisam.config.load import load_config, save_config
 from pisam.config.schema import Config, decisive_settings, training_sources
 from pisam.core.children import announced_to_children

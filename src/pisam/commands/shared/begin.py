@@ -1,7 +1,4 @@
-"""The begin of a long command: checks of what this machine can do, and its plan in three lines.
-
-Nothing has been read by then.
-"""
+"""The begin of a long command: what this machine can do, the plan in three lines, generated sets."""
 
 from __future__ import annotations
 
@@ -10,13 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-
 from pisam.config.schema import Config
 from pisam.core.chatter import VERBOSE
 from pisam.core.errors import PisamError
 from pisam.core.files import refuse_blocked
+from pisam.data.generated.sets import write_quickstart
 
 COMPILERS = ("c++", "g++", "clang++")
 
@@ -57,6 +52,8 @@ def refuse_devices(config: Config) -> None:
     Raises:
         PisamError: see `begin`.
     """
+    import torch  # slow to load, and not needed by commands that only write the generated sets
+
     options = config.trainer
     accelerator, devices = options.accelerator, options.devices
     cuda = torch.cuda.is_available()
@@ -96,6 +93,20 @@ def respect_wandbs_variables(config: Config) -> str:
     return "WANDB_DISABLED" if disabled else f"WANDB_MODE={wanted}"
 
 
-@rank_zero_only
 def _say(*lines: str) -> None:
-    print(*lines, sep="\n", flush=True)
+    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+    rank_zero_only(print)(*lines, sep="\n", flush=True)
+
+
+def generate_data(config: Config) -> None:
+    """Write the generated sets below `data.root` where they are missing, if `data.generate` asks for them.
+
+    Raises:
+        PisamError: the image size is too small for them.
+    """
+    if config.data.generate and config.data.root:
+        size = config.model.image_size
+        if size < 256:
+            raise PisamError(f"model.image_size: data.generate needs at least 256, got {size}")
+        write_quickstart(Path(config.data.root), image_size=size)

@@ -189,6 +189,15 @@ def split(argument: str) -> tuple[str, str | None]:
     return (match[1], argument[match.end() :]) if match else (argument, None)
 
 
+def as_list(key: str, value: str) -> list[str]:
+    """A text, or several as [one, another]."""
+    from pisam.core.yaml_text import parse_texts
+
+    if not value.startswith("["):
+        return [value]
+    return [os.path.expanduser(item) if item.startswith("~/") else item for item in parse_texts(value, key)]
+
+
 def commands() -> Iterator[Command]:
     """Every verb, read from the docstrings without importing what they need."""
     import pisam.commands as package

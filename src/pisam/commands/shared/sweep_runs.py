@@ -1,25 +1,163 @@
-"""A sweep without a server: its trials one after the other, each a `pisam train` of its own."""
+"""The trials of a sweep: by agents of W&B's server, or one after the other without it, each a process."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import os
+import re
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from pisam.commands.sweeps.parameters import Values, draws, grid
-from pisam.commands.sweeps.processes import TOLD_TO_GO, run_together
-from pisam.commands.sweeps.sweep_file import Sweep, as_arguments
+import yaml
+
+from pisam.commands.shared.sweep_file import Sweep, Values, as_arguments, draws, grid
 from pisam.config.schema import decisive_settings
+from pisam.core.children import end_with_parent
 from pisam.core.errors import PisamError
-from pisam.core.files import read_object, shown
+from pisam.core.files import read_object, replacing, shown
 from pisam.core.lock import holding
 from pisam.evaluation.rows import Row, text_table, write_csv
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # those that tell a training to save and leave
+TOLD_TO_GO = 143  # the exit code after one of them
+# After Ctrl-C: for children that a terminal has told too, and for those that hear of it from here.
+SECONDS_BY_THEMSELVES, SECONDS_WHEN_TOLD = 3.0, 30.0
+
+
+def run_together(
+    commands: Sequence[Sequence[str]], environment: Mapping[str, str] | None = None
+) -> tuple[list[int], bool]:
+    """Run commands at the same time, to the end of the last one.
+
+    Returns:
+        their exit codes, and whether this process was told to go meanwhile, which it passed on to them.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, of which the children are told too: when they have ended, or are
+            long in doing so.
+    """
+    children: list[subprocess.Popen] = []
+    unheard: list[deque[int]] = [deque() for _ in commands]  # signals for each child, started or not
+    told = False
+
+    def pass_on() -> None:
+        for child, numbers in zip(children, unheard, strict=False):
+            with suppress(IndexError):  # a signal that comes meanwhile empties it
+                while True:
+                    child.send_signal(numbers.popleft())
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        told = True
+        for numbers in unheard:
+            numbers.append(number)
+        pass_on()
+
+    before = {number: signal.signal(number, hear) for number in SIGNALS}
+    try:
+        for command in commands:
+            if not told:
+                start = partial(_as_child, os.getpid())
+                children.append(subprocess.Popen(command, env=environment, preexec_fn=start))
+                pass_on()  # what came while it was started
+        codes = [child.wait() for child in children]
+    except KeyboardInterrupt:
+        _interrupt(children)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return codes, told
+
+
+def _interrupt(children: Sequence[subprocess.Popen]) -> None:
+    """End children after Ctrl-C; whoever lives on is told to save and leave."""
+    for seconds, number in (
+        (SECONDS_BY_THEMSELVES, signal.SIGINT),
+        (SECONDS_WHEN_TOLD, signal.SIGTERM),
+    ):
+        end = time.monotonic() + seconds
+        for child in children:
+            with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):  # pressed again: tell them now
+                child.wait(max(0.0, end - time.monotonic()))
+            child.send_signal(number)
+
+
+def _as_child(parent: int) -> None:
+    """Between fork and start: no handler of the parent's here, and SIGTERM, to save, when the parent ends."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    end_with_parent(parent, signal.SIGTERM)
+
+
+SECONDS_TO_REGISTER = 300
+
+
+def register(sweep: Sweep) -> str:
+    """Register the sweep with the server; what was sent stays in `runs/sweeps/NAME/sweep.yaml`.
+
+    Returns:
+        ENTITY/PROJECT/ID, as `wandb agent` takes it.
+
+    Raises:
+        PisamError: no account or no server, in W&B's words.
+    """
+    file = Path("runs") / "sweeps" / sweep.name / "sweep.yaml"
+    with replacing(file) as temporary:
+        temporary.write_text(yaml.safe_dump(sweep.as_file(), sort_keys=False), encoding="utf-8")
+    command = [sys.executable, "-m", "wandb", "sweep", str(file)]
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, env=_environment(), timeout=SECONDS_TO_REGISTER
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PisamError(
+            f"wandb sweep {file}: the server did not answer within {SECONDS_TO_REGISTER} s; try again, or "
+            "pisam sweep FILE local=true"
+        ) from error
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", result.stderr + result.stdout)
+    found = re.search(r"wandb agent (\S+)", printed)
+    if result.returncode or not found:
+        words = [line.removeprefix("wandb: ").strip() for line in printed.splitlines() if line.strip()]
+        raise PisamError(f"wandb sweep {file}: {words[-1] if words else f'exit code {result.returncode}'}")
+    return found[1]
+
+
+def run_agents(path: str, *, agents: int, count: int | None) -> int:
+    """Start agents on this machine, which ask the server for trials until there are none left.
+
+    Args:
+        path: ENTITY/PROJECT/ID.
+        agents: how many at the same time; 0 to start none.
+        count: of trials each; default: all that the server has.
+
+    Returns:
+        The exit code: the worst of the agents, 143 after a signal to go.
+    """
+    counted = [] if count is None else ["--count", str(count)]
+    command = [sys.executable, "-m", "wandb", "agent", "--forward-signals", *counted, path]
+    codes, told = run_together([command] * agents, _environment())
+    return TOLD_TO_GO if told else max(map(abs, codes), default=0)
+
+
+def _environment() -> dict[str, str]:
+    """Agents start the first `python` on the PATH: it must be the one that runs this."""
+    own = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": f"{own}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+
 
 MOST_TRIALS = 10_000
 

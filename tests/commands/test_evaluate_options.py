@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pisam.commands.shared.evaluate_options import (
+from pisam.commands.evaluate import (
     as_list,
     evaluate_options,
     folder_options,

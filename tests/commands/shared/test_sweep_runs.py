@@ -1,4 +1,4 @@
-"""A sweep without a server: real trials of the smallest size."""
+"""Trials without a server, agents of one, and children that hear of every signal."""
 
 from __future__ import annotations
 
@@ -6,17 +6,31 @@ import csv
 import math
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from helpers.small_runs import HARD_TIMEOUT, command, summary, wait_until, write_experiment, write_sets
+from helpers.small_runs import (
+    HARD_TIMEOUT,
+    SOURCE,
+    command,
+    logged,
+    summary,
+    wait_until,
+    write_experiment,
+    write_sets,
+)
 from helpers.small_sweeps import write_sweep
+from helpers.wandb_stub import assert_no_key, own_place, wandb_stub
 from pisam import cli
-from pisam.commands.sweeps import local
-from pisam.commands.sweeps.local import MOST_TRIALS, Trial, trials_of
-from pisam.commands.sweeps.sweep_file import read_sweep
+from pisam.commands.shared import sweep_runs
+from pisam.commands.shared.sweep_file import read_sweep
+from pisam.commands.shared.sweep_runs import MOST_TRIALS, SIGNALS, Trial, run_together, trials_of
 from pisam.core.errors import PisamError
 
 STEPS = ["stage1.max_steps=2"]
@@ -87,9 +101,9 @@ def test_a_score_that_is_nan_is_ranked_last(workplace: Path, monkeypatch: pytest
     sweep = read_sweep(write_sweep(workplace, workplace / "small.yaml"))
     for goal, expected in (("maximize", [0.9, 0.5]), ("minimize", [0.5, 0.9])):
         scores = iter([0.5, math.nan, 0.9, None])
-        monkeypatch.setattr(local, "_score", lambda *_, scores=scores: next(scores))
+        monkeypatch.setattr(sweep_runs, "_score", lambda *_, scores=scores: next(scores))
         trials = [Trial({}, Path(name)) for name in "abcd"]
-        ranked = [score for _, score in local._ranked(replace(sweep, goal=goal), trials)]
+        ranked = [score for _, score in sweep_runs._ranked(replace(sweep, goal=goal), trials)]
         assert ranked[:2] == expected and ranked[3] is None
 
 
@@ -170,3 +184,123 @@ def test_killed_sweep_goes_on_in_the_middle_of_a_trial(workplace: Path) -> None:
     rows = results(workplace)
     assert len(rows) == 2 and all(row["state"] == "complete" for row in rows)
     assert len(list(workplace.glob("runs/sweeps/small/*/stage1"))) == 2
+
+
+TWO_RANKS = ["trainer.devices=2", "trainer.strategy=ddp"]
+SERVED_STEPS = 30
+
+
+def make_sweep(file: Path, folder: Path) -> subprocess.Popen[str]:
+    """Two trials, in a folder of its own."""
+    variables = (f"SWEEP={file}", "COUNT=2", f"PYTHON={sys.executable}")
+    return subprocess.Popen(
+        ["make", "--file", str(SOURCE.parent / "Makefile"), "sweep", *variables],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * HARD_TIMEOUT)
+def test_sweep_and_agent_train_on_two_ranks_and_survive_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_place(monkeypatch, tmp_path)
+    experiment = write_experiment(tmp_path, write_sets(tmp_path / "sets"))
+    fixed = [f"stage1.max_steps={SERVED_STEPS}", "logging.mode=online", "logging.group=small", *TWO_RANKS]
+    file = write_sweep(tmp_path, experiment, overrides=[*fixed, "data.batch_size=1"])
+    with wandb_stub() as server:
+        server.announce(monkeypatch)
+        sweep = make_sweep(file, tmp_path)
+        second = tmp_path / "runs" / "sweeps" / "small" / "trial2" / "stage1" / "metrics.jsonl"
+        wait_until(sweep, lambda: second.exists() and len(second.read_text().splitlines()) > 3)
+        seen = server.seen()
+        server.kill()
+        output, error = sweep.communicate(timeout=HARD_TIMEOUT)
+
+    assert "sweep someone/small-tests/sweep1" in output
+    assert sweep.returncode == 2 and "Error 1" in error, (
+        "W&B's agent cannot ask whether there are more trials"
+    )
+    assert "Failed to verify credentials" in error
+    assert seen.sweep["command"][-1] == "${args_no_hyphens}"
+    assert seen.operations.count("UpsertSweep") == 1
+    runs = tmp_path / "runs" / "sweeps" / "small"
+    for trial in ("trial1", "trial2"):
+        assert summary(runs / trial, 1)["steps"] == SERVED_STEPS
+        losses = [row["step"] for row in logged(runs / trial, 1) if "train/loss" in row]
+        assert losses == list(range(SERVED_STEPS)), "one process writes, and loses nothing"
+    assert "lr: 0.01\n" in (runs / "trial1" / "stage1" / "config.yaml").read_text()
+    assert "lr: 0.001\n" in (runs / "trial2" / "stage1" / "config.yaml").read_text()
+    sent = [row for row in seen.rows("trial1") if "val/iou" in row]
+    assert sent[-1]["val/iou"] == pytest.approx(summary(runs / "trial1", 1)["best"]["val/iou"])
+    assert seen.exits == {"trial1": [0]}
+    models = {
+        artifact["name"]: set(artifact["aliases"])
+        for artifact in seen.artifacts
+        if "run-" not in artifact["name"]
+    }
+    assert models == {"small-stage1": {"best", "latest"}}
+    assert_no_key(tmp_path, output, error)
+
+
+LONG = ["sleep", "40"]  # seconds that nothing here waits for
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Signals that come in the very moment in which a child was started; one each."""
+    coming: list[int] = []
+    popen = subprocess.Popen
+
+    def interrupted(*args: Any, **kwargs: Any) -> subprocess.Popen:
+        child = popen(*args, **kwargs)
+        if coming:
+            os.kill(os.getpid(), coming.pop())
+        return child
+
+    monkeypatch.setattr(sweep_runs.subprocess, "Popen", interrupted)
+    return coming
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_during_the_start_of_a_child_reaches_it_and_no_other_is_started(
+    start: list[int], number: int
+) -> None:
+    before = [signal.getsignal(each) for each in SIGNALS]
+    start.append(number)
+    assert run_together([LONG, LONG]) == ([-number], True)
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_every_child_hears_each_signal_once() -> None:
+    """The second sends TERM to this process; both count."""
+    count = "n=0; trap 'n=$((n + 1))' TERM; {}while [ $n = 0 ]; do sleep 0.05; done; sleep 0.2; exit $n"
+    ask = 'sleep 0.5; kill -TERM "$PPID"; '
+    assert run_together([["sh", "-c", count.format(what)] for what in ("", ask)]) == ([1, 1], True)
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_ctrl_c_sent_to_this_process_alone_ends_the_children(
+    monkeypatch: pytest.MonkeyPatch, deaf: bool
+) -> None:
+    """Those that a terminal told are waited for; others are told, by SIGTERM where they hear no SIGINT."""
+    monkeypatch.setattr(sweep_runs, "SECONDS_BY_THEMSELVES", 0.1)
+    monkeypatch.setattr(sweep_runs, "SECONDS_WHEN_TOLD", 0.1 if deaf else 30.0)
+    started: list[subprocess.Popen] = []
+    popen = subprocess.Popen
+
+    def noted(*args: Any, **kwargs: Any) -> subprocess.Popen:
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(sweep_runs.subprocess, "Popen", noted)
+    ask = 'sleep 0.2; kill -INT "$PPID"; exec sleep 40'
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_together([LONG, ["sh", "-c", "trap '' INT; " * deaf + ask]])
+    assert len(started) == 2 and all(child.wait(20) for child in started)
+    assert time.monotonic() - begun < 20
