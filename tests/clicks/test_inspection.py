@@ -1,4 +1,4 @@
-"""Errors of a mask: from any device, component by component."""
+"""The errors of a mask, and what the click functions refuse."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from helpers.click_scenes import batch_of, images
 from helpers.reference import click_components, click_count, click_distances
 from pisam.clicks.inspection import _encode, error_maps, inspect_errors
+from pisam.clicks.simulate import simulate_clicks
 
 LOGITS = torch.tensor([[[[2.0, -1.0, 0.0, 0.5]]]])
 MASK = torch.tensor([[[[True, True, False, False]]]])
@@ -90,3 +91,81 @@ def test_region_is_inspected_in_place_of_the_error():
 def test_no_error_has_no_components():
     mask = torch.ones(3, 1, 6, 6, dtype=torch.bool)
     assert inspect_errors(mask, mask) == [[], [], []]
+
+
+FLAT = torch.zeros(2, 1, 8, 9)
+BARE = torch.zeros(2, 1, 8, 9, dtype=torch.bool)
+NAN = FLAT.index_put(
+    (torch.tensor(1), torch.tensor(0), torch.tensor(3), torch.tensor(4)), torch.tensor(torch.nan)
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prediction": FLAT[:, 0]}, r"prediction: expected shape \(B, 1, H, W\), got \(2, 8, 9\)"),
+        (
+            {"prediction": FLAT[..., :0]},
+            r"prediction: expected shape \(B, 1, H, W\), got \(2, 1, 8, 0\)",
+        ),
+        ({"prediction": FLAT.int()}, "prediction: expected float logits or bool, got torch.int32"),
+        ({"prediction": FLAT.numpy()}, r"prediction: expected a tensor \(B, 1, H, W\), got ndarray"),
+        ({"prediction": NAN}, "prediction: expected logits, got NaN in sample 1"),
+        (
+            {"mask": BARE.expand(-1, 3, -1, -1)},
+            r"mask: expected shape \(B, 1, H, W\), got \(2, 3, 8, 9\)",
+        ),
+        (
+            {"mask": BARE[:1]},
+            r"mask: expected the prediction's shape \(2, 1, 8, 9\), got \(1, 1, 8, 9\)",
+        ),
+        ({"mask": FLAT}, "mask: expected bool, got torch.float32"),
+        ({"mask": BARE.to("meta")}, "mask: expected the prediction's device cpu, got meta"),
+        ({"region": BARE[..., 1:]}, r"region: expected the prediction's shape .*, got \(2, 1, 8, 8\)"),
+        ({"region": BARE.byte()}, "region: expected bool, got torch.uint8"),
+        ({"seeds": [1]}, "seeds: expected one integer per sample, 2 in all, got 1"),
+        ({"seeds": 7}, "seeds: expected one integer per sample, 2 in all, got the single value 7"),
+        ({"seeds": [1, -1]}, "seeds: expected integers >= 0, got -1"),
+        ({"seeds": [1, 0.5]}, "seeds: expected integers >= 0, got 0.5"),
+        ({"policy": "papre"}, "policy: expected one of paper, released, .*, got 'papre'"),
+        ({"max_clicks": 0}, "max_clicks: expected a whole number from 1 up, got 0"),
+        ({"seeds": None}, "seeds: expected one integer per sample, 2 in all, got the single value None"),
+        ({"max_clicks": True}, "max_clicks: expected a whole number from 1 up, got True"),
+        ({"connectivity": 8.0}, "connectivity: expected 4 or 8, got 8.0"),
+        ({"max_clicks": 2.5}, "max_clicks: expected a whole number from 1 up, got 2.5"),
+        ({"min_area": 0}, "min_area: expected a whole number from 1 up, got 0"),
+        ({"margin": 1.0}, "margin: expected a share of the depth, 0 <= margin < 1, got 1.0"),
+        ({"margin": 1 - 1e-9}, "margin: expected a share of the depth"),
+        ({"margin": -0.1}, "margin: expected a share of the depth"),
+        ({"connectivity": 6}, "connectivity: expected 4 or 8, got 6"),
+        (
+            {"policy": "noisy", "noise": 1.5},
+            "noise: expected a share of the clicks, 0 <= noise <= 1, got 1.5",
+        ),
+        ({"noise": 0.1}, "noise: expected 0 unless policy is 'noisy', got 0.1 for 'paper'"),
+    ],
+)
+def test_bad_input_is_named(changes, message):
+    arguments = {"prediction": FLAT, "mask": BARE, "seeds": [0, 1]} | changes
+    with pytest.raises(ValueError, match=message):
+        simulate_clicks(arguments.pop("prediction"), arguments.pop("mask"), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mask": BARE[:1]}, "mask: expected the prediction's shape"),
+        ({"prediction": NAN}, "prediction: expected logits, got NaN in sample 1"),
+        ({"min_area": 0}, "min_area: expected a whole number from 1 up, got 0"),
+        ({"connectivity": 6}, "connectivity: expected 4 or 8, got 6"),
+    ],
+)
+def test_bad_input_to_the_inspection_is_named(changes, message):
+    arguments = {"prediction": FLAT, "mask": BARE} | changes
+    with pytest.raises(ValueError, match=message):
+        inspect_errors(arguments.pop("prediction"), arguments.pop("mask"), **arguments)
+
+
+def test_tensor_of_seeds_is_named():
+    with pytest.raises(ValueError, match="seeds: expected integers >= 0"):
+        simulate_clicks(FLAT, BARE, seeds=torch.tensor([0.0, 1.0]))

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pisam.clicks.checks import (
+from pisam.clicks.inspection import (
     check_connectivity,
     check_maps,
     check_margin,
     check_policy,
     check_seeds,
+    error_maps,
 )
-from pisam.clicks.inspection import error_maps
 from pisam.clicks.policies import POLICIES, disturb
 from pisam.core.checks import check_number
 from pisam.core.types import Clicks
@@ -47,8 +47,8 @@ def simulate_clicks(
       (the released training code, in correct coordinates).
     - `centre`: one click, the deepest pixel of the largest component (number-of-clicks benchmarks, as RITM).
     - `ritm`: one click, the deepest pixel of the whole error, missed and false measured apart (RITM's own
-      clicker; `users.deepest_click` also knows earlier clicks).
-    - `human`: one click near where people would place that one (`users.human_click`, after RClicks).
+      clicker; `policies.deepest_click` also knows earlier clicks).
+    - `human`: one click near where people would place that one (`policies.human_click`, after RClicks).
     - `uniform`: different pixels of the error, each as likely as any other (SAM 2's training).
     - `noisy`: as `paper`, then a share `noise` of the clicks is spoilt, half of them moved anywhere in the
       image, half given the wrong label.

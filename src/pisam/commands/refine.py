@@ -29,8 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from pisam.clicks.components import error_map
-from pisam.clicks.oracle import clicked_errors
+from pisam.clicks.components import clicked_errors, error_map
 from pisam.clicks.policies import centre_click
 from pisam.commands.predict import refuse_other_size
 from pisam.commands.shared.command import Arguments

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from pisam.clicks.users import JITTER
+from pisam.clicks.policies import JITTER
 from pisam.core.errors import PisamError
 from pisam.core.types import Click
 from pisam.metrics.functional import DILATION_RATIO, LOGIT_THRESHOLD
@@ -27,7 +27,7 @@ class ClickProtocol:
             of the object, one more each time, whatever the model answers (HQ-SAM); box = the box of the mask,
             then clicks.
         user: who clicks: ritm = the deepest point of the error; human = near where people would, see
-            `clicks.users`. Of no account for points.
+            `clicks.policies`. Of no account for points.
         clicks: the most that an image gets.
         seed: of points and people.
         jitter: of people, in pixels.

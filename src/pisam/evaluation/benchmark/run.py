@@ -13,7 +13,7 @@ import numpy as np
 
 from pisam.clicks.components import error_map
 from pisam.clicks.guarantee import share_obeyed
-from pisam.clicks.users import deepest_click, human_click
+from pisam.clicks.policies import deepest_click, human_click
 from pisam.core.seeding import derive_seed
 from pisam.core.types import BoolArray, Click, UInt8Array
 from pisam.data.prompts import points_on

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pisam.clicks.components import locally_repaired
 from pisam.clicks.guarantee import share_obeyed
-from pisam.clicks.oracle import locally_repaired
 from pisam.core.errors import PisamError
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, BoolArray, Click

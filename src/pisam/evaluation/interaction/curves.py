@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pisam.clicks.components import error_map
-from pisam.clicks.oracle import clicked_errors
+from pisam.clicks.components import clicked_errors, error_map
 from pisam.clicks.policies import centre_click
 from pisam.core.types import BoolArray, Click
 from pisam.predictor.session import Answer

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pisam.clicks.oracle import locally_repaired
+from pisam.clicks.components import locally_repaired
 from pisam.clicks.simulate import simulate_clicks
 from pisam.core.geometry import pixels_to_unit
 from pisam.core.seeding import derive_seed

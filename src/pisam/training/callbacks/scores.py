@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from pisam.clicks.oracle import locally_repaired
+from pisam.clicks.components import locally_repaired
 from pisam.core.errors import PisamError
 from pisam.core.types import Batch
 from pisam.metrics.functional import binarise
