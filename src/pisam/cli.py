@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 where an audit found something to mend; 2 after bad input, told in one line on
         stderr; 130 after Ctrl-C.
     """
-    from pisam.core.chatter import VERBOSE
-    from pisam.core.children import serve_starter
+    from pisam.core.processes import serve_starter
+    from pisam.core.terminal import VERBOSE
 
     serve_starter()
     try:
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     import pisam
     from pisam.commands.shared.command import commands
-    from pisam.core.chatter import VERBOSE, quiet
+    from pisam.core.terminal import VERBOSE, quiet
 
     if any(flag in argv for flag in ("-v", "--verbose")):
         os.environ[VERBOSE] = "1"  # further ranks and trials inherit it
@@ -111,7 +111,7 @@ def _run(argv: list[str]) -> int:
     from contextlib import redirect_stdout
     from importlib import import_module
 
-    from pisam.core.text import Printable
+    from pisam.core.terminal import Printable
 
     quiet()
     run = import_module(command.module).run
@@ -158,7 +158,7 @@ def _fail(message: str) -> int:
 
 def _one_line(error: Exception) -> str:
     """The message, printable; that of a loader's worker process is the end of a traceback."""
-    from pisam.core.text import one_line
+    from pisam.core.terminal import one_line
 
     _, _, message = str(error).rpartition("pisam.core.errors.PisamError: ")
     return one_line(message)

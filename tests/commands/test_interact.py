@@ -185,7 +185,7 @@ def test_a_log_says_how_far_it_is(
     measured: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Five images to search, and four to click that count fivefold."""
-    monkeypatch.setattr("pisam.core.progress.SECONDS", 0)
+    monkeypatch.setattr("pisam.core.terminal.SECONDS", 0)
     interact(replay(measured, tmp_path))
     lines = capsys.readouterr().err.splitlines()
     told = [re.sub(r" %, \d\d:\d\d passed, (\d\d:\d\d|\?) left$", "", line) for line in lines]

@@ -15,7 +15,7 @@ from pisam.commands.shared.begin import generate_data
 from pisam.commands.shared.command import Arguments
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
-from pisam.core.text import escaped, one_line
+from pisam.core.terminal import escaped, one_line
 from pisam.data.audit.audit import Audit, Finding, Level, SourceReport, audit
 from pisam.data.audit.duplicates import Part
 from pisam.data.sources.rows import Source, longest_parts, refuse_twice, resolve_sources

@@ -39,11 +39,10 @@ from typing import Any
 from pisam.commands.evaluate import ignored_value
 from pisam.commands.shared.command import Arguments
 from pisam.config.schema import Config
+from pisam.core.checks import refuse_reserved
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
-from pisam.core.progress import progress
-from pisam.core.set_names import refuse_reserved
-from pisam.core.text import one_line
+from pisam.core.terminal import one_line, progress
 from pisam.data.sources.known_sets import KNOWN_SETS
 from pisam.data.sources.pairs import Matched, match_without_gaps
 from pisam.data.sources.rows import Source, published_pairs, resolve_sources

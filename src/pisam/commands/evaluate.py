@@ -31,10 +31,10 @@ from tqdm import tqdm
 from pisam.commands.shared.begin import begin
 from pisam.commands.shared.command import Arguments, as_list
 from pisam.config.schema import Config
+from pisam.core.checks import refuse_reserved
 from pisam.core.errors import PisamError, nearest
 from pisam.core.files import write_json
-from pisam.core.progress import progress
-from pisam.core.set_names import refuse_reserved
+from pisam.core.terminal import progress
 from pisam.core.types import Batch, UInt8Array
 from pisam.data.reading.reader import read_image
 from pisam.evaluation.evaluate import Levels, evaluate_segmenters, rescore_folder

@@ -25,7 +25,7 @@ from pisam.commands.shared.interact_results import Search, begin_results, result
 from pisam.config.schema import Config, simulation_of
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
-from pisam.core.progress import progress
+from pisam.core.terminal import progress
 from pisam.core.types import Batch, BoolArray
 from pisam.data.datamodule import PairDataModule
 from pisam.evaluation.benchmark.record import ClickProtocol

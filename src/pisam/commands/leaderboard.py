@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pisam.commands.shared.command import Arguments
 from pisam.core.errors import PisamError
-from pisam.core.text import one_line
+from pisam.core.terminal import one_line
 from pisam.evaluation.benchmark.leaderboard import read_files, tables_of
 from pisam.report.leaderboard import write_leaderboard
 

@@ -22,13 +22,12 @@ from pisam.commands.shared.begin import begin, generate_data
 from pisam.commands.shared.command import Arguments
 from pisam.config.load import load_config, save_config
 from pisam.config.schema import Config, decisive_settings, training_sources
-from pisam.core.children import announced_to_children
+from pisam.core.checks import refuse_no_folder
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, refuse_unwritable, sweep_temporaries
 from pisam.core.lock import Lock
-from pisam.core.peers import waiting_for_peers
+from pisam.core.processes import announced_to_children, waiting_for_peers
 from pisam.core.provenance import git_revision
-from pisam.core.set_names import refuse_no_folder
 from pisam.evaluation.rows import TableLine, text_table
 from pisam.modeling.checkpoint import read_own_checkpoint
 from pisam.training.callback_list import build_callbacks

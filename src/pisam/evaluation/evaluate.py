@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pisam.core.progress import progress
+from pisam.core.terminal import progress
 from pisam.core.types import Batch, BoolArray
 from pisam.data.reading.reader import binarise, read_coverage
 from pisam.evaluation.models import NativeSam

@@ -16,9 +16,8 @@ import cv2
 import torch
 import torch.distributed as dist
 
-from pisam.core.children import serve
 from pisam.core.errors import PisamError
-from pisam.core.peers import waiting_for_peers
+from pisam.core.processes import serve, waiting_for_peers
 from pisam.evaluation.rows import Row
 
 Result = TypeVar("Result")

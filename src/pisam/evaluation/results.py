@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pisam.core.checks import ALL_IMAGES, POOLED
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, replacing, write_json
-from pisam.core.set_names import ALL_IMAGES, POOLED
 from pisam.evaluation.published import LABELS, latex_table, markdown_table
 from pisam.evaluation.rows import Row, TableLine, text_table, write_csv
 from pisam.metrics.image_scores import ImageScores

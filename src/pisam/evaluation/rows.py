@@ -11,7 +11,7 @@ from typing import Any
 from pisam.config.rules import LARGEST
 from pisam.core.errors import PisamError
 from pisam.core.files import replacing
-from pisam.core.text import escaped
+from pisam.core.terminal import escaped
 
 Row = dict[str, str | int | float]
 TableLine = Sequence[str | int | float | None]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from pisam.core.set_names import POOLED
+from pisam.core.checks import POOLED
 from pisam.metrics.functional import binarise
 from pisam.metrics.image_scores import METRICS, ImageScores, known
 from pisam.metrics.joint_histogram import LEVELS

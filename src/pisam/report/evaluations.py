@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pisam.core.checks import POOLED
 from pisam.core.errors import PisamError
-from pisam.core.set_names import POOLED
 from pisam.evaluation.rows import read_csv
 from pisam.report.results import Interaction, read_summary
 

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from pisam import __version__
+from pisam.core.checks import POOLED
 from pisam.core.drawing import (
     BACKGROUND_CLICK,
     FALSE,
@@ -18,7 +19,6 @@ from pisam.core.drawing import (
     as_hex,
     fitted,
 )
-from pisam.core.set_names import POOLED
 from pisam.core.types import Click
 from pisam.evaluation.rows import Row
 from pisam.report.evaluations import Evaluation

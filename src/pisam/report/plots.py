@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pisam.core.set_names import ALL_IMAGES
+from pisam.core.checks import ALL_IMAGES
 from pisam.evaluation.rows import Row
 
 SCORES = {"iou": "IoU", "biou": "boundary IoU"}

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pisam.core.checks import POOLED
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object
-from pisam.core.set_names import POOLED
 from pisam.evaluation.interaction.click_file import ClickFile, clicks_hash, read_clicks
 from pisam.evaluation.rows import RENAMED, Row, column_mean, groups_by, read_csv
 

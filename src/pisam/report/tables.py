@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pisam.core.set_names import ALL_IMAGES, POOLED
+from pisam.core.checks import ALL_IMAGES, POOLED
 from pisam.evaluation.interaction.tables import CONTROLS, EFFORT, GAINS, OWN, SHOWN
 from pisam.evaluation.published import LABELS
 from pisam.report.evaluations import Evaluation

@@ -15,7 +15,7 @@ from PIL import Image
 from pisam import __version__
 from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, write_json, writing
-from pisam.core.progress import progress
+from pisam.core.terminal import progress
 from pisam.evaluation.parallel import bounded_map
 from pisam.report.evaluations import Evaluation
 from pisam.report.examples import Example, Files, read_example, sets_in_turn

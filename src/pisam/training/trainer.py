@@ -21,9 +21,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from pisam.config.schema import Config, StageConfig, stage_config, to_plain
-from pisam.core.children import announced_to_children, serve_starter
 from pisam.core.errors import PisamError
-from pisam.core.peers import waiting_for_peers
+from pisam.core.processes import announced_to_children, serve_starter, waiting_for_peers
 from pisam.training.logging.jsonl_logger import JsonLinesLogger
 from pisam.training.logging.throughput import Throughput
 from pisam.training.logging.wandb_logger import StageRun, read_run_id

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pisam.config.schema import Config
-from pisam.core.chatter import VERBOSE
 from pisam.core.errors import PisamError
 from pisam.core.files import refuse_blocked
+from pisam.core.terminal import VERBOSE
 from pisam.data.generated.sets import write_quickstart
 
 COMPILERS = ("c++", "g++", "clang++")

@@ -15,8 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, replacing, sha256_of, writing
-from pisam.core.progress import progress
-from pisam.core.text import escaped
+from pisam.core.terminal import escaped, progress
 from pisam.data.sources.pairs import SUFFIXES, one_form
 from pisam.predictor.engine import Engine
 

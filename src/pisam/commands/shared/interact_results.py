@@ -10,7 +10,7 @@ from typing import Any
 
 from pisam.config.schema import Config
 from pisam.core.files import write_json
-from pisam.core.text import escaped
+from pisam.core.terminal import escaped
 from pisam.evaluation.interaction.benchmark import NOISE, BenchmarkRows
 from pisam.evaluation.interaction.click_file import ClickFile, Selection, clicks_hash, write_clicks
 from pisam.evaluation.interaction.controls import NEAR

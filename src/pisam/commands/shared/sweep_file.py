@@ -15,9 +15,9 @@ from yaml import Node
 from pisam.config.load import is_text_key, load_config
 from pisam.config.rules import LARGEST
 from pisam.config.schema import Config
+from pisam.core.checks import refuse_no_folder
 from pisam.core.errors import PisamError, nearest
 from pisam.core.files import shipped, shown
-from pisam.core.set_names import refuse_no_folder
 from pisam.core.yaml_text import entries, keep_text, parse_yaml
 
 DISTRIBUTIONS = ("uniform", "int_uniform", "log_uniform_values", "q_uniform", "q_log_uniform_values")

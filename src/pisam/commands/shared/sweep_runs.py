@@ -25,10 +25,10 @@ import yaml
 
 from pisam.commands.shared.sweep_file import Sweep, Values, as_arguments, draws, grid
 from pisam.config.schema import decisive_settings
-from pisam.core.children import end_with_parent
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, replacing, shown
 from pisam.core.lock import holding
+from pisam.core.processes import end_with_parent
 from pisam.evaluation.rows import Row, text_table, write_csv
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # those that tell a training to save and leave

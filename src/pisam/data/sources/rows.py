@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pisam.core.checks import refuse_reserved
 from pisam.core.errors import PisamError
 from pisam.core.files import shown
-from pisam.core.set_names import refuse_reserved
 from pisam.data.sources.known_sets import GROUPS, KNOWN_SETS, Layout, Role
 
 log = logging.getLogger(__name__)

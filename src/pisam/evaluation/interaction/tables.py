@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pisam.core.set_names import ALL_IMAGES, POOLED
+from pisam.core.checks import ALL_IMAGES, POOLED
 from pisam.evaluation.interaction.benchmark import BenchmarkRows
 from pisam.evaluation.interaction.click_file import ClickedImage
 from pisam.evaluation.interaction.curves import TARGETS, Stopwatch

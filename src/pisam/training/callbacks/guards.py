@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pisam.core.errors import PisamError
-from pisam.core.peers import explanation
+from pisam.core.processes import explanation
 from pisam.core.types import Batch
 from pisam.training.resume.ranks import fail_together, from_every_rank
 from pisam.training.stages.stage import Exchanging, Number, log_numbers

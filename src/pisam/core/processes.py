@@ -1,17 +1,55 @@
-"""Exchanges between the processes of a run: how they end where another one does not answer."""
+"""Processes of a run: they end with what started them, and an exchange ends where another does not answer."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-
-from torch.distributed import DistError
+from contextlib import contextmanager, suppress
 
 from pisam.core.errors import INTERRUPTED, PisamError
+
+PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
+STARTER = "PISAM_STARTER"
+
+
+def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have Linux send this process a signal when its parent ends; it ends here if that is the case by now.
+
+    Args:
+        parent: id of the process that started this one.
+        number: of the signal; its handler, if any, is that of this process.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(128 + number)
+
+
+def serve(parent: int) -> None:
+    """Live as long as the parent, which alone hears Ctrl-C: a terminal sends it to both."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(parent)
+
+
+@contextmanager
+def announced_to_children() -> Iterator[None]:
+    """Commands of this package that are started meanwhile serve this process, see `serve_starter`."""
+    os.environ[STARTER] = str(os.getpid())
+    try:
+        yield
+    finally:
+        os.environ.pop(STARTER, None)
+
+
+def serve_starter() -> None:
+    """Serve the process that has announced itself, if any; what this one starts does not belong to that."""
+    if starter := os.environ.pop(STARTER, None):
+        serve(int(starter))
+
 
 SECONDS_TO_UNWIND = 1.0
 
@@ -39,6 +77,8 @@ def waiting_for_peers(seconds: float = SECONDS_TO_UNWIND) -> Iterator[None]:
 
 def explanation(error: Exception) -> PisamError | None:
     """The error to raise for one that means that another rank does not answer; None for any other."""
+    from torch.distributed import DistError  # slow to load, and children need none
+
     text = str(error).partition("\n")[0]
     if not isinstance(error, DistError) and not (type(error) is RuntimeError and "/gloo/" in text):
         return None
