@@ -22,7 +22,7 @@ from pisam.data.transforms import box_of
 from pisam.evaluation.models import sam_logits
 from pisam.evaluation.results import FILES
 from pisam.metrics import all_scores
-from pisam.metrics.levels import logits_to_levels
+from pisam.metrics.protocol import logits_to_levels
 from pisam.modeling.checkpoint import checkpoint_of
 from pisam.modeling.hq_sam import build_hq_sam
 from pisam.modeling.pisam import build_model

@@ -10,8 +10,7 @@ from helpers.metric_pairs import PAIRS, field
 from pisam import metrics
 from pisam.metrics.functional import boundary_band
 from pisam.metrics.known_mask import KnownMask
-from pisam.metrics.packed import unpack
-from pisam.metrics.thinning import skeleton
+from pisam.metrics.packed import skeleton, unpack
 
 
 @pytest.mark.parametrize("name", PAIRS)

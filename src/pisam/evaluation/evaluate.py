@@ -34,8 +34,7 @@ from pisam.evaluation.results import (
     write_tables,
 )
 from pisam.metrics.image_scores import score_image
-from pisam.metrics.levels import levels_at_original
-from pisam.metrics.protocol import versions
+from pisam.metrics.protocol import levels_at_original, versions
 from pisam.modeling.segmenters import Segmenter, first_answers
 
 Levels = npt.NDArray[np.uint8]

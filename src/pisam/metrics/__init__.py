@@ -1,7 +1,7 @@
 """Scores of masks at original size: functions of one pair, sums over data sets, and how a number was made.
 
 `all_scores(prediction, mask)` is the row of one image in `per_image.csv`; `set_scores.SetScores` sums rows
-over data sets and ranks. What is scored is an 8-bit level per pixel (`levels`). Where published protocols
+over data sets and ranks. What is scored is an 8-bit level per pixel (`protocol`). Where published protocols
 differ, this is ours; except for iou, biou and the three notes below, it is that of PySODMetrics, to rounding:
 
 | metric | of what | threshold | over a data set |

@@ -9,14 +9,14 @@ import numpy as np
 from torch import Tensor
 
 from pisam.metrics.hce import human_correction_effort
-from pisam.metrics.joint_histogram import joint_histogram
 from pisam.metrics.known_mask import KnownMask, region_scores
-from pisam.metrics.levels import OBJECT_ABOVE, levels_at_original, probabilities_to_levels
+from pisam.metrics.protocol import OBJECT_ABOVE, levels_at_original, probabilities_to_levels
 from pisam.metrics.sod import (
     at_adaptive_threshold,
     at_every_level,
     e_measure,
     f_measure,
+    joint_histogram,
     mean_absolute_error,
     s_measure,
 )
@@ -82,7 +82,7 @@ def score_image(
     Args:
         prediction: (H, W), array or tensor, at the original size: uint8, or bool, or float probabilities in
             [0, 1], which are rounded to 8 bits so that a prediction scores the same before and after it was
-            saved. Logits are no prediction here: see `pisam.metrics.levels.logits_to_levels`.
+            saved. Logits are no prediction here: see `pisam.metrics.protocol.logits_to_levels`.
         mask: bool (H, W), or known already, which saves time where several predictions are scored.
         metrics: names out of `METRICS`; `SLOW` are worth leaving out where they are not needed.
         ignored: bool (H, W), pixels without a truth, none of them object: whatever is predicted there counts

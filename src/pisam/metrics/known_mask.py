@@ -8,8 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from pisam.metrics.functional import DILATION_RATIO
-from pisam.metrics.packed import count, erode_box, pack
-from pisam.metrics.thinning import skeleton
+from pisam.metrics.packed import count, erode_box, pack, skeleton
 
 
 class KnownMask:

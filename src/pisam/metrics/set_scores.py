@@ -12,8 +12,8 @@ from torchmetrics import Metric
 from pisam.core.checks import POOLED
 from pisam.metrics.functional import binarise
 from pisam.metrics.image_scores import METRICS, ImageScores, known
-from pisam.metrics.joint_histogram import LEVELS
 from pisam.metrics.known_mask import KnownMask, region_scores
+from pisam.metrics.sod import LEVELS
 
 
 class PerSetMean(Metric):

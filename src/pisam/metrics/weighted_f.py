@@ -8,7 +8,7 @@ import math
 import cv2
 import numpy as np
 
-from pisam.metrics.joint_histogram import JointHistogram
+from pisam.metrics.sod import JointHistogram
 
 REACH = 3
 """Half the side of the window over which errors inside the mask are averaged, in pixels."""

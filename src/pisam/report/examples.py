@@ -14,7 +14,7 @@ from pisam.data.sources.pairs import Pair
 from pisam.evaluation.interaction.click_file import ClickedImage
 from pisam.evaluation.predictions import read_prediction
 from pisam.metrics.known_mask import KnownMask, region_scores
-from pisam.metrics.levels import OBJECT_ABOVE
+from pisam.metrics.protocol import OBJECT_ABOVE
 from pisam.report.results import AGAIN, ROUNDING, Interaction
 
 TIMES = ("before", "after")

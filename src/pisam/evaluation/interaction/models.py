@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pisam.core.types import Batch
 from pisam.evaluation.predictions import refuse_nonsense
-from pisam.metrics.levels import logits_to_levels
+from pisam.metrics.protocol import logits_to_levels
 from pisam.modeling.hq_sam import HqSam
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.sam_network import SamNetwork

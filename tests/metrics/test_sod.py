@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from helpers.metric_pairs import PAIRS
-from pisam.metrics import joint_histogram as module
-from pisam.metrics.joint_histogram import joint_histogram
+from pisam.metrics import sod
+from pisam.metrics.sod import joint_histogram
 
 
 @pytest.mark.parametrize("name", ["soft-0", "noise", "box-at-border", "empty-soft", "row", "column"])
 @pytest.mark.parametrize("pixels_at_once", [2**24, 200])
 def test_counts_of_each_quadrant(name: str, pixels_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_STRIP_PIXELS", pixels_at_once)
+    monkeypatch.setattr(sod, "_STRIP_PIXELS", pixels_at_once)
     prediction, mask = PAIRS[name]
     histogram = joint_histogram(prediction, mask)
     middle = np.argwhere(mask).mean(0) if mask.any() else np.array(mask.shape) / 2
