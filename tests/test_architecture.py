@@ -21,7 +21,7 @@ ROWS = [
     ["training.losses", "training.loss_points", "training.preflight", "training.stages"],
     ["training.features", "training.logging", "training.resume"],
     ["training.callbacks"],
-    ["training", "training.features.from_config"],
+    ["training"],
     ["evaluation"],
     ["report"],
     ["commands"],
@@ -40,10 +40,7 @@ WALLS = [
     ),
     *(
         (f"training.{part}", ["pisam.config"])
-        for part in (
-            *("losses", "stages", "callbacks", "resume", "logging"),
-            *("features.feature_store", "features.frozen_features"),
-        )
+        for part in ("losses", "stages", "callbacks", "features", "resume", "logging")
     ),
     *((f"evaluation.{part}", ["pisam.config"]) for part in ("interaction", "evaluate", "compare")),
 ]

@@ -19,9 +19,8 @@ from pisam.commands.shared.command import Arguments
 from pisam.config.schema import Config, stage_config
 from pisam.core.errors import PisamError
 from pisam.core.processes import waiting_for_peers
-from pisam.training.features.from_config import open_store
 from pisam.training.features.frozen_features import StoredEncodings, StoredFeatures
-from pisam.training.from_config import build_data, build_stage, check_stage
+from pisam.training.from_config import build_data, build_stage, check_stage, open_store
 from pisam.training.trainer import launch_ranks
 
 

@@ -31,13 +31,13 @@ from pisam.core.provenance import git_revision
 from pisam.evaluation.rows import TableLine, text_table
 from pisam.modeling.checkpoint import read_own_checkpoint
 from pisam.training.callback_list import build_callbacks
-from pisam.training.features.from_config import open_store
 from pisam.training.from_config import (
     build_data,
     build_stage,
     check_stage,
     compile_network,
     keys_without_effect,
+    open_store,
     refuse_other_stage1,
 )
 from pisam.training.logging.wandb_logger import begin_logging, finish_logging, new_run_id

@@ -8,22 +8,18 @@ from pisam.config.schema import Config, decisive_settings, simulation_of, stage_
 from pisam.core.errors import PisamError, nearest
 from pisam.core.provenance import git_revision
 from pisam.metrics.protocol import Protocol
-from pisam.training.callbacks.checkpoint_artifacts import CheckpointArtifacts
 from pisam.training.callbacks.click_simulation import ClickSimulation
-from pisam.training.callbacks.ends import EarlyStop, FinalValidation
-from pisam.training.callbacks.first_steps import FirstSteps
+from pisam.training.callbacks.ends import CheckpointArtifacts, EarlyStop, FinalValidation, RunSummary
+from pisam.training.callbacks.first_steps import FirstSteps, MemoryCheck
 from pisam.training.callbacks.guards import FiniteLoss, FirstError, TrainabilityGuard
 from pisam.training.callbacks.mask_panels import MaskPanels
-from pisam.training.callbacks.memory_check import MemoryCheck
-from pisam.training.callbacks.run_summary import RunSummary
 from pisam.training.callbacks.scores import ImageScores, InteractionIoU, SegmentationIoU, ValidationScores
 from pisam.training.callbacks.weight_average import WeightAverage
 from pisam.training.features.feature_store import FeatureStore
 from pisam.training.features.frozen_features import FrozenFeatures, StoredEncodings, StoredFeatures
 from pisam.training.logging.throughput import Throughput
 from pisam.training.logging.wandb_logger import Dashboard
-from pisam.training.resume.best_checkpoint import BestCheckpoint
-from pisam.training.resume.checkpoint_io import LAST
+from pisam.training.resume.checkpoint_io import LAST, BestCheckpoint
 from pisam.training.resume.last_checkpoint import LastCheckpoint
 from pisam.training.resume.preemption import Preemption, TimeLimit
 from pisam.training.resume.ranks import SameStart

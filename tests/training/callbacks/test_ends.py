@@ -10,8 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from helpers.small_runs import loader, quiet_trainer, small_batch, small_model
-from pisam.training.callbacks.ends import EarlyStop
-from pisam.training.callbacks.run_summary import RunSummary
+from pisam.training.callbacks.ends import EarlyStop, RunSummary
 from pisam.training.stages.decoder_stage import DecoderStage
 
 

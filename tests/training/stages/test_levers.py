@@ -10,8 +10,8 @@ from helpers.small_runs import loader, quiet_trainer, small_batch
 from pisam.core.types import AGAIN, Batch, Clicks
 from pisam.modeling.pisam import PiSam, build_model
 from pisam.training.callbacks.click_simulation import ClickSimulation
+from pisam.training.callbacks.first_steps import MemoryCheck
 from pisam.training.callbacks.guards import TrainabilityGuard
-from pisam.training.callbacks.memory_check import MemoryCheck
 from pisam.training.features.frozen_features import FrozenFeatures
 from pisam.training.losses import loss_at_clicks
 from pisam.training.stages.decoder_stage import DecoderStage, Encodings
