@@ -13,7 +13,7 @@ from PIL import Image
 
 from helpers.exported import pisam, write_checkpoint
 from helpers.timing import fastest
-from pisam.data.generated.samples import NAMES, sample
+from pisam.data.generated.sets import NAMES, sample
 from pisam.data.transforms import squash
 from pisam.modeling.pisam import build_model
 from pisam.onnx import OnnxPredictor

@@ -14,8 +14,7 @@ from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
 from pisam.core.types import Batch
-from pisam.data.generated.scene import make_scene
-from pisam.data.generated.shapes import draw_wheel
+from pisam.data.generated.scene import draw_wheel, make_scene
 from pisam.data.transforms import frame_for_validation
 from pisam.modeling.pisam import build_model
 from pisam.training.callbacks.click_simulation import ClickSimulation

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_masks
 
 from helpers.served import Client, Start, decoded, picture, png
-from pisam.data.generated.samples import NAMES, sample
+from pisam.data.generated.sets import NAMES, sample
 from pisam.onnx.engine import OnnxEngine
 from pisam.predictor.interactive import InteractivePredictor
 from pisam.serve.app import Settings

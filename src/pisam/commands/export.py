@@ -32,7 +32,7 @@ def run(arguments: Arguments) -> None:
         files = list_pictures(arguments.path("images"), "images", but=arguments.path("out"))
         pictures = [(name, read_image(path)) for name, path in files.items()]
     else:
-        from pisam.data.generated.samples import sample
+        from pisam.data.generated.sets import sample
 
         pictures = [(f"generated {number}", sample(number)[0]) for number in range(PICTURES)]
     path = find_model(arguments)

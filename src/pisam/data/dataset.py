@@ -19,7 +19,6 @@ from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, BoolArray, Clicks, Prompts
 from pisam.data.audit.cache import stamp_of
 from pisam.data.audit.prepared import MAX_SIDE, prepared_pairs
-from pisam.data.composites import PASTED_JITTER, paste
 from pisam.data.photometric import Photometric, Step
 from pisam.data.prompts import Prompt, PromptMix, draw_prompt
 from pisam.data.reading.reader import check_sizes, read_reduced
@@ -28,7 +27,15 @@ from pisam.data.sampler import Key
 from pisam.data.sources.instances import split_pairs
 from pisam.data.sources.pairs import Pair, list_pairs
 from pisam.data.sources.rows import Source
-from pisam.data.transforms import Change, Framed, draw_view, frame_for_validation, frame_view
+from pisam.data.transforms import (
+    PASTED_JITTER,
+    Change,
+    Framed,
+    draw_view,
+    frame_for_validation,
+    frame_view,
+    paste,
+)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pisam.core.locality import iou
-from pisam.data.generated.samples import NAMES, sample
+from pisam.data.generated.sets import NAMES, sample
 from pisam.predictor import formats
 from pisam.predictor.engine import Engine
 from pisam.serve.pictures import Limits, Refused, decode_image, decode_mask

@@ -21,13 +21,12 @@ from PIL import Image
 from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, replacing, sweep_temporaries
 from pisam.core.types import BoolArray, UInt8Array
-from pisam.data.audit.cache import stamp_of
+from pisam.data.audit.cache import in_threads, stamp_of
 from pisam.data.audit.duplicates import content_hash
 from pisam.data.reading.reader import read_image, read_mask
 from pisam.data.reading.targets import read_pair
 from pisam.data.sources.pairs import Pair, list_pairs
 from pisam.data.sources.rows import Source
-from pisam.data.threads import in_threads
 from pisam.data.transforms import frame_whole
 
 log = logging.getLogger(__name__)

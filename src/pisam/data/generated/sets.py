@@ -1,4 +1,4 @@
-"""The quickstart data: four generated sets in the folder layouts of the official ones."""
+"""Generated data: the quick start's four sets, in the folders of the official ones, and single pictures."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ from PIL import Image
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object
 from pisam.core.seeding import derive_seed
-from pisam.data.generated.scene import Draw, make_scene
-from pisam.data.generated.shapes import draw_branches, draw_fence, draw_net, draw_pierced_disc, draw_wheel
+from pisam.core.types import BoolArray, UInt8Array
+from pisam.data.generated.scene import (
+    Draw,
+    draw_branches,
+    draw_fence,
+    draw_net,
+    draw_pierced_disc,
+    draw_wheel,
+    make_scene,
+)
 from pisam.data.sources.known_sets import KNOWN_SETS
 
 VERSION = 2  # raised when the same parameters give other pictures
@@ -106,3 +114,13 @@ def _write_set(root: Path, name: str, count: int, image_size: int, seed: int) ->
         stem = f"{index:04d}#{draw.__name__.removeprefix('draw_')}"
         Image.fromarray(image).save(images / f"{stem}.jpg", quality=95, subsampling=0)
         Image.fromarray(mask.astype(np.uint8) * 255).save(masks / f"{stem}.png")
+
+
+DRAWN = (draw_wheel, draw_fence, draw_net, draw_branches, draw_pierced_disc)
+NAMES = tuple(draw.__name__.removeprefix("draw_").replace("_", " ") for draw in DRAWN)
+SIDE = 512  # of the frame they are made for
+
+
+def sample(number: int) -> tuple[UInt8Array, BoolArray]:
+    """The picture uint8 (H, W, 3) and the mask bool (H, W) of a name of `NAMES`, always the same."""
+    return make_scene(DRAWN[number], SIDE, np.random.default_rng(derive_seed(0, "sample", number)))
