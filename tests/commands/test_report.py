@@ -24,9 +24,8 @@ from pisam.commands.report import report
 from pisam.commands.train import train
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
-from pisam.report.evaluations import read_evaluations
 from pisam.report.page import page
-from pisam.report.results import read_interaction
+from pisam.report.results import read_evaluations, read_interaction
 
 MODELS = ["SAM", "HQ-SAM", "Pi-SAM", "SAM+mask", "HQ-SAM+mask"]
 MODELS += ["SAM+mask+guarantee", "HQ-SAM+mask+guarantee", "Pi-SAM+guarantee"]

@@ -18,7 +18,7 @@ from helpers.hostile import jpeg_of, png_of, tiff_of
 from helpers.served import Client, Start, picture
 from pisam.core.errors import PisamError
 from pisam.onnx.engine import OnnxEngine
-from pisam.serve import app, listen, requests, verbs
+from pisam.serve import app, listen, requests, sessions
 from pisam.serve.app import Settings
 from pisam.serve.pictures import Limits, Refused, decode_image
 
@@ -214,7 +214,7 @@ def test_json_of_many_values_is_refused_before_it_is_read(client: Client) -> Non
 
 
 def test_clicks_on_one_object_are_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verbs, "CLICKS", 2)
+    monkeypatch.setattr(sessions, "CLICKS", 2)
     session = f"/api/sessions/{client.begin(picture()[1])}"
     client.ask("POST", f"{session}/box", {"box": [10, 5, 60, 40]})
     statuses = [client.ask("POST", f"{session}/click", {"x": 30, "y": 20 + y})[0] for y in range(3)]

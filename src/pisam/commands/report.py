@@ -18,10 +18,9 @@ from pisam.commands.shared.interact_results import results_folder
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError, nearest
 from pisam.core.files import shown
-from pisam.report.evaluations import Evaluation, read_evaluations, refuse_mixed
 from pisam.report.examples import Files, example_files
 from pisam.report.page import page
-from pisam.report.results import Interaction, read_interaction
+from pisam.report.results import Evaluation, Interaction, read_evaluations, read_interaction, refuse_mixed
 from pisam.report.write import refuse_foreign_folder, write_report
 from pisam.training.from_config import build_data
 

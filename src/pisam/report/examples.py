@@ -1,4 +1,4 @@
-"""One image of a benchmark with everything that is shown of it: photograph, true mask, answers, clicks."""
+"""One image of a benchmark with everything that is shown of it, and the small pictures of it on a page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from pisam.core.drawing import REGION_COLOURS, error_regions, fitted, shrunk_regions
 from pisam.core.errors import PisamError
 from pisam.core.types import BoolArray, Click, UInt8Array
 from pisam.data.reading.targets import read_pair
@@ -148,3 +152,37 @@ def sets_in_turn(files: Sequence[Files], number: int) -> list[Files]:
         by_set.setdefault(one.clicked.set, []).append(one)
     in_turn = [one for round_ in zip_longest(*by_set.values()) for one in round_ if one is not None]
     return in_turn[:number]
+
+
+LONGEST = 1024  # pixels of the longer side; what is larger is shown smaller
+OPACITY = (0, 120, 215, 215)  # of the regions of `error_regions`
+QUALITY = 85
+
+
+def write_pictures(files: Files, folder: Path) -> None:
+    """Write the pictures of an example into a new folder.
+
+    They are `photo.jpg`, `mask.png`, and for model k, counted from 0, the regions `k-before.png` and
+    `k-after.png` with a transparent background.
+
+    Raises:
+        PisamError: see `read_example`.
+    """
+    example = read_example(files)
+    folder.mkdir(parents=True)
+    height, width = example.mask.shape
+    size = fitted(width, height, LONGEST)
+    photo = Image.fromarray(example.photo).resize(size, Image.Resampling.LANCZOS)
+    photo.save(folder / "photo.jpg", quality=QUALITY, optimize=True)
+    mask = Image.fromarray(example.mask * np.uint8(255)).resize(size, Image.Resampling.BOX)
+    mask.quantize(16).save(folder / "mask.png")
+    for number, answer in enumerate(example.answers.values()):
+        for when in TIMES:
+            _save_regions(getattr(answer, when), example.mask, size, folder / f"{number}-{when}.png")
+
+
+def _save_regions(answer: BoolArray, mask: BoolArray, size: tuple[int, int], path: Path) -> None:
+    """Four colours take two bits a pixel: a few ten KB, where RGBA takes several hundred."""
+    picture = Image.fromarray(shrunk_regions(error_regions(answer, mask), size)).convert("P")
+    picture.putpalette([level for colour in REGION_COLOURS for level in colour])
+    picture.save(path, bits=2, transparency=bytes(OPACITY))

@@ -21,9 +21,8 @@ from pisam.core.drawing import (
 )
 from pisam.core.types import Click
 from pisam.evaluation.rows import Row
-from pisam.report.evaluations import Evaluation
-from pisam.report.pictures import LONGEST
-from pisam.report.results import Interaction
+from pisam.report.examples import LONGEST
+from pisam.report.results import Evaluation, Interaction
 from pisam.report.tables import Cell, number_cell, per_image_table, summary_tables
 
 BESIDE = ("page.css", "page.js")

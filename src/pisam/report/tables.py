@@ -10,8 +10,7 @@ from typing import Any
 from pisam.core.checks import ALL_IMAGES, POOLED
 from pisam.evaluation.interaction.tables import CONTROLS, EFFORT, GAINS, OWN, SHOWN
 from pisam.evaluation.published import LABELS
-from pisam.report.evaluations import Evaluation
-from pisam.report.results import Interaction
+from pisam.report.results import Evaluation, Interaction
 
 # Of a single image these tell little.
 OF_MEANS = ("images", "labels_exchanged", "random_places", "iou_gain_noisy", *EFFORT.values())

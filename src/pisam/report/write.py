@@ -17,13 +17,10 @@ from pisam.core.errors import PisamError
 from pisam.core.files import parse_json, write_json, writing
 from pisam.core.terminal import progress
 from pisam.evaluation.parallel import bounded_map
-from pisam.report.evaluations import Evaluation
-from pisam.report.examples import Example, Files, read_example, sets_in_turn
-from pisam.report.figures import clicks_figure, models_figure
+from pisam.report.examples import Example, Files, read_example, sets_in_turn, write_pictures
+from pisam.report.figures import clicks_figure, curves_figure, distributions_figure, models_figure
 from pisam.report.page import BESIDE, Drawing, asset, page, picture_folder
-from pisam.report.pictures import write_pictures
-from pisam.report.plots import curves_figure, distributions_figure
-from pisam.report.results import Interaction
+from pisam.report.results import Evaluation, Interaction
 
 CONTENTS = "report.json"  # lists what a report consists of
 MADE_BY = "pisam report"

@@ -27,9 +27,8 @@ from pisam.predictor import formats
 from pisam.predictor.engine import Engine
 from pisam.serve.pictures import Limits, Refused, decode_image, decode_mask
 from pisam.serve.requests import Gate, anylabeling_error, read_body, read_json
-from pisam.serve.sessions import Open, Store
+from pisam.serve.sessions import VERBS, Open, Store, call_of
 from pisam.serve.tools import VERSION, Backend, health
-from pisam.serve.verbs import VERBS, call_of
 
 POST = ["POST"]
 WAITING = 64  # requests that may wait for a thread
