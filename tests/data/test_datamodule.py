@@ -21,8 +21,8 @@ from pisam.core.errors import PisamError
 from pisam.core.types import Batch
 from pisam.data.datamodule import PairDataModule
 from pisam.data.dataset import collate
+from pisam.data.loader import TrainingSampler
 from pisam.data.prompts import PromptMix
-from pisam.data.sampler import TrainingSampler
 
 S = 64
 

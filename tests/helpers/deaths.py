@@ -14,7 +14,7 @@ from pisam.commands import train as train_command
 from pisam.commands.train import train
 from pisam.config.schema import Config
 from pisam.modeling.sam_weights import read_checkpoint
-from pisam.training.callback_list import build_callbacks
+from pisam.training.trainer import build_callbacks
 
 Death = tuple[str, int]  # a hook, and how often it comes by before
 

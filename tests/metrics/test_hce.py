@@ -7,8 +7,8 @@ import pytest
 from py_sod_metrics import HumanCorrectionEffortMeasure
 
 from helpers.metric_pairs import field
+from pisam.metrics.functional import KnownMask
 from pisam.metrics.hce import human_correction_effort
-from pisam.metrics.known_mask import KnownMask
 
 
 def published(prediction: np.ndarray, mask: np.ndarray) -> int:

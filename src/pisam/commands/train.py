@@ -30,7 +30,6 @@ from pisam.core.processes import announced_to_children, waiting_for_peers
 from pisam.core.provenance import git_revision
 from pisam.evaluation.rows import TableLine, text_table
 from pisam.modeling.checkpoint import read_own_checkpoint
-from pisam.training.callback_list import build_callbacks
 from pisam.training.from_config import (
     build_data,
     build_stage,
@@ -40,7 +39,7 @@ from pisam.training.from_config import (
     open_store,
     refuse_other_stage1,
 )
-from pisam.training.logging.wandb_logger import begin_logging, finish_logging, new_run_id
+from pisam.training.logging.loggers import begin_logging, finish_logging, new_run_id
 from pisam.training.preflight import alone_in, checking, job, wait_for_rank_0
 from pisam.training.resume.checkpoint_io import LAST, PREVIOUS, newest_good, set_aside
 from pisam.training.resume.last_checkpoint import KEY, refuse_other_samples
@@ -55,7 +54,7 @@ from pisam.training.resume.preemption import (
 )
 from pisam.training.resume.ranks import leave_together
 from pisam.training.run_folder import best_checkpoint, stage_dir
-from pisam.training.trainer import build_loggers, build_trainer
+from pisam.training.trainer import build_callbacks, build_loggers, build_trainer
 
 
 def run(arguments: Arguments) -> None:

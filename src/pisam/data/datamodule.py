@@ -16,10 +16,9 @@ from pisam.core.errors import PisamError
 from pisam.data.audit.audit import audit
 from pisam.data.audit.duplicates import Part, content_hash
 from pisam.data.dataset import PairDataset
-from pisam.data.loader import BatchLoader, begin_worker
+from pisam.data.loader import BatchLoader, TrainingSampler, ValidationSampler, begin_worker
 from pisam.data.photometric import Photometric, Step
 from pisam.data.prompts import PromptMix
-from pisam.data.sampler import TrainingSampler, ValidationSampler
 from pisam.data.sources.pairs import Pair
 from pisam.data.sources.rows import Entry, resolve_sources
 

@@ -23,7 +23,6 @@ from pisam.data.photometric import Photometric, Step
 from pisam.data.prompts import Prompt, PromptMix, draw_prompt
 from pisam.data.reading.reader import check_sizes, read_reduced
 from pisam.data.reading.targets import open_target, read_pair
-from pisam.data.sampler import Key
 from pisam.data.sources.instances import split_pairs
 from pisam.data.sources.pairs import Pair, list_pairs
 from pisam.data.sources.rows import Source
@@ -36,6 +35,8 @@ from pisam.data.transforms import (
     frame_view,
     paste,
 )
+
+Key = tuple[int, int]  # index and epoch of a training sample
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ differ, this is ours; except for iou, biou and the three notes below, it is that
 
 from __future__ import annotations
 
+from pisam.metrics.functional import KnownMask as KnownMask
 from pisam.metrics.image_scores import METRICS as METRICS
 from pisam.metrics.image_scores import SLOW as SLOW
 from pisam.metrics.image_scores import ImageScores as ImageScores
 from pisam.metrics.image_scores import all_scores as all_scores
 from pisam.metrics.image_scores import score_image as score_image
-from pisam.metrics.known_mask import KnownMask as KnownMask

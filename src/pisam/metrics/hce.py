@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from pisam.metrics.known_mask import KnownMask
+from pisam.metrics.functional import KnownMask
 
 GAMMA = 5
 """Errors up to about this many pixels from the object's outline are forgiven."""

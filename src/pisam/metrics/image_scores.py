@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from pisam.metrics.functional import KnownMask, region_scores
 from pisam.metrics.hce import human_correction_effort
-from pisam.metrics.known_mask import KnownMask, region_scores
 from pisam.metrics.protocol import OBJECT_ABOVE, levels_at_original, probabilities_to_levels
 from pisam.metrics.sod import (
     at_adaptive_threshold,

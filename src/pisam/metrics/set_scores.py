@@ -10,9 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pisam.core.checks import POOLED
-from pisam.metrics.functional import binarise
+from pisam.metrics.functional import KnownMask, binarise, region_scores
 from pisam.metrics.image_scores import METRICS, ImageScores, known
-from pisam.metrics.known_mask import KnownMask, region_scores
 from pisam.metrics.sod import LEVELS
 
 

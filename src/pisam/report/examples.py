@@ -17,7 +17,7 @@ from pisam.data.reading.targets import read_pair
 from pisam.data.sources.pairs import Pair
 from pisam.evaluation.interaction.click_file import ClickedImage
 from pisam.evaluation.predictions import read_prediction
-from pisam.metrics.known_mask import KnownMask, region_scores
+from pisam.metrics.functional import KnownMask, region_scores
 from pisam.metrics.protocol import OBJECT_ABOVE
 from pisam.report.results import AGAIN, ROUNDING, Interaction
 

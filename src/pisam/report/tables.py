@@ -9,7 +9,7 @@ from typing import Any
 
 from pisam.core.checks import ALL_IMAGES, POOLED
 from pisam.evaluation.interaction.tables import CONTROLS, EFFORT, GAINS, OWN, SHOWN
-from pisam.evaluation.published import LABELS
+from pisam.evaluation.results import LABELS
 from pisam.report.results import Evaluation, Interaction
 
 # Of a single image these tell little.

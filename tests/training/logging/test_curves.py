@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from helpers.small_runs import loader, logged, quiet_trainer, small_batch, small_model
 from pisam.training.callbacks.guards import FiniteLoss
-from pisam.training.logging.jsonl_logger import JsonLinesLogger
+from pisam.training.logging.loggers import JsonLinesLogger
 from pisam.training.logging.throughput import FetchTimer, Throughput
 from pisam.training.stages.decoder_stage import DecoderStage
 

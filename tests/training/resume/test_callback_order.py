@@ -13,7 +13,7 @@ from helpers.small_runs import small_config, write_sets
 from pisam.commands import train as train_command
 from pisam.commands.train import train
 from pisam.config.schema import Config
-from pisam.training.callback_list import build_callbacks
+from pisam.training.trainer import build_callbacks
 
 
 def train_shuffled(config: Config, number: int, seed: int, *more: Callback) -> None:

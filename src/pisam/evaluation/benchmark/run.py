@@ -31,7 +31,7 @@ from pisam.evaluation.interaction.controls import (
     spoilt,
 )
 from pisam.evaluation.parallel import Threads
-from pisam.metrics.known_mask import KnownMask, region_scores
+from pisam.metrics.functional import KnownMask, region_scores
 
 Scores = Future[dict[str, float]]
 

@@ -34,8 +34,8 @@ from pisam.evaluation.interaction.curves import (
 from pisam.evaluation.interaction.models import levels_of
 from pisam.evaluation.parallel import Threads
 from pisam.evaluation.rows import Row
+from pisam.metrics.functional import KnownMask, region_scores
 from pisam.metrics.image_scores import score_image
-from pisam.metrics.known_mask import KnownMask, region_scores
 from pisam.metrics.number_of_clicks import clicks_needed, nof
 from pisam.predictor.session import Answer
 

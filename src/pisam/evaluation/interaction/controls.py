@@ -9,7 +9,7 @@ import numpy as np
 from pisam.clicks.policies import disturb
 from pisam.core.seeding import derive_seed
 from pisam.core.types import BoolArray, Click
-from pisam.metrics.known_mask import KnownMask, region_scores
+from pisam.metrics.functional import KnownMask, region_scores
 
 NEAR = 10.0  # pixels of the original image
 NOISE = 0.2  # share of the clicks that is spoilt

@@ -16,7 +16,7 @@ from pisam.core.types import Batch, Clicks
 from pisam.evaluation.interaction.benchmark import obedience, share_of_oracle
 from pisam.evaluation.interaction.controls import anywhere, collateral, exchanged, gain_away, near_clicks
 from pisam.evaluation.rows import Row
-from pisam.metrics.known_mask import KnownMask, region_scores
+from pisam.metrics.functional import KnownMask, region_scores
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.segmenters import State
 from pisam.predictor.session import Answer

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from pisam.core.files import write_json
-from pisam.training.logging.wandb_logger import tell_wandb
+from pisam.training.logging.loggers import tell_wandb
 
 
 class EarlyStop(EarlyStopping):

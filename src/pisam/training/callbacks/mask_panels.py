@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pisam.core.drawing import draw_clicks
 from pisam.core.types import Batch
-from pisam.training.logging.wandb_logger import last_step
+from pisam.training.logging.loggers import last_step
 from pisam.training.resume.ranks import from_every_rank
 
 LABELS = {1: "object"}

@@ -18,7 +18,7 @@ from pisam.metrics.functional import binarise
 from pisam.metrics.image_scores import score_logits
 from pisam.metrics.protocol import logits_to_original
 from pisam.metrics.set_scores import InteractionScores, PerSetMean, SetScores
-from pisam.training.logging.wandb_logger import X_AXIS, last_step, tell_wandb
+from pisam.training.logging.loggers import X_AXIS, last_step, tell_wandb
 from pisam.training.resume.ranks import from_every_rank
 
 

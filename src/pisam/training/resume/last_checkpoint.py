@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pisam.core.errors import PisamError
 from pisam.data.datamodule import PairDataModule
-from pisam.training.logging.jsonl_logger import JsonLinesLogger
+from pisam.training.logging.loggers import JsonLinesLogger
 from pisam.training.resume.checkpoint_io import VerifiedCheckpointIO
 from pisam.training.stages.stage import Exchanging, Number
 

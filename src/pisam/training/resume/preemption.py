@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from pisam.training.logging.loggers import tell_wandb
 from pisam.training.logging.throughput import FETCH, FetchTimer
-from pisam.training.logging.wandb_logger import tell_wandb
 from pisam.training.resume.last_checkpoint import save_last
 from pisam.training.resume.ranks import any_rank, from_every_rank, leave_together
 from pisam.training.stages.stage import Exchanging, Number

@@ -1,7 +1,8 @@
-"""The W&B run of a stage: identity, begin, dashboard; nothing wrong with it ends a training."""
+"""The loggers of a stage: a line of JSON for each number, and a W&B run whose faults end no training."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -16,9 +17,58 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing, shown
+from pisam.core.files import replacing, shown, writing
 from pisam.core.provenance import environment, git_diff
 from pisam.training.resume.ranks import from_every_rank
+
+log = logging.getLogger(__name__)
+
+
+class JsonLinesLogger(Logger):
+    """Appends `{"step": ..., "train/loss": ...}` lines to a file.
+
+    Args:
+        path: the file; its folder must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return "jsonl"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        # Closed, hence flushed, line by line.
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def size(self) -> int:
+        """Bytes of all lines so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def sync(self) -> None:
+        """Have the lines on the disk before a checkpoint counts them."""
+        if self.path.exists():
+            with writing(self.path), self.path.open("ab") as file:
+                os.fsync(file.fileno())
+
+    def rewind(self, size: int) -> None:
+        """Remove the lines after the first `size` bytes: the steps that wrote them are taken again."""
+        if self.size() < size:
+            log.warning("%s: lines are missing, it is shorter than when the run was saved", self.path)
+        elif self.size() > size:
+            with writing(self.path):
+                os.truncate(self.path, size)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the configuration is saved beside the file."""
 
 
 def new_run_id(folder: Path) -> None:
@@ -87,8 +137,6 @@ def last_step(trainer: Trainer) -> int:
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
-
-log = logging.getLogger(__name__)
 
 SECONDS_TO_FINISH = 120.0  # to wait for a server that is gone; what is not uploaded stays on disk
 SECONDS_UNTIL_WRITTEN = 1.0  # of rows that a SIGKILL can cost W&B's file; its own default is 15
