@@ -24,20 +24,14 @@ def error_map(wrong: NDArray[np.bool_], mask: NDArray[np.bool_]) -> ErrorMap:
 
 @dataclass(frozen=True)
 class Components:
-    """The K connected components of one error map, one row each: background errors first.
+    """The K connected components of one error map, one row each: background errors first."""
 
-    Attributes:
-        labels: int64 (K,), the label of a click on it: 1 = missed foreground, 0 = false foreground.
-        areas: int64 (K,), pixels.
-        boxes: int64 (K, 4), xyxy edges in pixels.
-        numbers: int64 (K,), the component's number in the index map of its label.
-        index_maps: per label int32 (H, W), the component's number at each pixel, 0 outside.
-    """
-
+    # int64 (K,), the label of a click on it: 1 = missed foreground, 0 = false foreground
     labels: NDArray[np.int64]
-    areas: NDArray[np.int64]
-    boxes: NDArray[np.int64]
-    numbers: NDArray[np.int64]
+    areas: NDArray[np.int64]  # int64 (K,), pixels
+    boxes: NDArray[np.int64]  # int64 (K, 4), xyxy edges in pixels
+    numbers: NDArray[np.int64]  # int64 (K,), the component's number in the index map of its label
+    # per label int32 (H, W), the component's number at each pixel, 0 outside
     index_maps: dict[int, NDArray[np.int32]]
 
     def __len__(self) -> int:

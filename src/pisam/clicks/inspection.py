@@ -114,21 +114,13 @@ def _encode(library: Any, prediction: Any, mask: Any, region: Any) -> Any:
 
 @dataclass(frozen=True)
 class ErrorComponent:
-    """A connected region that a prediction gets wrong in one way.
+    """A connected region that a prediction gets wrong in one way."""
 
-    Attributes:
-        label: of a click that repairs it: 1 = missed foreground, 0 = false foreground.
-        area: pixels.
-        depth: largest distance of its pixels to the nearest pixel outside, within 2 %; 1 for a thin line.
-        box: xyxy edges in pixels.
-        clicks: N, how many points the paper draws in it; 0 if it is too small to be clicked.
-    """
-
-    label: int
-    area: int
-    depth: float
-    box: tuple[int, int, int, int]
-    clicks: int
+    label: int  # of a click that repairs it: 1 = missed foreground, 0 = false foreground
+    area: int  # pixels
+    depth: float  # largest distance of its pixels to the nearest pixel outside, within 2 %; 1 for a thin line
+    box: tuple[int, int, int, int]  # xyxy edges in pixels
+    clicks: int  # N, how many points the paper draws in it; 0 if it is too small to be clicked
 
 
 def inspect_errors(

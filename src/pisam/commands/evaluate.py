@@ -60,21 +60,14 @@ FOLDER_KEYS = ("predictions", "masks", "out", "name", "set", "workers", "ignore"
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Options of an evaluation of trained models.
+    """Options of an evaluation of trained models."""
 
-    Attributes:
-        models: out of sam, hq, pi and sam1024; empty for what the checkpoints hold, or else the run's own.
-        checkpoints: files or run folders; empty for the run's own.
-        sets: evaluate on data.val or data.test.
-        predictions: also save what was scored, as 8-bit PNG.
-        out: in place of RUN_DIR/evaluate.
-    """
-
+    # out of sam, hq, pi and sam1024; empty for what the checkpoints hold, or else the run's own
     models: Sequence[str] = ()
-    checkpoints: Sequence[Path] = ()
-    sets: str = "val"
-    predictions: bool = False
-    out: Path | None = None
+    checkpoints: Sequence[Path] = ()  # files or run folders; empty for the run's own
+    sets: str = "val"  # evaluate on data.val or data.test
+    predictions: bool = False  # also save what was scored, as 8-bit PNG
+    out: Path | None = None  # in place of RUN_DIR/evaluate
 
 
 def is_folder_evaluation(given: dict[str, str]) -> bool:

@@ -16,21 +16,13 @@ LARGEST = 10**12  # of any number; larger ones overflow somewhere
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition of a value.
+    """A condition of a value."""
 
-    Attributes:
-        expected: what it should be, as it ends an error message and stands in the reference.
-        holds: True for a value that fulfils it; null is never asked about.
-        choices: the values, where they can be listed.
-        each: True to ask it of each item of a list.
-        is_path: True where `~` stands for the home folder.
-    """
-
-    expected: str
-    holds: Callable[[Any], bool]
-    choices: Callable[[], Iterable[Any]] | None = None
-    each: bool = False
-    is_path: bool = False
+    expected: str  # what it should be, as it ends an error message and stands in the reference
+    holds: Callable[[Any], bool]  # True for a value that fulfils it; null is never asked about
+    choices: Callable[[], Iterable[Any]] | None = None  # the values, where they can be listed
+    each: bool = False  # True to ask it of each item of a list
+    is_path: bool = False  # True where `~` stands for the home folder
 
     def message(self, value: Any) -> str:
         """The expected value, with the nearest choice."""

@@ -41,35 +41,20 @@ Key = tuple[int, int]  # index and epoch of a training sample
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of a `Batch`; see there.
+    """One row of a `Batch`; see there."""
 
-    Attributes:
-        image: uint8 (3, S, S).
-        mask: bool (1, S, S).
-        box: float (4,).
-        extent: float (2,).
-        id: stem of the image file.
-        set: name of its source.
-        seed: for whatever else is drawn for this sample.
-        ignored: bool (1, S, S), or None = nothing is.
-        view: index of its augmented view, 0 where views do not repeat.
-        original_mask: bool (H, W) in validation, else None.
-        original_ignored: bool (H, W) in validation where something is ignored, else None.
-        prompt: in training with prompts other than boxes, else None.
-    """
-
-    image: Tensor
-    mask: Tensor
-    box: Tensor
-    extent: Tensor
-    id: str
-    set: str
-    seed: int
-    view: int = 0
-    ignored: Tensor | None = None
-    original_mask: Tensor | None = None
-    original_ignored: Tensor | None = None
-    prompt: Prompt | None = None
+    image: Tensor  # uint8 (3, S, S)
+    mask: Tensor  # bool (1, S, S)
+    box: Tensor  # float (4,)
+    extent: Tensor  # float (2,)
+    id: str  # stem of the image file
+    set: str  # name of its source
+    seed: int  # for whatever else is drawn for this sample
+    view: int = 0  # index of its augmented view, 0 where views do not repeat
+    ignored: Tensor | None = None  # bool (1, S, S), or None = nothing is
+    original_mask: Tensor | None = None  # bool (H, W) in validation, else None
+    original_ignored: Tensor | None = None  # bool (H, W) in validation where something is ignored, else None
+    prompt: Prompt | None = None  # in training with prompts other than boxes, else None
 
 
 class PairDataset(Dataset[Sample]):

@@ -21,23 +21,14 @@ FINE = 8  # HQ-SAM blurs a mask by this factor to find its fine parts
 
 @dataclass(frozen=True)
 class PromptMix:
-    """Proportions in which the kinds of prompt are drawn; only boxes by default.
+    """Proportions in which the kinds of prompt are drawn; only boxes by default."""
 
-    Attributes:
-        box: the box of the mask.
-        jittered_box: its edges moved.
-        points: 1 to `max_points` points on the object.
-        noisy_mask: the mask at a quarter of the frame with noise in its fine parts.
-        max_points: at most so many points.
-        box_noise: standard deviation of a moved edge, as a share of the box's side.
-    """
-
-    box: float = 1.0
-    jittered_box: float = 0.0
-    points: float = 0.0
-    noisy_mask: float = 0.0
-    max_points: int = 10
-    box_noise: float = 0.1
+    box: float = 1.0  # the box of the mask
+    jittered_box: float = 0.0  # its edges moved
+    points: float = 0.0  # 1 to `max_points` points on the object
+    noisy_mask: float = 0.0  # the mask at a quarter of the frame with noise in its fine parts
+    max_points: int = 10  # at most so many points
+    box_noise: float = 0.1  # standard deviation of a moved edge, as a share of the box's side
 
     @property
     def only_boxes(self) -> bool:
@@ -47,19 +38,12 @@ class PromptMix:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One sample's prompt.
+    """One sample's prompt."""
 
-    Attributes:
-        kind: which of the fields SAM is given.
-        box: float32 (4,), xyxy edges in pixels of the frame.
-        points: float32 (N, 2), on the object, in pixels of the frame.
-        mask: float32 (S / 4, S / 4), logits.
-    """
-
-    kind: PromptKind
-    box: FloatArray
-    points: FloatArray
-    mask: FloatArray
+    kind: PromptKind  # which of the fields SAM is given
+    box: FloatArray  # float32 (4,), xyxy edges in pixels of the frame
+    points: FloatArray  # float32 (N, 2), on the object, in pixels of the frame
+    mask: FloatArray  # float32 (S / 4, S / 4), logits
 
 
 def draw_prompt(

@@ -43,20 +43,13 @@ Change = Callable[[UInt8Array], UInt8Array]
 
 @dataclass(frozen=True)
 class Framed:
-    """A pair in the S x S network frame.
+    """A pair in the S x S network frame."""
 
-    Attributes:
-        image: uint8 (S, S, 3) RGB, `PAD_VALUE` right of and below the content.
-        mask: bool (S, S), never empty.
-        box: float32 (4,), xyxy edges in pixels of the frame.
-        window: what of the original the frame shows.
-        ignored: bool (S, S), pixels at least half of which are ignored and that are not object; None = none.
-    """
-
-    image: UInt8Array
-    mask: BoolArray
-    box: FloatArray
-    window: Window
+    image: UInt8Array  # uint8 (S, S, 3) RGB, `PAD_VALUE` right of and below the content
+    mask: BoolArray  # bool (S, S), never empty
+    box: FloatArray  # float32 (4,), xyxy edges in pixels of the frame
+    window: Window  # what of the original the frame shows
+    # bool (S, S), pixels at least half of which are ignored and that are not object; None = none
     ignored: BoolArray | None = None
 
     @property
@@ -67,19 +60,12 @@ class Framed:
 
 @dataclass(frozen=True)
 class View:
-    """A random view of a pair, drawn from its mask before the image is read.
+    """A random view of a pair, drawn from its mask before the image is read."""
 
-    Attributes:
-        window: what of the original it shows.
-        reduction: by how much the image is reduced before.
-        interpolated: the pair was averaged down before; what little is left is interpolated.
-        coverage: uint8 (h, w), the reduced mask inside the window, see `reduce_mask`.
-    """
-
-    window: Window
-    reduction: int
-    interpolated: bool
-    coverage: UInt8Array
+    window: Window  # what of the original it shows
+    reduction: int  # by how much the image is reduced before
+    interpolated: bool  # the pair was averaged down before; what little is left is interpolated
+    coverage: UInt8Array  # uint8 (h, w), the reduced mask inside the window, see `reduce_mask`
 
     def cut(self, reduced: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """The window's part of the reduced image (H, W, ...)."""

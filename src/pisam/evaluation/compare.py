@@ -31,24 +31,16 @@ Scores = dict[str, dict[Key, float]]
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference of one score between two runs, over the images that both have a number for.
+    """Difference of one score between two runs, over the images that both have a number for."""
 
-    Attributes:
-        score: the column of `per_image.csv`.
-        images: their number.
-        a: mean of the first run.
-        b: mean of the second run.
-        low, high: 95 % confidence interval of the mean of b - a, by a bootstrap over images (percentiles).
-        p_value: of Wilcoxon's signed-rank test that b - a is symmetric about 0; 1 where all are equal.
-    """
-
-    score: str
-    images: int
-    a: float
-    b: float
+    score: str  # the column of `per_image.csv`
+    images: int  # their number
+    a: float  # mean of the first run
+    b: float  # mean of the second run
+    # low, high: 95 % confidence interval of the mean of b - a, by a bootstrap over images (percentiles)
     low: float
     high: float
-    p_value: float
+    p_value: float  # of Wilcoxon's signed-rank test that b - a is symmetric about 0; 1 where all are equal
 
 
 def compare_runs(a: Path, b: Path) -> list[Difference]:

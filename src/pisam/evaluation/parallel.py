@@ -25,15 +25,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Threads:
-    """Two groups, so that what a model waits for never queues behind scores.
+    """Two groups, so that what a model waits for never queues behind scores."""
 
-    Attributes:
-        look: find the next click on an answer.
-        score: score answers.
-    """
-
-    look: Executor
-    score: Executor
+    look: Executor  # find the next click on an answer
+    score: Executor  # score answers
 
 
 class _Now(Executor):

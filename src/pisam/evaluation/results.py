@@ -35,19 +35,12 @@ FILES = ("per_image.csv", "summary.json", "table.md", "table.tex")
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """The scores of one model's answer to one image.
+    """The scores of one model's answer to one image."""
 
-    Attributes:
-        model: name of the segmenter.
-        set: name of the data set.
-        image: its id within the set.
-        scores: at original size.
-    """
-
-    model: str
-    set: str
-    image: str
-    scores: ImageScores
+    model: str  # name of the segmenter
+    set: str  # name of the data set
+    image: str  # its id within the set
+    scores: ImageScores  # at original size
 
 
 def refuse_foreign_folder(folder: Path, *, key: str) -> None:

@@ -36,17 +36,12 @@ _E = {"max_e", "mean_e", "adaptive_e"}
 
 @dataclass(frozen=True)
 class ImageScores:
-    """Scores of one image, and the curves that a data set's `max_f` and `max_e` are made of.
+    """Scores of one image, and the curves that a data set's `max_f` and `max_e` are made of."""
 
-    Attributes:
-        values: the chosen metrics in the order of `METRICS`.
-        f_curve: float64 (256,), F at the thresholds 0 .. 255; None if no F was asked for.
-        e_curve: the same of E.
-    """
-
-    values: dict[str, float]
+    values: dict[str, float]  # the chosen metrics in the order of `METRICS`
+    # float64 (256,), F at the thresholds 0 .. 255; None if no F was asked for.
     f_curve: np.ndarray | None = None
-    e_curve: np.ndarray | None = None
+    e_curve: np.ndarray | None = None  # the same of E
 
 
 def all_scores(

@@ -45,31 +45,19 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Protocol:
-    """The choices that a score depends on.
+    """The choices that a score depends on."""
 
-    Attributes:
-        image_size: side S of the network frame in pixels.
-        checkpoint_hash: hash of the weights that were scored, where a checkpoint was.
-        resize: how an image becomes S x S.
-        prompt: what the network was told.
-        interpolation: how logits come back to the original size (`logits_to_original`).
-        threshold: a pixel is object where its logit is above this.
-        boundary_dilation_ratio: width of the band of boundary IoU, as a fraction of the image diagonal.
-        torch: version.
-        lightning: version.
-        pisam: version.
-    """
-
-    image_size: int
-    checkpoint_hash: str | None = None
-    resize: str = "squash"
-    prompt: str = "box of the mask"
-    interpolation: str = "bilinear"
-    threshold: float = LOGIT_THRESHOLD
+    image_size: int  # side S of the network frame in pixels
+    checkpoint_hash: str | None = None  # hash of the weights that were scored, where a checkpoint was
+    resize: str = "squash"  # how an image becomes S x S
+    prompt: str = "box of the mask"  # what the network was told
+    interpolation: str = "bilinear"  # how logits come back to the original size (`logits_to_original`)
+    threshold: float = LOGIT_THRESHOLD  # a pixel is object where its logit is above this
+    # width of the band of boundary IoU, as a fraction of the image diagonal
     boundary_dilation_ratio: float = DILATION_RATIO
-    torch: str = field(default_factory=lambda: _installed("torch"))
-    lightning: str = field(default_factory=lambda: _installed("lightning"))
-    pisam: str = field(default_factory=lambda: _installed("pisam"))
+    torch: str = field(default_factory=lambda: _installed("torch"))  # version
+    lightning: str = field(default_factory=lambda: _installed("lightning"))  # version
+    pisam: str = field(default_factory=lambda: _installed("pisam"))  # version
 
     def as_dict(self) -> dict[str, str | int | float | None]:
         """Plain values, ready for JSON and checkpoints."""

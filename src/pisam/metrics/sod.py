@@ -13,18 +13,14 @@ _STRIP_PIXELS = 2**24  # OpenCV counts in float32, exact up to here
 
 @dataclass(frozen=True)
 class JointHistogram:
-    """Levels of an 8-bit prediction inside and outside the mask, in quadrants around the mask's centroid.
+    """Levels of an 8-bit prediction inside and outside the mask, in quadrants around the mask's centroid."""
 
-    Attributes:
-        counts: int64 (2, 2, 2, 256): upper / lower rows, left / right columns, outside / inside, level.
-        values: float64 (256,), what a level that occurs stands for, in [0, 1], after min-max normalisation.
-        prediction: uint8 (H, W).
-        split: the first of the lower rows and the first of the right columns, one past the centroid.
-    """
-
+    # int64 (2, 2, 2, 256): upper / lower rows, left / right columns, outside / inside, level
     counts: np.ndarray
+    # float64 (256,), what a level that occurs stands for, in [0, 1], after min-max normalisation
     values: np.ndarray
-    prediction: np.ndarray
+    prediction: np.ndarray  # uint8 (H, W)
+    # the first of the lower rows and the first of the right columns, one past the centroid
     split: tuple[int, int]
 
     @property
@@ -103,19 +99,12 @@ _TIE = 1e-9
 
 @dataclass(frozen=True)
 class Thresholded:
-    """Counts of a prediction at one or more thresholds.
+    """Counts of a prediction at one or more thresholds."""
 
-    Attributes:
-        hits: int64 (T,), pixels at or above the threshold inside the mask.
-        false_alarms: int64 (T,), the same outside.
-        mask_pixels: pixels of the mask.
-        pixels: pixels of the image.
-    """
-
-    hits: np.ndarray
-    false_alarms: np.ndarray
-    mask_pixels: int
-    pixels: int
+    hits: np.ndarray  # int64 (T,), pixels at or above the threshold inside the mask
+    false_alarms: np.ndarray  # int64 (T,), the same outside
+    mask_pixels: int  # pixels of the mask
+    pixels: int  # pixels of the image
 
 
 def at_every_level(histogram: JointHistogram) -> Thresholded:

@@ -26,57 +26,34 @@ TIMES = ("before", "after")
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answers on an image.
+    """A model's answers on an image."""
 
-    Attributes:
-        before: bool (H, W), its mask of the box.
-        after: bool (H, W), its mask after the clicks.
-        iou_before: of the former.
-        iou_after: of the latter.
-    """
-
-    before: BoolArray
-    after: BoolArray
-    iou_before: float
-    iou_after: float
+    before: BoolArray  # bool (H, W), its mask of the box
+    after: BoolArray  # bool (H, W), its mask after the clicks
+    iou_before: float  # of the former
+    iou_after: float  # of the latter
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of an example, and the scores that its masks must have.
+    """The files of an example, and the scores that its masks must have."""
 
-    Attributes:
-        pair: image and true mask.
-        masks: folder of the benchmark's masks.
-        clicked: the image's entry in the click file.
-        given: how many of its clicks lie between before and after.
-        scores: model -> IoU before and after.
-    """
-
-    pair: Pair
-    masks: Path
-    clicked: ClickedImage
-    given: int
-    scores: Mapping[str, tuple[float, float]]
+    pair: Pair  # image and true mask
+    masks: Path  # folder of the benchmark's masks
+    clicked: ClickedImage  # the image's entry in the click file
+    given: int  # how many of its clicks lie between before and after
+    scores: Mapping[str, tuple[float, float]]  # model -> IoU before and after
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image at its original size.
+    """An image at its original size."""
 
-    Attributes:
-        name: SET/IMAGE.
-        photo: uint8 (H, W, 3) RGB.
-        mask: bool (H, W), the true one.
-        clicks: those that were given, in pixels of the image.
-        answers: by model.
-    """
-
-    name: str
-    photo: UInt8Array
-    mask: BoolArray
-    clicks: tuple[Click, ...]
-    answers: Mapping[str, Answer]
+    name: str  # SET/IMAGE
+    photo: UInt8Array  # uint8 (H, W, 3) RGB
+    mask: BoolArray  # bool (H, W), the true one
+    clicks: tuple[Click, ...]  # those that were given, in pixels of the image
+    answers: Mapping[str, Answer]  # by model
 
 
 def example_files(results: Interaction, pairs: Mapping[tuple[str, str], Pair]) -> list[Files]:

@@ -44,19 +44,12 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of the page.
+    """A figure of the page."""
 
-    Attributes:
-        file: its name without suffix; PNG and PDF.
-        size: of the PNG, in pixels.
-        alt: what is seen on it, for those who do not see it.
-        caption: below it.
-    """
-
-    file: str
-    size: tuple[int, int]
-    alt: str
-    caption: str
+    file: str  # its name without suffix; PNG and PDF
+    size: tuple[int, int]  # of the PNG, in pixels
+    alt: str  # what is seen on it, for those who do not see it
+    caption: str  # below it
 
 
 @dataclass(frozen=True)
@@ -72,28 +65,18 @@ class Tile:
 
 @dataclass(frozen=True)
 class Card:
-    """One image in the gallery.
+    """One image in the gallery."""
 
-    Attributes:
-        number: from 1, in the order of the click file.
-        name: SET/IMAGE.
-        width, height: of the original, in pixels.
-        shown: (width, height) of its pictures.
-        radius: of clicks, in pixels of the original.
-        common_area: pixels in which all models were wrong.
-        clicks: that were given.
-        tiles: one per model.
-    """
-
-    number: int
-    name: str
+    number: int  # from 1, in the order of the click file
+    name: str  # SET/IMAGE
+    # width, height: of the original, in pixels
     width: int
     height: int
-    shown: tuple[int, int]
-    radius: float
-    common_area: int
-    clicks: Sequence[Click]
-    tiles: list[Tile]
+    shown: tuple[int, int]  # (width, height) of its pictures
+    radius: float  # of clicks, in pixels of the original
+    common_area: int  # pixels in which all models were wrong
+    clicks: Sequence[Click]  # that were given
+    tiles: list[Tile]  # one per model
 
     @property
     def folder(self) -> str:

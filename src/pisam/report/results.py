@@ -24,21 +24,13 @@ MORE = "+"  # in the name of a model before what else it is given
 
 @dataclass(frozen=True)
 class Interaction:
-    """The results of a benchmark.
+    """The results of a benchmark."""
 
-    Attributes:
-        folder: where they lie.
-        summary: of `summary.json`.
-        rows: of `per_image.csv`.
-        curves: of `curves.csv`.
-        clicks: the images, largest common error first, and their clicks.
-    """
-
-    folder: Path
-    summary: dict[str, Any]
-    rows: list[Row]
-    curves: list[Row]
-    clicks: ClickFile
+    folder: Path  # where they lie
+    summary: dict[str, Any]  # of `summary.json`
+    rows: list[Row]  # of `per_image.csv`
+    curves: list[Row]  # of `curves.csv`
+    clicks: ClickFile  # the images, largest common error first, and their clicks
 
     @property
     def models(self) -> list[str]:
@@ -148,19 +140,12 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model of an evaluation.
+    """One model of an evaluation."""
 
-    Attributes:
-        folder: where its results lie.
-        model: its name.
-        summary: of its `summary.json`.
-        iou: of every image it was scored on.
-    """
-
-    folder: Path
-    model: str
-    summary: dict[str, Any]
-    iou: dict[Key, float]
+    folder: Path  # where its results lie
+    model: str  # its name
+    summary: dict[str, Any]  # of its `summary.json`
+    iou: dict[Key, float]  # of every image it was scored on
 
     @property
     def complete(self) -> bool:

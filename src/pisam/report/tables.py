@@ -32,17 +32,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A row.
+    """A row."""
 
-    Attributes:
-        cells: from left to right.
-        strong: for means over all sets.
-        number: of the image that it is about, from 1; 0 for means.
-    """
-
-    cells: list[Cell]
-    strong: bool = False
-    number: int = 0
+    cells: list[Cell]  # from left to right
+    strong: bool = False  # for means over all sets
+    number: int = 0  # of the image that it is about, from 1; 0 for means
 
 
 @dataclass(frozen=True)

@@ -51,31 +51,18 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Who may ask for what.
+    """Who may ask for what."""
 
-    Attributes:
-        token: that everybody must send; None = nobody.
-        hosts: names of the server; empty = any.
-        cors: `origin` of pages of another site that may ask; None = none.
-        label_studio: `origin` of the host whose pictures may be fetched.
-        label_studio_key: its API key.
-        threads: requests that are worked on at a time.
-        limits: of uploads.
-        sessions: the most at a time.
-        seconds: after which an unused session is forgotten.
-        memory: bytes of all sessions.
-    """
-
-    token: str | None = None
-    hosts: tuple[str, ...] = ()
-    cors: str | None = None
-    label_studio: str | None = None
-    label_studio_key: str | None = None
-    threads: int = 2
-    limits: Limits = field(default_factory=Limits)
-    sessions: int = 64
-    seconds: float = 1800
-    memory: int = 2**30
+    token: str | None = None  # that everybody must send; None = nobody
+    hosts: tuple[str, ...] = ()  # names of the server; empty = any
+    cors: str | None = None  # `origin` of pages of another site that may ask; None = none
+    label_studio: str | None = None  # `origin` of the host whose pictures may be fetched
+    label_studio_key: str | None = None  # its API key
+    threads: int = 2  # requests that are worked on at a time
+    limits: Limits = field(default_factory=Limits)  # of uploads
+    sessions: int = 64  # the most at a time
+    seconds: float = 1800  # after which an unused session is forgotten
+    memory: int = 2**30  # bytes of all sessions
 
 
 class Server:

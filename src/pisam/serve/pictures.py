@@ -42,15 +42,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of what a stranger may ask for.
+    """Limits of what a stranger may ask for."""
 
-    Attributes:
-        upload: bytes of a picture.
-        pixels: of a picture.
-    """
-
-    upload: int = 32 * 2**20
-    pixels: int = 25_000_000
+    upload: int = 32 * 2**20  # bytes of a picture
+    pixels: int = 25_000_000  # of a picture
 
 
 def decode_image(contents: bytes, limits: Limits) -> UInt8Array:

@@ -25,36 +25,23 @@ CLICKS = 64  # on one object; the time and memory of an answer grow with their n
 
 @dataclass
 class Encoded:
-    """An uploaded picture, encoded.
+    """An uploaded picture, encoded."""
 
-    Attributes:
-        contents: the file.
-        predictor: on it, without a prompt; `another` begins an object.
-        size: (H, W).
-    """
-
-    contents: bytes
-    predictor: InteractivePredictor
-    size: tuple[int, int]
+    contents: bytes  # the file
+    predictor: InteractivePredictor  # on it, without a prompt; `another` begins an object
+    size: tuple[int, int]  # (H, W)
 
 
 @dataclass
 class Open:
-    """A session of somebody.
+    """A session of somebody."""
 
-    Attributes:
-        image: what it is about.
-        predictor: asked by one request at a time, who holds `lock`.
-        truth: bool (H, W), to compare with; None for none.
-        used: when, in seconds of the monotonic clock.
-        changing: held while the predictor changes, in a thread.
-    """
-
-    image: Encoded
-    predictor: InteractivePredictor
-    truth: BoolArray | None = None
-    used: float = field(default_factory=time.monotonic)
+    image: Encoded  # what it is about
+    predictor: InteractivePredictor  # asked by one request at a time, who holds `lock`
+    truth: BoolArray | None = None  # bool (H, W), to compare with; None for none
+    used: float = field(default_factory=time.monotonic)  # when, in seconds of the monotonic clock
     lock: anyio.Lock = field(default_factory=anyio.Lock)
+    # held while the predictor changes, in a thread
     changing: threading.Lock = field(default_factory=threading.Lock)
 
     @property

@@ -27,17 +27,11 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Backend:
-    """Answers both tools.
+    """Answers both tools."""
 
-    Attributes:
-        store: of encoded pictures; a tool sends its picture again with every click.
-        host: of Label Studio, which its pictures are fetched from.
-        key: its API key.
-    """
-
-    store: Store
-    host: str | None = None
-    key: str | None = None
+    store: Store  # of encoded pictures; a tool sends its picture again with every click
+    host: str | None = None  # of Label Studio, which its pictures are fetched from
+    key: str | None = None  # its API key
 
     def label_studio(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to `POST /predict`: a result per task, a region per kind of label that takes masks.

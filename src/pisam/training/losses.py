@@ -15,15 +15,10 @@ from pisam.training.loss_points import NUM_POINTS, SPREAD, sample_content, sampl
 
 
 class MaskLoss(NamedTuple):
-    """The two terms of each mask, not yet averaged over masks or weighted.
+    """The two terms of each mask, not yet averaged over masks or weighted."""
 
-    Attributes:
-        bce: float32 (B,), binary cross-entropy, mean over the points.
-        dice: float32 (B,), 1 - Dice over the points, in [0, 1].
-    """
-
-    bce: Tensor
-    dice: Tensor
+    bce: Tensor  # float32 (B,), binary cross-entropy, mean over the points
+    dice: Tensor  # float32 (B,), 1 - Dice over the points, in [0, 1]
 
 
 def mask_loss(

@@ -31,22 +31,14 @@ key=value: changes to it, for example stage1.lr=3e-4; `pisam config` lists the k
 
 @dataclass(frozen=True)
 class Command:
-    """The arguments that a verb takes, as its file declares them.
+    """The arguments that a verb takes, as its file declares them."""
 
-    Attributes:
-        name: as it is typed.
-        module: where its `run` is.
-        help: its docstring, without the group.
-        group: the heading that it is listed under.
-        usage: what follows the name in its first form.
-        keys: arguments of its own, with the values they take: `1|2`, `N` for a whole number, or any word.
-    """
-
-    name: str
-    module: str
-    help: str
-    group: str
-    usage: str
+    name: str  # as it is typed
+    module: str  # where its `run` is
+    help: str  # its docstring, without the group
+    group: str  # the heading that it is listed under
+    usage: str  # what follows the name in its first form
+    # arguments of its own, with the values they take: `1|2`, `N` for a whole number, or any word
     keys: dict[str, str]
 
     @property
@@ -141,19 +133,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Arguments:
-    """The arguments that a verb was given.
+    """The arguments that a verb was given."""
 
-    Attributes:
-        words: positional arguments, without the experiment.
-        own: the verb's own keys.
-        experiment: name or path, None where none was given.
-        overrides: `key=value` for the configuration.
-    """
-
-    words: list[str]
-    own: dict[str, str]
-    experiment: str | None
-    overrides: list[str]
+    words: list[str]  # positional arguments, without the experiment
+    own: dict[str, str]  # the verb's own keys
+    experiment: str | None  # name or path, None where none was given
+    overrides: list[str]  # `key=value` for the configuration
 
     def config(self, *more: str) -> Config:
         """The configuration of the experiment with the overrides and `more` of them.

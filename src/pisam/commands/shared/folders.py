@@ -100,17 +100,11 @@ def content_of(path: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to be answered.
+    """A picture to be answered."""
 
-    Attributes:
-        stem: its name, among those of the run.
-        reads: its files; an answer counts as done only while they are as they were.
-        writes: the files of the answer; likewise only while they are there.
-    """
-
-    stem: str
-    reads: Sequence[Path]
-    writes: Sequence[Path]
+    stem: str  # its name, among those of the run
+    reads: Sequence[Path]  # its files; an answer counts as done only while they are as they were
+    writes: Sequence[Path]  # the files of the answer; likewise only while they are there
 
     def stamp(self) -> list[int]:
         """Modification time in ns and bytes of the files that are read; none where one is not there."""

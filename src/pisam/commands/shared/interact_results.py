@@ -33,19 +33,12 @@ NAMED = 5  # images named in print; the summary names all
 
 @dataclass
 class Search:
-    """Results of clicking each image on its own errors, and of looking for common ones.
+    """Results of clicking each image on its own errors, and of looking for common ones."""
 
-    Attributes:
-        images: their number.
-        own: the rows of `click_effect`.
-        equal: whether removing the clicks changed nothing anywhere.
-        selection: the images of the benchmark; None where those of a click file are taken.
-    """
-
-    images: int
-    own: list[Row]
-    equal: bool
-    selection: Selection | None
+    images: int  # their number
+    own: list[Row]  # the rows of `click_effect`
+    equal: bool  # whether removing the clicks changed nothing anywhere
+    selection: Selection | None  # the images of the benchmark; None where those of a click file are taken
 
 
 def results_folder(config: Config) -> Path:

@@ -47,17 +47,11 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True)
 class Box:
-    """A prompt.
+    """A prompt."""
 
-    Attributes:
-        edges: x0, y0, x1, y1, in pixels of the upright picture.
-        category: of a COCO file, else 1.
-        size: of its picture, where the file says it.
-    """
-
-    edges: tuple[float, float, float, float]
-    category: int = 1
-    size: Said | None = None
+    edges: tuple[float, float, float, float]  # x0, y0, x1, y1, in pixels of the upright picture
+    category: int = 1  # of a COCO file, else 1
+    size: Said | None = None  # of its picture, where the file says it
 
     def inside(self, width: int, height: int, where: str) -> tuple[float, float, float, float]:
         """The edges, cut off at the border of the picture where they stick out by a pixel at most.
@@ -81,15 +75,10 @@ class Box:
 
 @dataclass(frozen=True)
 class Clicks:
-    """The clicks on a picture.
+    """The clicks on a picture."""
 
-    Attributes:
-        points: in their order, in pixels of the upright picture.
-        size: of the picture, where the file says it.
-    """
-
-    points: tuple[Click, ...] = ()
-    size: Said | None = None
+    points: tuple[Click, ...] = ()  # in their order, in pixels of the upright picture
+    size: Said | None = None  # of the picture, where the file says it
 
     def refuse_outside(self, width: int, height: int, where: str) -> None:
         """Raise PisamError for a click outside of the picture, or one of another size."""

@@ -155,29 +155,19 @@ PROGRAM = "pisam.cli"
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep: the values it tries and the command of a trial.
-
-    Attributes:
-        content: the file as it was read.
-        name: the folder of its trials below `runs/sweeps`.
-        experiment: name or path, as `pisam train` takes it.
-        stage: 1 or 2.
-        overrides: `key=value` that all trials share.
-        goal: minimize or maximize `metric`.
-        cap: number of trials that the file allows, if it says so.
-    """
+    """A sweep: the values it tries and the command of a trial."""
 
     file: Path
-    content: dict[str, Any]
-    name: str
-    experiment: str
-    stage: int
-    overrides: tuple[str, ...]
+    content: dict[str, Any]  # the file as it was read
+    name: str  # the folder of its trials below `runs/sweeps`
+    experiment: str  # name or path, as `pisam train` takes it
+    stage: int  # 1 or 2
+    overrides: tuple[str, ...]  # `key=value` that all trials share
     parameters: dict[str, Parameter]
     method: str
     metric: str
-    goal: str
-    cap: int | None
+    goal: str  # minimize or maximize `metric`
+    cap: int | None  # number of trials that the file allows, if it says so
 
     def config(self, values: Values, *more: str) -> Config:
         """The configuration of a trial.

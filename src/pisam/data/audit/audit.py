@@ -43,20 +43,14 @@ class Finding:
 
 @dataclass
 class SourceReport:
-    """One source: its usable pairs in numbers.
-
-    Attributes:
-        long_sides: of the images, in pixels.
-        shares: of the pixels that are object.
-        contents: hash of what all files say, where each can be used.
-    """
+    """One source: its usable pairs in numbers."""
 
     name: str
     part: Part
     pairs: int = 0
-    long_sides: list[int] = field(default_factory=list)
-    shares: list[float] = field(default_factory=list)
-    contents: str = ""
+    long_sides: list[int] = field(default_factory=list)  # of the images, in pixels
+    shares: list[float] = field(default_factory=list)  # of the pixels that are object
+    contents: str = ""  # hash of what all files say, where each can be used
 
     @property
     def median_share(self) -> float | None:

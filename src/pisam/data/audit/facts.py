@@ -27,32 +27,21 @@ FEW_SHADES = 3
 
 
 class PairFacts(NamedTuple):
-    """Facts that reading a pair shows.
+    """Facts that reading a pair shows."""
 
-    Attributes:
-        problem: why the pair cannot be used, empty if it can; then nothing else is known.
-        width, height: upright, in pixels.
-        share: of the pixels that are object, in [0, 1].
-        soft: share of the object's pixels, edges included, that are neither black nor white.
-        blank: annotations without a pixel in the frame.
-        shades: the values between black and white, where they are so few that they look chosen.
-        coloured: those are of colours, not of greys.
-        content: hash of the image file's bytes.
-        look: perceptual hash of the image in hexadecimal, empty for an image of one shade.
-        truth: hash of the mask file's bytes, or of the image's annotations.
-    """
-
-    problem: str = ""
+    problem: str = ""  # why the pair cannot be used, empty if it can; then nothing else is known
+    # width, height: upright, in pixels
     width: int = 0
     height: int = 0
-    share: float = 0.0
-    soft: float = 0.0
-    blank: int = 0
+    share: float = 0.0  # of the pixels that are object, in [0, 1]
+    soft: float = 0.0  # share of the object's pixels, edges included, that are neither black nor white
+    blank: int = 0  # annotations without a pixel in the frame
+    # the values between black and white, where they are so few that they look chosen
     shades: Sequence[int] = ()
-    coloured: bool = False
-    content: str = ""
-    look: str = ""
-    truth: str = ""
+    coloured: bool = False  # those are of colours, not of greys
+    content: str = ""  # hash of the image file's bytes
+    look: str = ""  # perceptual hash of the image in hexadecimal, empty for an image of one shade
+    truth: str = ""  # hash of the mask file's bytes, or of the image's annotations
 
 
 def facts_of(source: Source, pairs: Sequence[Pair]) -> list[PairFacts]:

@@ -24,16 +24,13 @@ OVERSAMPLE = 2
 
 @dataclass
 class Drawing:
-    """White shapes on a black canvas, in float pixels (x, y) of the final image.
+    """White shapes on a black canvas, in float pixels (x, y) of the final image."""
 
-    Attributes:
-        height, width: of the final image.
-        anchors: centres of places in or at the structure where a plate may sit.
-    """
-
+    # height, width: of the final image
     height: int
     width: int
     canvas: UInt8Array = field(init=False)
+    # centres of places in or at the structure where a plate may sit
     anchors: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -54,22 +54,16 @@ _TURNS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright picture.
+    """An upright picture."""
 
-    Attributes:
-        image: in eight bits a channel, or 16-bit grey; never of mode "1".
-        size: (width, height) of the whole picture, where `image` may be a reduced one.
-        wide: uint16 (H, W) or (H, W, C), the values of a file of more than eight bits, in place of `image`'s.
-        step: what the sample value 1 of the file has become in `image`: 255, 85 and 17 for 1-, 2- and 4-bit
-            grey, which Pillow spreads over eight bits, else 1.
-        highest: value of the full range of `wide`.
-    """
-
-    image: Image.Image
-    size: tuple[int, int]
+    image: Image.Image  # in eight bits a channel, or 16-bit grey; never of mode "1"
+    size: tuple[int, int]  # (width, height) of the whole picture, where `image` may be a reduced one
+    # uint16 (H, W) or (H, W, C), the values of a file of more than eight bits, in place of `image`'s
     wide: npt.NDArray[np.uint16] | None = None
+    # what the sample value 1 of the file has become in `image`: 255, 85 and 17 for 1-, 2- and 4-bit grey,
+    # which Pillow spreads over eight bits, else 1
     step: int = 1
-    highest: int = 65535
+    highest: int = 65535  # value of the full range of `wide`
 
     @property
     def has_alpha(self) -> bool:

@@ -27,14 +27,10 @@ from pisam.data.sources.pairs import Pair
 
 
 class Target(NamedTuple):
-    """The truth of a pair.
+    """The truth of a pair."""
 
-    Attributes:
-        coverage: uint8 (H, W), 255 = all of the pixel is object; some pixel exceeds 127.
-        ignored: bool (H, W), pixels of which nothing is said, none of them object; None = there is none.
-    """
-
-    coverage: UInt8Array
+    coverage: UInt8Array  # uint8 (H, W), 255 = all of the pixel is object; some pixel exceeds 127
+    # bool (H, W), pixels of which nothing is said, none of them object; None = there is none
     ignored: BoolArray | None
 
     @property

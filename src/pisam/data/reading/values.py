@@ -31,14 +31,10 @@ _REMEDY = (
 
 
 class Coverage(NamedTuple):
-    """A mask as it was read, before it is cut in half.
+    """A mask as it was read, before it is cut in half."""
 
-    Attributes:
-        values: uint8 (H, W), how much of a pixel is object, 255 = all.
-        ignored: bool (H, W), pixels of the value that is declared to say nothing; None = there is none.
-    """
-
-    values: UInt8Array
+    values: UInt8Array  # uint8 (H, W), how much of a pixel is object, 255 = all
+    # bool (H, W), pixels of the value that is declared to say nothing; None = there is none
     ignored: BoolArray | None = None
 
 

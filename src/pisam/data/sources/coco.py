@@ -24,17 +24,13 @@ from pisam.data.sources.segmentation import MAX_PIXELS, Id, decode, id_of, run_l
 
 @dataclass(frozen=True)
 class Shapes:
-    """The annotated objects of one image.
+    """The annotated objects of one image."""
 
-    Attributes:
-        file: the annotation file, for messages.
-        height, width: of the image, as the file says.
-        codes: segmentation per annotation id: polygons, or a run-length code, compressed or not.
-    """
-
-    file: Path
+    file: Path  # the annotation file, for messages
+    # height, width: of the image, as the file says
     height: int
     width: int
+    # segmentation per annotation id: polygons, or a run-length code, compressed or not
     codes: Mapping[int, Any]
 
     def mask(self, annotation: int | None = None) -> npt.NDArray[np.bool_]:
@@ -72,15 +68,10 @@ class Shapes:
 
 @dataclass(frozen=True)
 class CocoFile:
-    """The contents of an annotation file.
+    """The contents of an annotation file."""
 
-    Attributes:
-        shapes: of each image that has any, by the image's file name.
-        left_out: what was passed over, how often.
-    """
-
-    shapes: dict[str, Shapes]
-    left_out: dict[str, int] = field(default_factory=dict)
+    shapes: dict[str, Shapes]  # of each image that has any, by the image's file name
+    left_out: dict[str, int] = field(default_factory=dict)  # what was passed over, how often
 
 
 def open_coco(file: Path) -> CocoFile:

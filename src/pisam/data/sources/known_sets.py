@@ -15,45 +15,31 @@ HQSEG = "thin_object_detection"
 
 @dataclass(frozen=True)
 class Publication:
-    """Whose sets they are.
-
-    Attributes:
-        page: the authors' page, which links to the files.
-        terms: what its authors say about use.
-    """
+    """Whose sets they are."""
 
     title: str
-    page: str
-    terms: str
+    page: str  # the authors' page, which links to the files
+    terms: str  # what its authors say about use
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders below the data root, as one distribution has them.
-
-    Attributes:
-        pairs: how many pairs it holds there.
-        names: the list of this part's files, where one folder holds several parts.
-    """
+    """Folders below the data root, as one distribution has them."""
 
     images: str
     masks: str
-    pairs: int
-    names: str | None = None
+    pairs: int  # how many pairs it holds there
+    names: str | None = None  # the list of this part's files, where one folder holds several parts
 
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A published set: its role and the layouts it is distributed in, the authors' own first.
-
-    Attributes:
-        ignore: the value of its masks' pixels that count neither way.
-    """
+    """A published set: its role and the layouts it is distributed in, the authors' own first."""
 
     role: Role
     publication: Publication
     layouts: tuple[Layout, ...]
-    ignore: int | None = None
+    ignore: int | None = None  # the value of its masks' pixels that count neither way
 
 
 DIS5K = Publication(

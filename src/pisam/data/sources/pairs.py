@@ -21,42 +21,27 @@ SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", "
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask; `id` is their common stem, unique within the source.
+    """An image and its mask; `id` is their common stem, unique within the source."""
 
-    Attributes:
-        id: see above; of one instance of several, ID@INSTANCE.
-        image: its file.
-        mask: its file, or the annotation file.
-        ids: the mask's values are ids of objects.
-        shapes: the image's annotations, if they come from an annotation file.
-        instance: the id, annotation or component that is meant; None = all together.
-        ignore: as in `Source`.
-    """
-
-    id: str
-    image: Path
-    mask: Path
-    ids: bool = False
+    id: str  # see above; of one instance of several, ID@INSTANCE
+    image: Path  # its file
+    mask: Path  # its file, or the annotation file
+    ids: bool = False  # the mask's values are ids of objects
+    # the image's annotations, if they come from an annotation file
     shapes: Shapes | None = field(default=None, compare=False, repr=False)
-    instance: int | None = None
-    ignore: int | None = None
+    instance: int | None = None  # the id, annotation or component that is meant; None = all together
+    ignore: int | None = None  # as in `Source`
 
 
 @dataclass(frozen=True)
 class Matched:
-    """The contents of the folders of a source.
+    """The contents of the folders of a source."""
 
-    Attributes:
-        pairs: sorted by id, at most `source.limit`.
-        gaps: what must be mended, as (image or None, error message).
-        unused: masks without an image. Some distributions keep the masks of several parts in one folder.
-        left_out: what else lies there and was not looked at, a line each.
-    """
-
-    pairs: list[Pair]
-    gaps: list[tuple[Path | None, str]]
+    pairs: list[Pair]  # sorted by id, at most `source.limit`
+    gaps: list[tuple[Path | None, str]]  # what must be mended, as (image or None, error message)
+    # masks without an image. Some distributions keep the masks of several parts in one folder.
     unused: list[Path]
-    left_out: list[str]
+    left_out: list[str]  # what else lies there and was not looked at, a line each
 
 
 def list_pairs(source: Source) -> list[Pair]:
@@ -181,17 +166,11 @@ def _unlisted(source: Source, stems: Iterable[str], what: str) -> list[tuple[Pat
 
 @dataclass(frozen=True)
 class Pictures:
-    """The contents of a folder.
+    """The contents of a folder."""
 
-    Attributes:
-        folder: itself.
-        files: the picture files of each stem; more than one is a gap.
-        others: how many files of each other suffix, of hidden ones, and subfolders.
-    """
-
-    folder: Path
-    files: dict[str, list[Path]]
-    others: Mapping[str, int]
+    folder: Path  # itself
+    files: dict[str, list[Path]]  # the picture files of each stem; more than one is a gap
+    others: Mapping[str, int]  # how many files of each other suffix, of hidden ones, and subfolders
 
     @property
     def instead(self) -> str:

@@ -25,33 +25,20 @@ ROW_KEYS = ("name", "images", "masks", "annotations", "ids", "ignore", "names", 
 
 @dataclass(frozen=True)
 class Source:
-    """One data set.
+    """One data set."""
 
-    Attributes:
-        name: how the set is called in metrics and sample seeds.
-        images: folder of images.
-        masks: folder of masks, each with its image's stem; or a COCO annotation file.
-        role: `train` and `test` for the parts of published sets, `own` for a row of the user's.
-        limit: keep only the first so many pairs.
-        weight: how often an image is drawn in training, relative to one of weight 1.
-        names: a text file with one file name or stem a line: only these belong to the set.
-        force: train on it although it is a published test part.
-        ids: values of the masks are ids of objects, 0 = background.
-        annotated: `masks` is an annotation file.
-        ignore: the value of mask pixels that are neither object nor background; -1 = there is none, None =
-            not stated: what could be one is then refused.
-    """
-
-    name: str
-    images: Path
-    masks: Path
-    role: Role = "own"
-    limit: int | None = None
-    weight: float = 1.0
-    names: Path | None = None
-    force: bool = False
-    ids: bool = False
-    annotated: bool = False
+    name: str  # how the set is called in metrics and sample seeds
+    images: Path  # folder of images
+    masks: Path  # folder of masks, each with its image's stem; or a COCO annotation file
+    role: Role = "own"  # `train` and `test` for the parts of published sets, `own` for a row of the user's
+    limit: int | None = None  # keep only the first so many pairs
+    weight: float = 1.0  # how often an image is drawn in training, relative to one of weight 1
+    names: Path | None = None  # a text file with one file name or stem a line: only these belong to the set
+    force: bool = False  # train on it although it is a published test part
+    ids: bool = False  # values of the masks are ids of objects, 0 = background
+    annotated: bool = False  # `masks` is an annotation file
+    # the value of mask pixels that are neither object nor background; -1 = there is none, None = not stated:
+    # what could be one is then refused
     ignore: int | None = None
 
     @property

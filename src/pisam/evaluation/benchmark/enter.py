@@ -33,17 +33,11 @@ Key = tuple[str, str]
 
 @dataclass
 class Entry:
-    """A model of a benchmark and its file.
+    """A model of a benchmark and its file."""
 
-    Attributes:
-        entrant: the model.
-        path: of its `interaction.json`.
-        record: what is known so far.
-    """
-
-    entrant: Entrant
-    path: Path
-    record: Interaction
+    entrant: Entrant  # the model
+    path: Path  # of its `interaction.json`
+    record: Interaction  # what is known so far
     saved: float = field(default_factory=time.monotonic)
 
     @property

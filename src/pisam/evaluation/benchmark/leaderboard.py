@@ -39,55 +39,36 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Ranked:
-    """One score of the models of a table.
+    """One score of the models of a table."""
 
-    Attributes:
-        score: its name.
-        lower: True where less is better.
-        values: (models, images).
-        means: (models,).
-        low, high: (models,), 95 % bootstrap interval of the mean over images.
-        ranks: (models,), 1 = best; equal means share one.
-        best, worst: (models,), 95 % interval of the rank, over the same draws of images for all models.
-    """
-
-    score: str
-    lower: bool
-    values: Array
-    means: Array
+    score: str  # its name
+    lower: bool  # True where less is better
+    values: Array  # (models, images)
+    means: Array  # (models,)
+    # low, high: (models,), 95 % bootstrap interval of the mean over images
     low: Array
     high: Array
-    ranks: npt.NDArray[np.int64]
+    ranks: npt.NDArray[np.int64]  # (models,), 1 = best; equal means share one
+    # best, worst: (models,), 95 % interval of the rank, over the same draws of images for all models
     best: npt.NDArray[np.int64]
     worst: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Models that were asked alike about the same images.
+    """Models that were asked alike about the same images."""
 
-    Attributes:
-        protocol: its plain facts.
-        id: its short name.
-        images: (set, image) of each.
-        names: of the models, unique.
-        files: of each model.
-        failures: NoF by target, (models,) each.
-        scores: ranked scores by name.
-        controls: their means over the images that have them, (models,) each; NaN where none has.
-        seconds: a click, (models,).
-    """
-
-    protocol: dict[str, Any]
-    id: str
+    protocol: dict[str, Any]  # its plain facts
+    id: str  # its short name
     digest: str
-    images: list[tuple[str, str]]
-    names: list[str]
-    files: list[str]
-    failures: dict[int, npt.NDArray[np.int64]]
-    scores: dict[str, Ranked]
+    images: list[tuple[str, str]]  # (set, image) of each
+    names: list[str]  # of the models, unique
+    files: list[str]  # of each model
+    failures: dict[int, npt.NDArray[np.int64]]  # NoF by target, (models,) each
+    scores: dict[str, Ranked]  # ranked scores by name
+    # their means over the images that have them, (models,) each; NaN where none has
     controls: dict[str, Array]
-    seconds: Array
+    seconds: Array  # a click, (models,)
 
 
 def read_files(paths: Iterable[Path]) -> tuple[list[tuple[Path, Interaction]], list[LeftOut]]:

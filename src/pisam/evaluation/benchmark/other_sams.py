@@ -28,14 +28,10 @@ class SamKin:
         folder: of its files, whose name is the model's.
         mask_input: give it its previous mask together with the clicks.
         facts: kept with its results, as is the hash of its files.
-
-    Attributes:
-        size: (H, W) of the image.
-        inner: (height, width) that the image takes of the frame, from the upper left corner.
     """
 
-    size: tuple[int, int]
-    inner: tuple[int, int]
+    size: tuple[int, int]  # (H, W) of the image
+    inner: tuple[int, int]  # (height, width) that the image takes of the frame, from the upper left corner
 
     def __init__(self, folder: Path, mask_input: bool, **facts: str) -> None:
         self.name, self.mask_input = folder.name + ("+mask" if mask_input else ""), mask_input

@@ -20,29 +20,20 @@ MOST_CLICKS = 1000
 
 @dataclass(frozen=True)
 class ClickProtocol:
-    """The rules of a benchmark.
+    """The rules of a benchmark."""
 
-    Attributes:
-        prompt: clicks = the first click is all that a model is told at first (RITM); points = random points
-            of the object, one more each time, whatever the model answers (HQ-SAM); box = the box of the mask,
-            then clicks.
-        user: who clicks: ritm = the deepest point of the error; human = near where people would, see
-            `clicks.policies`. Of no account for points.
-        clicks: the most that an image gets.
-        seed: of points and people.
-        jitter: of people, in pixels.
-        delay: of people: they look at the answer of so many clicks ago.
-        threshold: a pixel is object where its logit is above this.
-        boundary_dilation_ratio: width of the band of boundary IoU, as a fraction of the image diagonal.
-    """
-
+    # clicks = the first click is all that a model is told at first (RITM); points = random points of the
+    # object, one more each time, whatever the model answers (HQ-SAM); box = the box of the mask, then clicks
     prompt: Prompting = "clicks"
+    # who clicks: ritm = the deepest point of the error; human = near where people would, see
+    # `clicks.policies`. Of no account for points.
     user: User = "ritm"
-    clicks: int = 20
-    seed: int = 0
-    jitter: float = JITTER
-    delay: int = 0
-    threshold: float = LOGIT_THRESHOLD
+    clicks: int = 20  # the most that an image gets
+    seed: int = 0  # of points and people
+    jitter: float = JITTER  # of people, in pixels
+    delay: int = 0  # of people: they look at the answer of so many clicks ago
+    threshold: float = LOGIT_THRESHOLD  # a pixel is object where its logit is above this
+    # width of the band of boundary IoU, as a fraction of the image diagonal
     boundary_dilation_ratio: float = DILATION_RATIO
 
     def __post_init__(self) -> None:
@@ -104,35 +95,23 @@ CONTROLS = ("labels_exchanged", "random_places", "spoilt", "away", "obeyed", "co
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image: what was clicked and what came of it.
+    """One image: what was clicked and what came of it."""
 
-    Attributes:
-        set: name of its data set.
-        image: its id there.
-        sha256: of the image file's bytes, in hexadecimal.
-        mask_sha256: of the mask file's.
-        width: in pixels.
-        height: in pixels.
-        start: IoU and boundary IoU of the answer to the box; None where the first click is the prompt.
-        clicks: in pixels of the original, in the order of clicking; fewer than the protocol has where nothing
-            was left to click.
-        iou: after each click.
-        biou: boundary IoU after each click.
-        seconds: that each answer took.
-        controls: see `run.controls`; empty where they were not measured.
-    """
-
-    set: str
-    image: str
-    sha256: str
-    mask_sha256: str
-    width: int
-    height: int
+    set: str  # name of its data set
+    image: str  # its id there
+    sha256: str  # of the image file's bytes, in hexadecimal
+    mask_sha256: str  # of the mask file's
+    width: int  # in pixels
+    height: int  # in pixels
+    # IoU and boundary IoU of the answer to the box; None where the first click is the prompt
     start: tuple[float, float] | None
+    # in pixels of the original, in the order of clicking; fewer than the protocol has where nothing was left
+    # to click
     clicks: tuple[Click, ...]
-    iou: tuple[float, ...]
-    biou: tuple[float, ...]
-    seconds: tuple[float, ...]
+    iou: tuple[float, ...]  # after each click
+    biou: tuple[float, ...]  # boundary IoU after each click
+    seconds: tuple[float, ...]  # that each answer took
+    # see `run.controls`; empty where they were not measured
     controls: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -147,24 +126,15 @@ class Failure:
 
 @dataclass
 class Interaction:
-    """One model's results.
+    """One model's results."""
 
-    Attributes:
-        protocol: how it was asked.
-        model: its `name`, and plain facts about it.
-        versions: of the packages that answered and scored.
-        sets: images that each set has.
-        images: those that were scored.
-        failed: those that were not.
-        ignore: the value of mask pixels that count neither way, of each set that has one.
-    """
-
-    protocol: ClickProtocol
-    model: dict[str, Any]
-    versions: dict[str, str]
-    sets: dict[str, int]
-    images: list[ImageRecord] = field(default_factory=list)
-    failed: list[Failure] = field(default_factory=list)
+    protocol: ClickProtocol  # how it was asked
+    model: dict[str, Any]  # its `name`, and plain facts about it
+    versions: dict[str, str]  # of the packages that answered and scored
+    sets: dict[str, int]  # images that each set has
+    images: list[ImageRecord] = field(default_factory=list)  # those that were scored
+    failed: list[Failure] = field(default_factory=list)  # those that were not
+    # the value of mask pixels that count neither way, of each set that has one
     ignore: dict[str, int] = field(default_factory=dict)
 
     @property

@@ -38,25 +38,15 @@ Scores = Future[dict[str, float]]
 
 @dataclass(frozen=True)
 class Scene:
-    """An image of the benchmark.
+    """An image of the benchmark."""
 
-    Attributes:
-        set: name of its data set.
-        image: its id there.
-        pixels: uint8 (H, W, 3) RGB.
-        mask: bool (H, W), with an object.
-        unknown: bool (H, W), pixels that count neither way; None where there are none.
-        sha256: of the image file.
-        mask_sha256: of the mask file.
-    """
-
-    set: str
-    image: str
-    pixels: UInt8Array
-    mask: BoolArray
-    unknown: BoolArray | None
-    sha256: str
-    mask_sha256: str
+    set: str  # name of its data set
+    image: str  # its id there
+    pixels: UInt8Array  # uint8 (H, W, 3) RGB
+    mask: BoolArray  # bool (H, W), with an object
+    unknown: BoolArray | None  # bool (H, W), pixels that count neither way; None where there are none
+    sha256: str  # of the image file
+    mask_sha256: str  # of the mask file
 
 
 class Asked:

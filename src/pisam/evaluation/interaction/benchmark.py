@@ -47,33 +47,21 @@ Keep = Callable[[str, str, str, str, BoolArray], object]
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """Settings that the numbers depend on, beside models, images and clicks.
+    """Settings that the numbers depend on, beside models, images and clicks."""
 
-    Attributes:
-        clicks: how many of an image's clicks are given for before and after.
-        rounds: clicks of the longest curve, and of the number-of-clicks scores.
-        connectivity: of error components in the iterative protocol and in the oracle.
-        seed: of the controls with random places and with noise.
-    """
-
-    clicks: int
-    rounds: int
-    connectivity: int
-    seed: int
+    clicks: int  # how many of an image's clicks are given for before and after
+    rounds: int  # clicks of the longest curve, and of the number-of-clicks scores
+    connectivity: int  # of error components in the iterative protocol and in the oracle
+    seed: int  # of the controls with random places and with noise
 
 
 @dataclass
 class BenchmarkRows:
-    """The measurements of a benchmark.
+    """The measurements of a benchmark."""
 
-    Attributes:
-        images: a row per model and image, see `benchmark_image`.
-        curves: a row per model, image, protocol and number of clicks.
-        watches: per model, the time of the answers to single clicks.
-    """
-
-    images: list[Row] = field(default_factory=list)
-    curves: list[Row] = field(default_factory=list)
+    images: list[Row] = field(default_factory=list)  # a row per model and image, see `benchmark_image`
+    curves: list[Row] = field(default_factory=list)  # a row per model, image, protocol and number of clicks
+    # per model, the time of the answers to single clicks
     watches: dict[str, Stopwatch] = field(default_factory=dict)
 
     def add(self, other: BenchmarkRows) -> None:
@@ -141,27 +129,18 @@ def benchmark_image(
 
 @dataclass
 class _Asked:
-    """One model's answers on one image, while threads still score them.
+    """One model's answers on one image, while threads still score them."""
 
-    Attributes:
-        heading: the first columns of the row.
-        before: scores of the answer to the box.
-        after: scores of the answer to the clicks, and the columns on what happened at and away from them.
-        controls: column -> IoU of the answer to the clicks of a control.
-        at_once: number of clicks -> scores of the single-shot protocol.
-        rounds: the rest of the iterative protocol.
-        trial: who asks.
-        one_by_one: scores of the iterative protocol after each click so far; `biou` where it is shown.
-    """
-
-    heading: Row
-    before: Future[Scores]
+    heading: Row  # the first columns of the row
+    before: Future[Scores]  # scores of the answer to the box
+    # scores of the answer to the clicks, and the columns on what happened at and away from them
     after: Future[tuple[Scores, Row]]
-    controls: dict[str, Future[Scores]]
-    at_once: dict[int, Future[Scores]]
-    rounds: Iterator[tuple[Future[Look], BoolArray]]
-    trial: _Trial
+    controls: dict[str, Future[Scores]]  # column -> IoU of the answer to the clicks of a control
+    at_once: dict[int, Future[Scores]]  # number of clicks -> scores of the single-shot protocol
+    rounds: Iterator[tuple[Future[Look], BoolArray]]  # the rest of the iterative protocol
+    trial: _Trial  # who asks
     first: Answer
+    # scores of the iterative protocol after each click so far; `biou` where it is shown
     one_by_one: list[Future[Scores]] = field(default_factory=list)
 
     def click_once_more(self) -> None:

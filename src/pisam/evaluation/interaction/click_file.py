@@ -23,38 +23,24 @@ from pisam.predictor.session import Answer
 
 @dataclass(frozen=True)
 class ClickedImage:
-    """An image and the clicks that every model of a comparison gets on it.
+    """An image and the clicks that every model of a comparison gets on it."""
 
-    Attributes:
-        set: name of its data set.
-        image: its id there.
-        width: of the original image, in pixels.
-        height: of the original image, in pixels.
-        common_area: pixels of the original image where all models err.
-        clicks: (x, y, label) in pixels of the original image, in the order of clicking; may be empty.
-    """
-
-    set: str
-    image: str
-    width: int
-    height: int
-    common_area: int
+    set: str  # name of its data set
+    image: str  # its id there
+    width: int  # of the original image, in pixels
+    height: int  # of the original image, in pixels
+    common_area: int  # pixels of the original image where all models err
+    # (x, y, label) in pixels of the original image, in the order of clicking; may be empty
     clicks: tuple[Click, ...]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The images of a benchmark, and those that cannot take part.
+    """The images of a benchmark, and those that cannot take part."""
 
-    Attributes:
-        chosen: the images with the largest common error, largest first.
-        without_error: images where some model or other is right everywhere.
-        too_small: images whose common error has no component large enough to be clicked.
-    """
-
-    chosen: list[ClickedImage]
-    without_error: list[ClickedImage]
-    too_small: list[ClickedImage]
+    chosen: list[ClickedImage]  # the images with the largest common error, largest first
+    without_error: list[ClickedImage]  # images where some model or other is right everywhere
+    too_small: list[ClickedImage]  # images whose common error has no component large enough to be clicked
 
 
 def common_error(predictions: Sequence[Tensor], mask: Tensor) -> Tensor:
@@ -130,19 +116,12 @@ FRAME = "pixels of the original image, (x, y) from its upper left corner, pixel 
 
 @dataclass(frozen=True)
 class ClickFile:
-    """The content of a click file.
+    """The content of a click file."""
 
-    Attributes:
-        images: largest common error first.
-        seed: of the clicks and of the controls made from them.
-        models: names of the models whose common error was clicked.
-        settings: how the clicks were drawn and are used: dotted keys of the configuration.
-    """
-
-    images: list[ClickedImage]
-    seed: int
-    models: list[str]
-    settings: dict[str, Any]
+    images: list[ClickedImage]  # largest common error first
+    seed: int  # of the clicks and of the controls made from them
+    models: list[str]  # names of the models whose common error was clicked
+    settings: dict[str, Any]  # how the clicks were drawn and are used: dotted keys of the configuration
 
 
 def write_clicks(file: ClickFile, path: Path) -> None:

@@ -21,15 +21,10 @@ TARGETS = (85, 90, 95)  # percent IoU of the number-of-clicks scores
 
 @dataclass
 class Stopwatch:
-    """Time that answers to single clicks took, until their masks were there at the original size.
+    """Time that answers to single clicks took, until their masks were there at the original size."""
 
-    Attributes:
-        seconds: in all.
-        clicks: their number.
-    """
-
-    seconds: float = 0.0
-    clicks: int = 0
+    seconds: float = 0.0  # in all
+    clicks: int = 0  # their number
 
     def after(self, answer: Answer, clicks: Sequence[Click]) -> Answer:
         """The answer after clicks, timed until the device has it; `mask` adds the rest."""
@@ -72,17 +67,11 @@ def single_shot(first: Answer, clicks: Sequence[Click], numbers: Sequence[int]) 
 
 @dataclass(frozen=True)
 class Look:
-    """An answer as a simulated user sees it.
+    """An answer as a simulated user sees it."""
 
-    Attributes:
-        mask: bool (H, W), the answer at the original size.
-        click: the next click on it; None where nothing is left to click.
-        error: bool (H, W), the component of the error that the click lies on.
-    """
-
-    mask: BoolArray
-    click: Click | None
-    error: BoolArray
+    mask: BoolArray  # bool (H, W), the answer at the original size
+    click: Click | None  # the next click on it; None where nothing is left to click
+    error: BoolArray  # bool (H, W), the component of the error that the click lies on
 
 
 def iterative(

@@ -24,19 +24,14 @@ from pisam.predictor.session import Answer, SeenImage
 
 @dataclass
 class BenchmarkModels:
-    """The models that take part.
+    """The models that take part."""
 
-    Attributes:
-        pi: the network that is clicked on its own errors.
-        asked: SAM, HQ-SAM where there is one, and last Pi-SAM; their common error is clicked.
-        with_mask: SAM and HQ-SAM given their previous mask too, by the names of those of `asked` whose answer
-            to a box is theirs.
-        again: Pi-SAM whose decoder is asked again after each click, where it was trained for that.
-    """
-
-    pi: PiSam
-    asked: list[Segmenter]
+    pi: PiSam  # the network that is clicked on its own errors
+    asked: list[Segmenter]  # SAM, HQ-SAM where there is one, and last Pi-SAM; their common error is clicked
+    # SAM and HQ-SAM given their previous mask too, by the names of those of `asked` whose answer to a box is
+    # theirs
     with_mask: dict[str, Segmenter]
+    # Pi-SAM whose decoder is asked again after each click, where it was trained for that
     again: PiSamSegmenter | None
 
     @classmethod

@@ -21,23 +21,14 @@ KEY = "pisam_position"
 
 @dataclass(frozen=True)
 class Position:
-    """A moment between two optimiser steps, with all that was logged until then.
+    """A moment between two optimiser steps, with all that was logged until then."""
 
-    Attributes:
-        step: optimiser steps done.
-        epoch: the epoch that the next batch belongs to.
-        batches: batches of it that were trained on.
-        total: batches of all epochs that were trained on.
-        logged: bytes of metrics.jsonl (on rank 0, else 0).
-        unscored: a validation is due before anything else.
-    """
-
-    step: int
-    epoch: int
-    batches: int
-    total: int
-    logged: int
-    unscored: bool = False
+    step: int  # optimiser steps done
+    epoch: int  # the epoch that the next batch belongs to
+    batches: int  # batches of it that were trained on
+    total: int  # batches of all epochs that were trained on
+    logged: int  # bytes of metrics.jsonl (on rank 0, else 0)
+    unscored: bool = False  # a validation is due before anything else
 
 
 class LastCheckpoint(Callback, Exchanging):
