@@ -116,11 +116,7 @@ def run(arguments: Arguments) -> int:
 
 
 def sources_of(config: Config) -> list[Source]:
-    """The sets of data.val.
-
-    Raises:
-        PisamError: there is none, or one that is not found.
-    """
+    """The sets of data.val; raises PisamError: there is none, or one that is not found."""
     if not config.data.val:
         raise PisamError("data.val: no set to click on; name at least one, or give images=DIR masks=DIR")
     root = None if config.data.root is None else Path(config.data.root).absolute()

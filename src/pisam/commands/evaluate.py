@@ -108,11 +108,7 @@ def folder_options(given: dict[str, str]) -> dict[str, Any]:
 
 
 def ignored_value(given: str | None) -> int | None:
-    """What ignore= says, as `Source.ignore`.
-
-    Raises:
-        PisamError: no such value.
-    """
+    """What ignore= says, as `Source.ignore`; raises PisamError: no such value."""
     value = int(given) if given and given.isdecimal() and len(given) < 6 else 0
     if given not in (None, "false") and not 1 <= value <= 65535:
         raise PisamError(f"ignore={given}: expected the value of ignored mask pixels, 1 to 65535, or false")
@@ -120,11 +116,7 @@ def ignored_value(given: str | None) -> int | None:
 
 
 def evaluate_options(given: dict[str, str]) -> EvaluateOptions:
-    """The options of an evaluation of models.
-
-    Raises:
-        PisamError: a wrong value.
-    """
+    """The options of an evaluation of models; raises PisamError: a wrong value."""
     return EvaluateOptions(
         models=as_list("models", given.get("models", "[]")),
         checkpoints=[Path(path) for path in as_list("checkpoint", given.get("checkpoint", "[]"))],

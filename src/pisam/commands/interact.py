@@ -202,11 +202,7 @@ def _expect(run: _Run, clicked: int) -> None:
 
 
 def _search(run: _Run, *, select: bool) -> Search:
-    """Click each image on Pi-SAM's own errors and, to `select` images, on the common error of all models.
-
-    Raises:
-        PisamError: no image has a common error with a click.
-    """
+    """Click each image on Pi-SAM's own errors and, to `select` images, on the common error of all models."""
     config, most = run.config, max(run.config.interact.clicks, run.config.interact.rounds)
     simulation = simulation_of(config.clicks)
 

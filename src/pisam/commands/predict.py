@@ -189,11 +189,7 @@ def _is_row(row: dict[str, Any], *, pictures: Mapping[str, Picture]) -> bool:
 def _prompted(
     files: dict[str, Path], arguments: Arguments, out: Path
 ) -> tuple[list[Picture], dict[int, str]]:
-    """The pictures to answer, and the categories of their objects.
-
-    Raises:
-        PisamError: no prompt or two kinds of them, or a picture has none.
-    """
+    """The pictures to answer, and the categories of their objects; each has a prompt, all of one kind."""
     options = arguments.own
     given = [key for key in ("boxes", "masks", "box") if key in options]
     if len(given) > 1 or not (given or "clicks" in options):
@@ -234,11 +230,7 @@ def _prompted(
 
 
 def _read(picture: Picture) -> tuple[Picture, UInt8Array, list[tuple[float, float, float, float]]]:
-    """The pixels, and the boxes in them.
-
-    Raises:
-        PisamError: unreadable, a rough mask of another size, or a box or click outside of the picture.
-    """
+    """The pixels, and the boxes in them."""
     pixels = read_image(picture.path)
     height, width = pixels.shape[:2]
     boxes = picture.boxes
@@ -282,11 +274,7 @@ def _answer(
 
 
 def _tile(given: str | None) -> Tile:
-    """The side of the windows of a second look, or `object` for one around it; None for no second look.
-
-    Raises:
-        PisamError: another value.
-    """
+    """Side of the windows of a second look, or `object` for one around it; None for no second look."""
     if given is None:
         return None
     if given == "object":

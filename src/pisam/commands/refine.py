@@ -171,11 +171,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _pairs(arguments: Arguments) -> list[Given]:
-    """The pictures with a mask to repair.
-
-    Raises:
-        PisamError: a folder is missing or empty, or a picture has no mask or true mask.
-    """
+    """The pictures with a mask to repair; each has its mask, and its true mask where there are some."""
     options, out = arguments.own, arguments.path("out")
     folders: dict[str, dict[str, Path]] = {}
     for key in ("images", "masks", "truth"):
@@ -206,11 +202,7 @@ def _pairs(arguments: Arguments) -> list[Given]:
 
 
 def _read(given: Given) -> tuple[Given, UInt8Array, BoolArray, BoolArray | None]:
-    """Picture, mask and true mask.
-
-    Raises:
-        PisamError: one is unreadable, or the sizes differ.
-    """
+    """Picture, mask and true mask; raises PisamError: one is unreadable, or the sizes differ."""
     pixels = read_image(given.image)
     mask = read_given(given.mask)
     refuse_other_size(mask.shape, pixels.shape, given.mask)

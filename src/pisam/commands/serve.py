@@ -80,22 +80,14 @@ def serve(arguments: Arguments, started: Callable[[str], object]) -> None:
 
 
 def _sendable(key: str, value: str | None) -> str | None:
-    """A secret, which the header of a request must be able to carry.
-
-    Raises:
-        PisamError: it cannot.
-    """
+    """A secret, which the header of a request must be able to carry; raises PisamError: it cannot."""
     if value and not re.fullmatch(r"[!-~]+( +[!-~]+)*", value):
         raise PisamError(f"{key}: expected ASCII that HTTP can send: no accents, no blank at an end")
     return value
 
 
 def _address(arguments: Arguments, key: str) -> str | None:
-    """The address of a site, as browsers write it.
-
-    Raises:
-        PisamError: it is none.
-    """
+    """The address of a site, as browsers write it; raises PisamError: it is none."""
     from pisam.serve.pictures import origin
 
     value = arguments.own.get(key)

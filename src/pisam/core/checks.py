@@ -14,11 +14,7 @@ from pisam.core.files import is_encodable
 def check_number(
     name: str, value: object, low: float, high: float = math.inf, *, whole: bool = False
 ) -> None:
-    """Refuse what is no number from `low` to `high`, both allowed; infinity and NaN are none.
-
-    Raises:
-        ValueError: names the argument.
-    """
+    """Raise ValueError for what is no number from `low` to `high`, both allowed; nor are infinity and NaN."""
     fits = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
     if not (fits and low <= value < math.inf and value <= high):  # type: ignore[operator]
         kind = "a whole number" if whole else "a number"
@@ -40,30 +36,14 @@ MOST_BYTES = 200  # of a name: file systems allow 255, and suffixes follow
 
 
 def refuse_reserved(name: str, where: str) -> None:
-    """Refuse a set's name that scores use otherwise, or that can be no folder's.
-
-    Args:
-        name: of a data set.
-        where: what gave it, for the error.
-
-    Raises:
-        PisamError: it is one of the above, or as `refuse_no_folder`.
-    """
+    """Raise PisamError, begun with `where`, for a set's name that scores use or that no folder can have."""
     if name in (POOLED, ALL_IMAGES):
         raise PisamError(f"{where}: {name} means the images of all sets together; choose another name")
     refuse_no_folder(name, where)
 
 
 def refuse_no_folder(name: str, where: str) -> None:
-    """Refuse a name that leads elsewhere as the name of a folder.
-
-    Args:
-        name: of what gets a folder of its own.
-        where: what gave it, for the error.
-
-    Raises:
-        PisamError: `..`, a slash in it, empty, too long, ...
-    """
+    """Raise PisamError, begun with `where`, for a name that no folder can have or that leads elsewhere."""
     harmful = next((part for part in ("/", "\\", "\0", "\n", "\r") if part in name), None)
     if harmful is not None:
         raise PisamError(f"{where}: name is {name!r}, expected a text without {harmful!r}; choose another")

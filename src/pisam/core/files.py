@@ -45,11 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn errors of writing `path` into one line.
-
-    Raises:
-        PisamError: the disk is full, a folder may not be written to, ...
-    """
+    """Make one PisamError of whatever keeps `path` from being written, such as a full disk."""
     try:
         yield
     except OSError as error:
@@ -63,11 +59,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def refuse_blocked(folder: Path) -> None:
-    """Refuse a folder that cannot be made.
-
-    Raises:
-        PisamError: a file, or a link to nowhere, stands in its place or above it.
-    """
+    """Raise PisamError where a file, or a link to nowhere, stands in the place of a folder, or above it."""
     for path in (folder, *folder.parents):
         if os.path.lexists(path) and not os.path.isdir(path):
             what = "a file" if path.exists() else "a link to nowhere"

@@ -143,11 +143,7 @@ class Lock:
 
 @contextmanager
 def holding(folder: str | Path) -> Iterator[Lock]:
-    """Write to a folder alone.
-
-    Raises:
-        PisamError: see `Lock.acquire`.
-    """
+    """Write to a folder alone; errors as `Lock.acquire`."""
     lock = Lock(Path(folder))
     lock.acquire()
     try:

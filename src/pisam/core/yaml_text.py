@@ -88,11 +88,7 @@ def parse_texts(text: str, source: str) -> list[str]:
 
 
 def nodes(text: str, source: str) -> tuple[Node | None, list[ScalarNode]]:
-    """The node of a text, and all the scalars below it.
-
-    Raises:
-        PisamError: as `parse_yaml`, but for YAML's own errors.
-    """
+    """The node of a text, and all the scalars below it; errors as `parse_yaml`, but for YAML's own errors."""
     if len(text) > LARGEST_FILE:
         raise PisamError(f"{short(source)}: larger than {LARGEST_FILE // 1024} kB; those are no settings")
     try:

@@ -257,11 +257,7 @@ def load_networks(
 
 
 def find_checkpoint(source: Path, stages: Sequence[int] = (1,)) -> Path:
-    """The file itself, or the best checkpoint of a folder: of a stage, or of the first of `stages` of a run.
-
-    Raises:
-        PisamError: there is none.
-    """
+    """The file itself, or the best checkpoint of a folder: a stage's, or the first of `stages` of a run."""
     if found := best_checkpoint(source, stages):
         return found
     raise PisamError(f"checkpoint {source}: no such file, and no run or stage with checkpoints/best.ckpt")

@@ -116,11 +116,7 @@ def match_predictions(predictions: Path, masks: Path) -> list[tuple[str, Path, P
 
 
 def check_prediction_size(prediction: npt.NDArray[np.uint8], path: Path, mask: np.ndarray, of: Path) -> None:
-    """Refuse a prediction of another size than its mask.
-
-    Raises:
-        PisamError: names both files.
-    """
+    """Raise PisamError, which names both files, for a prediction of another size than its mask."""
     if prediction.shape != mask.shape:
         height, width = mask.shape
         raise PisamError(
@@ -146,11 +142,7 @@ def _by_stem(folder: Path, key: str) -> dict[str, Path]:
 
 
 def refuse_nonsense(logits: Tensor, model: str, image: str) -> None:
-    """Refuse logits that are not numbers.
-
-    Raises:
-        PisamError: names the model and the image.
-    """
+    """Raise PisamError for logits that are not numbers."""
     if not logits.isfinite().all():
         raise PisamError(
             f"{model}: its logits for {image} are not finite; the checkpoint is damaged or the precision too "

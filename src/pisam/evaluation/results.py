@@ -44,11 +44,7 @@ class ScoredImage:
 
 
 def refuse_foreign_folder(folder: Path, *, key: str) -> None:
-    """Refuse to write results among a user's files; an earlier evaluation may be replaced.
-
-    Raises:
-        PisamError: the folder holds something, and no summary of an evaluation.
-    """
+    """Raise PisamError where a folder holds something, but no evaluation: that may be replaced."""
     if not folder.exists() or _is_evaluation(folder / "summary.json"):
         return
     if not folder.is_dir() or any(folder.iterdir()):

@@ -127,11 +127,7 @@ def score_logits(
 
 
 def known(metrics: Collection[str]) -> list[str]:
-    """The given metrics in the order of `METRICS`.
-
-    Raises:
-        ValueError: none, or an unknown one.
-    """
+    """The given metrics in the order of `METRICS`; raises ValueError: none, or an unknown one."""
     named = [] if isinstance(metrics, str) or not isinstance(metrics, Iterable) else list(metrics)
     if not named or not all(isinstance(name, str) and name in METRICS for name in named):
         raise ValueError(f"expected some of the metrics {', '.join(METRICS)}, got {metrics!r:.80}")

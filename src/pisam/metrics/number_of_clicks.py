@@ -105,11 +105,7 @@ def seconds_per_click(seconds: Sequence[Sequence[float]]) -> float | None:
 
 
 def summarise(ious: Any, targets: Sequence[int] = TARGETS, *, first: int = 1) -> dict[str, float]:
-    """`noc_80`, `nof_80` and so on, `iou_1`, `iou_5` (5-mIoU), `iou_K` and `auc`, as far as K goes.
-
-    Raises:
-        ValueError: no such scores, or targets that are no whole percent, such as 0.9 for 90.
-    """
+    """`noc_80`, `nof_80` and so on, `iou_1`, `iou_5` (5-mIoU), `iou_K` and `auc`, as far as K goes."""
     curves = _checked(ious)
     scores: dict[str, float] = {}
     for target in targets:

@@ -78,11 +78,7 @@ def read_interaction(folder: Path) -> Interaction:
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """A `summary.json`.
-
-    Raises:
-        PisamError: not readable as one.
-    """
+    """A `summary.json`; raises PisamError: not readable as one."""
     return _renamed(read_object(path, "report: "))
 
 

@@ -32,11 +32,7 @@ PARTS = re.compile(
 
 
 def refuse_foreign_folder(folder: Path) -> None:
-    """Refuse to take the place of a folder that holds anything but an earlier report.
-
-    Raises:
-        PisamError: names what else is there.
-    """
+    """Raise PisamError for a folder that holds anything but an earlier report, whose place is to be taken."""
     if not folder.exists() and not folder.is_symlink():
         return
     if folder.is_symlink() or not folder.is_dir():

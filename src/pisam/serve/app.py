@@ -78,11 +78,7 @@ class Server:
         self._threads = anyio.CapacityLimiter(settings.threads)
 
     async def work(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The result of a function, from a thread.
-
-        Raises:
-            Refused: too many requests wait already.
-        """
+        """The result of a function, from a thread; raises Refused: too many requests wait already."""
         if self._threads.statistics().tasks_waiting >= WAITING:
             raise Refused(503, "busy: too many requests wait; try again in a moment")
         return await anyio.to_thread.run_sync(partial(function, *arguments), limiter=self._threads)

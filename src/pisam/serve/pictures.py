@@ -49,11 +49,7 @@ class Limits:
 
 
 def decode_image(contents: bytes, limits: Limits) -> UInt8Array:
-    """An uploaded picture as uint8 (H, W, 3) RGB, upright.
-
-    Raises:
-        Refused: too large, or not a picture.
-    """
+    """An uploaded picture as uint8 (H, W, 3) RGB, upright; raises Refused: too large, or not a picture."""
     return _decode(contents, limits, read_image)
 
 
@@ -67,11 +63,7 @@ def decode_mask(contents: bytes, limits: Limits) -> BoolArray:
 
 
 def from_data_uri(text: str, limits: Limits) -> bytes:
-    """The bytes of a data URI, or of bare base64.
-
-    Raises:
-        Refused: neither, or too large.
-    """
+    """The bytes of a data URI, or of bare base64; raises Refused: neither, or too large."""
     encoded = text.partition(",")[2] if text.startswith("data:") else text
     if len(encoded) > limits.upload * 4 // 3 + 4:
         raise Refused(413, f"image: expected at most {limits.upload} bytes")

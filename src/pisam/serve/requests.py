@@ -133,11 +133,7 @@ async def read_json(request: Request, most: int = JSON_BYTES) -> dict[str, Any]:
 
 
 def numbers(value: Any, count: int, what: str) -> list[float]:
-    """A list of `count` finite numbers.
-
-    Raises:
-        Refused: something else.
-    """
+    """A list of `count` finite numbers; raises Refused: something else."""
     fits = (
         isinstance(value, list) and len(value) == count and all(type(each) in (int, float) for each in value)
     )
@@ -147,11 +143,7 @@ def numbers(value: Any, count: int, what: str) -> list[float]:
 
 
 def flag(value: Any, what: str) -> bool:
-    """True or False, or 1 or 0.
-
-    Raises:
-        Refused: something else.
-    """
+    """True or False, or 1 or 0; raises Refused: something else."""
     if type(value) not in (bool, int) or value not in (0, 1):
         raise Refused(400, f"{what}: expected 0 or 1")
     return bool(value)

@@ -74,11 +74,7 @@ class Store:
         self._per_answer = 6 * frame  # about: object features and logits
 
     def encode(self, contents: bytes) -> Encoded:
-        """A picture, encoded now or before.
-
-        Raises:
-            Refused: as `decode_image`.
-        """
+        """A picture, encoded now or before; errors as `decode_image`."""
         key = hashlib.sha256(contents).hexdigest()
         with self._lock:
             if key in self._images:
@@ -103,11 +99,7 @@ class Store:
         return name
 
     def find(self, name: str) -> Open:
-        """A session, which is used now.
-
-        Raises:
-            Refused: there is none, or not any more.
-        """
+        """A session, which is used now; raises Refused: there is none, or not any more."""
         with self._lock:
             self._make_room()
             if name not in self._sessions:

@@ -216,11 +216,7 @@ def _cut(box: Sequence[float], width: int, height: int, unit: float) -> tuple[fl
 
 
 def _control(config: Any) -> tuple[str, str, str, str]:
-    """Find what masks go to in a labelling configuration: tag, name, name of its picture, the picture's key.
-
-    Raises:
-        Refused: no such configuration.
-    """
+    """What masks go to in a labelling configuration: tag, name, name of its picture, the picture's key."""
     wanted = "label_config: expected an Image, and BrushLabels or PolygonLabels on it"
     if not isinstance(config, str) or len(config) > 2**16 or "<!" in config.replace("<!--", ""):
         raise Refused(400, wanted)

@@ -20,11 +20,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[Lock | None]:
-    """Hold the lock of a folder on rank 0; the other ranks belong to it, and get None.
-
-    Raises:
-        PisamError: another process writes there.
-    """
+    """Hold the lock of a folder on rank 0, as `holding`; the other ranks belong to it, and get None."""
     if own_rank():
         yield None
     else:

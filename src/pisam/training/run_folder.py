@@ -19,11 +19,7 @@ def stage_dir(config: Config, number: int) -> Path:
 
 
 def stage1_checkpoint(config: Config) -> Path:
-    """The checkpoint that stage 2 starts from: `stage2.from`, or the best of this run's stage 1.
-
-    Raises:
-        PisamError: it is not there.
-    """
+    """The checkpoint that stage 2 starts from: `stage2.from`, or the best of this run's stage 1."""
     given = config.stage2.from_
     if found := best_checkpoint(Path(given or config.run_dir)):
         return found
@@ -34,11 +30,7 @@ def stage1_checkpoint(config: Config) -> Path:
 
 
 def decoder_checkpoint(config: Config) -> Path | None:
-    """The checkpoint that stage 1 goes on from, where it does not begin anew: `stage1.from`.
-
-    Raises:
-        PisamError: it is not there.
-    """
+    """The checkpoint that stage 1 goes on from, where it does not begin anew: `stage1.from`."""
     if not (given := config.stage1.from_):
         return None
     if found := best_checkpoint(Path(given)):

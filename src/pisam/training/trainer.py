@@ -158,11 +158,7 @@ MONITOR = {1: "val/iou", 2: "val/iou_after"}
 
 
 def monitored(config: Config, number: int, scores: ValidationScores) -> str:
-    """The score that makes a validation of the stage the best.
-
-    Raises:
-        PisamError: no validation gives it.
-    """
+    """The score that makes a validation of the stage the best; raises PisamError: no validation gives it."""
     monitor = stage_config(config, number).monitor or MONITOR[number]
     names = [f"val/{name}" for name in scores.scores.names]
     if monitor not in names:

@@ -47,11 +47,7 @@ def begin(config: Config, what: str, *, reads: list[Any], writes: Path) -> None:
 
 
 def refuse_devices(config: Config) -> None:
-    """Compare `trainer` with what is here.
-
-    Raises:
-        PisamError: see `begin`.
-    """
+    """Compare `trainer` with what is here; errors as `begin`."""
     import torch  # slow to load, and not needed by commands that only write the generated sets
 
     options = config.trainer
@@ -100,11 +96,7 @@ def _say(*lines: str) -> None:
 
 
 def generate_data(config: Config) -> None:
-    """Write the generated sets below `data.root` where they are missing, if `data.generate` asks for them.
-
-    Raises:
-        PisamError: the image size is too small for them.
-    """
+    """Write the generated sets below `data.root` where they are missing and `data.generate` asks for them."""
     if config.data.generate and config.data.root:
         size = config.model.image_size
         if size < 256:

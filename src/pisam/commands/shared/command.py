@@ -155,11 +155,7 @@ class Arguments:
         return local_path(self.own[key], key)
 
     def number(self, key: str, default: int, lowest: int = 1, highest: int = 10**9) -> int:
-        """The whole number of a key, or its default.
-
-        Raises:
-            PisamError: below `lowest` or above `highest`.
-        """
+        """The whole number of a key, or its default; raises PisamError: below `lowest` or above `highest`."""
         value = int(self.own.get(key, default))
         if value < lowest:
             raise PisamError(f"{key}: got {value}, expected a whole number >= {lowest}")

@@ -23,11 +23,7 @@ QUICK_START = Path("runs", "quickstart")
 
 
 def find_model(arguments: Arguments) -> Path:
-    """The checkpoint or exported folder that the argument MODEL means.
-
-    Raises:
-        PisamError: there is none.
-    """
+    """The checkpoint or exported folder that the argument MODEL means; raises PisamError: there is none."""
     model = arguments.words[0] if arguments.words else None
     if model is None:
         places = [TRAINED, Path(__file__).resolve().parents[2] / TRAINED, QUICK_START]  # package data, too

@@ -90,11 +90,7 @@ class Clicks:
 
 
 def parse_box(text: str) -> Box:
-    """`box=x0,y0,x1,y1`.
-
-    Raises:
-        PisamError: not four numbers.
-    """
+    """`box=x0,y0,x1,y1`; raises PisamError: not four numbers."""
     try:
         x0, y0, x1, y1 = (float(part) for part in text.strip("[]()").split(","))
     except ValueError as error:

@@ -285,11 +285,7 @@ def _too_large(path: Path) -> PisamError:
 
 
 def _check_end(data: bytes, format_: str | None) -> None:
-    """Refuse what Pillow passes over: a missing end and wrong checksums, as broken downloads have.
-
-    Raises:
-        ValueError: the end marker of a JPEG or PNG is missing, or a PNG's checksum is wrong.
-    """
+    """Raise ValueError for a missing end or wrong checksum, as broken downloads have; Pillow does not."""
     if format_ in ("JPEG", "MPO"):
         start = 2
         # Segments up to the start of the scan: a thumbnail in one of them has an end marker of its own.

@@ -113,11 +113,7 @@ def read_given(path: Path) -> BoolArray:
 
 
 def read_coverage(path: Path, ignore: int | None = None) -> Coverage:
-    """The share of object in each pixel of a mask, and the ignored pixels.
-
-    Raises:
-        PisamError: as `read_mask`; an empty mask is none.
-    """
+    """The share of object in each pixel of a mask, which may be empty, and what is ignored."""
     return picture_coverage(load_picture(path), path, ignore)
 
 
@@ -172,11 +168,7 @@ def binarise(coverage: UInt8Array, path: Path, *, or_nothing: bool = False) -> B
 def check_sizes(
     image_path: Path, image_shape: tuple[int, ...], mask_path: Path, mask_shape: tuple[int, ...]
 ) -> None:
-    """Compare the upright shapes (H, W, ...) of an image and its mask.
-
-    Raises:
-        PisamError: they differ.
-    """
+    """Raise PisamError where the upright shapes (H, W, ...) of an image and its mask differ."""
     if image_shape[:2] != mask_shape[:2]:
         raise PisamError(
             f"{mask_path}: the mask is {mask_shape[1]}x{mask_shape[0]} but its image {image_path} is "

@@ -81,11 +81,7 @@ def read_pair(pair: Pair) -> tuple[UInt8Array, Target]:
 
 
 def open_target(pair: Pair) -> tuple[tuple[int, int], Reduce, Reduce | None]:
-    """(H, W), and functions that give `reduce_mask` of the object and of what is ignored for 1, 2, 4 or 8.
-
-    Raises:
-        PisamError: as `read_labels`.
-    """
+    """(H, W), and `reduce_mask` by 1, 2, 4 or 8 of the object and of what is ignored; as `read_labels`."""
     if pair.shapes is None and not pair.ids and pair.instance is None and pair.ignore is None:
         return *open_mask(pair.mask), None
     labels = read_labels(pair)

@@ -101,10 +101,9 @@ def object_above(
 
 
 def refuse_unstated_index(present: npt.NDArray[np.integer], path: Path, ignore: int | None) -> None:
-    """Refuse a palette or ids whose last index may be no object: 255 beside others, but not beside 254.
+    """Raise PisamError for a palette or ids whose last index may be no object, where `ignore` was not stated.
 
-    Raises:
-        PisamError: so it is, and `ignore` was not stated.
+    255 beside others may be none, but not beside 254.
     """
     highest = int(present[-1])
     others = present[(present > 0) & (present < highest)]

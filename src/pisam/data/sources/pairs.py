@@ -45,11 +45,7 @@ class Matched:
 
 
 def list_pairs(source: Source) -> list[Pair]:
-    """The pairs of a source, sorted by id, at most `source.limit`; the log says what is left out.
-
-    Raises:
-        PisamError: as `match_without_gaps`.
-    """
+    """The pairs as `match_without_gaps` finds them; the log says what is left out."""
     matched = match_without_gaps(source)
     for text in matched.left_out:
         log.info("%s: %s", source.name, text)
@@ -57,11 +53,7 @@ def list_pairs(source: Source) -> list[Pair]:
 
 
 def match_without_gaps(source: Source) -> Matched:
-    """As `match_files`.
-
-    Raises:
-        PisamError: as `match_files`; the first gap.
-    """
+    """As `match_files`; the first gap is a PisamError."""
     matched = match_files(source)
     if matched.gaps:
         raise PisamError(matched.gaps[0][1])

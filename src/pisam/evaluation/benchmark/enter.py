@@ -183,11 +183,7 @@ def hashes_of(items: Sequence[Item]) -> dict[Key, tuple[str, str]]:
 
 
 def read_scene(item: Item, hashes: tuple[str, str]) -> Scene:
-    """An image with its mask.
-
-    Raises:
-        PisamError: unreadable, of two sizes, or a mask without object.
-    """
+    """An image with its mask; raises PisamError: unreadable, of two sizes, or a mask without object."""
     name, pair = item
     pixels, labels = read_pair(pair)
     return Scene(name, pair.id, pixels, labels.mask, labels.ignored, *hashes)

@@ -96,11 +96,7 @@ class MaskFolder:
         self.files: dict[int, Path] = {}
 
     def begin(self, set_name: str, image: str) -> None:
-        """Find the masks of an image.
-
-        Raises:
-            WrongAnswer: two of them are of one number.
-        """
+        """Find the masks of an image; raises WrongAnswer: two of them are of one number."""
         here = self.folder / set_name / image
         self.files = {}
         for file in sorted(here.glob("*.png")):
@@ -111,11 +107,7 @@ class MaskFolder:
         """Nothing to look at."""
 
     def answer(self, prompt: Box | None, clicks: Clicks, previous: object) -> np.ndarray:
-        """The mask after so many clicks.
-
-        Raises:
-            WrongAnswer: there is none, or none that can be read.
-        """
+        """The mask after so many clicks; raises WrongAnswer: there is none, or none that can be read."""
         file = self.files.get(len(clicks))
         if file is None:
             raise WrongAnswer(f"has no mask {len(clicks)}.png")

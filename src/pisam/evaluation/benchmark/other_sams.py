@@ -64,11 +64,7 @@ class SamKin:
 
 @contextmanager
 def loading(model: str) -> Iterator[None]:
-    """Tell in one line what a package says of files that it cannot load, or that it is missing.
-
-    Raises:
-        PisamError: for any error within.
-    """
+    """Make one PisamError of what a package says of files that it cannot load, or of its being missing."""
     try:
         yield
     except PisamError:

@@ -167,11 +167,7 @@ def read_clicks(path: Path) -> ClickFile:
 
 
 def refuse_other_settings(file: ClickFile, settings: dict[str, Any], keys: Sequence[str], path: Path) -> None:
-    """Numbers made with other settings are not those of the file.
-
-    Raises:
-        PisamError: one of `keys` differs; says how to set it.
-    """
+    """Raise PisamError where one of `keys` is not that of the file: its numbers are of other settings."""
     for key in keys:
         if (theirs := file.settings.get(key)) != settings[key]:
             raise PisamError(

@@ -43,11 +43,7 @@ class MemoryCheck(Callback):
         self.wanted = {True: on_gpu, False: on_cpu}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the memory that a step takes.
-
-        Raises:
-            PisamError: it does not fit.
-        """
+        """Print the memory that a step takes; raises PisamError: it does not fit."""
         device = pl_module.device
         on_gpu = device.type == "cuda"
         if not self.wanted[on_gpu]:

@@ -78,11 +78,7 @@ def new_run_id(folder: Path) -> None:
 
 
 def read_run_id(folder: Path) -> str | None:
-    """The one of a stage that has begun with W&B.
-
-    Raises:
-        PisamError: the file holds something else.
-    """
+    """The one of a stage that has begun with W&B; raises PisamError: the file holds something else."""
     path = folder / "wandb_id"
     if not path.is_file():
         return None
