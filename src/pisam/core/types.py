@@ -28,22 +28,18 @@ ALIKE = 0.8  # IoU from which on two masks are of the same object
 
 @dataclass  # not frozen: Lightning writes to the copy it moves to a device
 class Window:
-    """The part of an image that its frame shows, and how large: the exact map between the two.
+    """The part of an image that its frame shows, and how large: the exact map between the two."""
 
-    Attributes:
-        left, top, width, height: the part, in pixels of the original image. It may end a few pixels beyond
-            the right and lower edge, where an image was reduced by blocks.
-        out_width, out_height: its size in the frame, from the upper left corner on.
-        mirrored: left and right are exchanged.
-    """
-
+    # left, top, width, height: the part, in pixels of the original image. It may end a few pixels beyond the
+    # right and lower edge, where an image was reduced by blocks.
     left: int
     top: int
     width: int
     height: int
+    # out_width, out_height: its size in the frame, from the upper left corner on
     out_width: int
     out_height: int
-    mirrored: bool = False
+    mirrored: bool = False  # left and right are exchanged
 
 
 @dataclass
@@ -122,17 +118,11 @@ AGAIN: PromptKind = "box+points+mask"  # what SAM is asked again with: the click
 
 @dataclass
 class Prompts:
-    """Prompts that name the object where the box alone does not; one kind per sample.
+    """Prompts that name the object where the box alone does not; one kind per sample."""
 
-    Attributes:
-        kinds: B kinds; the others' fields are not read for a sample.
-        points: on the object or beside it, in pixels of the S x S frame, as SAM's own point prompts.
-        mask: float (B, 1, F, F), logits of a rough mask.
-    """
-
-    kinds: Sequence[PromptKind]
-    points: Clicks
-    mask: Tensor
+    kinds: Sequence[PromptKind]  # B kinds; the others' fields are not read for a sample
+    points: Clicks  # on the object or beside it, in pixels of the S x S frame, as SAM's own point prompts
+    mask: Tensor  # float (B, 1, F, F), logits of a rough mask
 
     def select(self, rows: Sequence[int]) -> Prompts:
         """The prompts of some of the samples."""
@@ -143,25 +133,16 @@ class Prompts:
 
 @dataclass
 class SamFeatures:
-    """Frozen SAM's features of an image and its prompt.
+    """Frozen SAM's features of an image and its prompt."""
 
-    Attributes:
-        image_embedding: float (B, 256, E, E).
-        early: float (B, D, E, E), the output of an early encoder block; D depends on the backbone.
-        sparse_prompt: float (B, N, 256), the tokens of the prompt: two corners of a box, or points.
-        dense_prompt: float (B, 256, E, E).
-        position: float (1, 256, E, E), SAM's position code of the embedding's pixels.
-        prompt_lengths: how many of its N tokens each sample has, the rest being padding; None = all have N.
-        ambiguous: bool (B,), true for a single point alone, which may be of a part or of the whole; None =
-            none is.
-    """
-
-    image_embedding: Tensor
-    early: Tensor
-    sparse_prompt: Tensor
-    dense_prompt: Tensor
-    position: Tensor
+    image_embedding: Tensor  # float (B, 256, E, E)
+    early: Tensor  # float (B, D, E, E), the output of an early encoder block; D depends on the backbone
+    sparse_prompt: Tensor  # float (B, N, 256), the tokens of the prompt: two corners of a box, or points
+    dense_prompt: Tensor  # float (B, 256, E, E)
+    position: Tensor  # float (1, 256, E, E), SAM's position code of the embedding's pixels
+    # how many of its N tokens each sample has, the rest being padding; None = all have N
     prompt_lengths: Sequence[int] | None = None
+    # bool (B,), true for a single point alone, which may be of a part or of the whole; None = none is
     ambiguous: Tensor | None = None
 
     def by_prompt_length(self) -> list[tuple[list[int], SamFeatures]]:
@@ -188,18 +169,13 @@ class SamFeatures:
 
 @dataclass
 class ObjectFeatures:
-    """The High-Resolution Mask Decoder's features of the prompted object, before its head.
+    """The High-Resolution Mask Decoder's features of the prompted object, before its head."""
 
-    Attributes:
-        enhanced: float (B, 32, F, F), the enhanced feature O of the Object Embedder.
-        token: float (B, 32), the output token T after its MLP.
-        base: float (B, 1, F, F), logits that the head's are added to; None = the head's stand alone.
-        familiar: float (B,), 1 where a guard finds the picture like those of training; None = no guard.
-    """
-
-    enhanced: Tensor
-    token: Tensor
+    enhanced: Tensor  # float (B, 32, F, F), the enhanced feature O of the Object Embedder
+    token: Tensor  # float (B, 32), the output token T after its MLP
+    # float (B, 1, F, F), logits that the head's are added to; None = the head's stand alone
     base: Tensor | None = None
+    # float (B,), 1 where a guard finds the picture like those of training; None = no guard
     familiar: Tensor | None = None
 
     def each(self, change: Callable[..., Tensor], *others: ObjectFeatures) -> ObjectFeatures:
@@ -214,59 +190,44 @@ class ObjectFeatures:
 
 @dataclass
 class Prediction:
-    """Mask logits, positive = object.
+    """Mask logits, positive = object."""
 
-    Attributes:
-        low_res: float (B, 1, F, F).
-        high_res: float (B, 1, S, S).
-    """
-
-    low_res: Tensor
-    high_res: Tensor
+    low_res: Tensor  # float (B, 1, F, F)
+    high_res: Tensor  # float (B, 1, S, S)
 
 
 @dataclass
 class Batch:
-    """Samples as the data module delivers them; callbacks fill the last fields in place.
+    """Samples as the data module delivers them; callbacks fill the last fields in place."""
 
-    Attributes:
-        image: uint8 (B, 3, S, S) RGB.
-        mask: bool (B, 1, S, S), True = object.
-        box: float (B, 4), the prompt as xyxy edges in pixels of the S x S frame
-            (a mask of the single pixel (3, 5) has the box 3, 5, 4, 6).
-        extent: float (B, 2), (width, height) in pixels of the image content inside the S x S frame;
-            what lies right of and below it is padding and takes part in no loss and no click.
-        ids: B sample names, unique within their data set.
-        sets: B data set names.
-        seeds: B integers, a function of (seed, epoch, sample id) alone.
-        views: B integers: which augmented view of its image a sample is, where views repeat; else 0.
-        original_masks: in validation, B bool tensors (H, W) at original size; empty in training.
-        ignored: bool (B, 1, S, S), True where the data say nothing: no loss, click or score depends on these
-            pixels, and no object is there; None = nowhere.
-        original_ignored: in validation, the same at original size, (H, W) each; None = nowhere.
-        prompts: what SAM is prompted with; None = every box, as always in validation.
-        clicks: filled by the click simulator.
-        encoded: filled with SAM's image embedding (B, 256, E, E) and early feature (B, D, E, E) where they
-            were computed already.
-        objects: filled with the frozen decoder's object features where they were computed already.
-        straight_forward: filled with the prediction before any click where it was computed already.
-    """
-
-    image: Tensor
-    mask: Tensor
+    image: Tensor  # uint8 (B, 3, S, S) RGB
+    mask: Tensor  # bool (B, 1, S, S), True = object
+    # float (B, 4), the prompt as xyxy edges in pixels of the S x S frame (a mask of the single pixel (3, 5)
+    # has the box 3, 5, 4, 6)
     box: Tensor
+    # float (B, 2), (width, height) in pixels of the image content inside the S x S frame; what lies right of
+    # and below it is padding and takes part in no loss and no click
     extent: Tensor
-    ids: Sequence[str]
-    sets: Sequence[str]
-    seeds: Sequence[int]
+    ids: Sequence[str]  # B sample names, unique within their data set
+    sets: Sequence[str]  # B data set names
+    seeds: Sequence[int]  # B integers, a function of (seed, epoch, sample id) alone
+    # B integers: which augmented view of its image a sample is, where views repeat; else 0
     views: Sequence[int] = ()
+    # in validation, B bool tensors (H, W) at original size; empty in training
     original_masks: Sequence[Tensor] = field(default_factory=list)
+    # bool (B, 1, S, S), True where the data say nothing: no loss, click or score depends on these pixels, and
+    # no object is there; None = nowhere
     ignored: Tensor | None = None
+    # in validation, the same at original size, (H, W) each; None = nowhere
     original_ignored: Sequence[Tensor] | None = None
-    prompts: Prompts | None = None
-    clicks: Clicks | None = None
+    prompts: Prompts | None = None  # what SAM is prompted with; None = every box, as always in validation
+    clicks: Clicks | None = None  # filled by the click simulator
+    # filled with SAM's image embedding (B, 256, E, E) and early feature (B, D, E, E) where they were computed
+    # already
     encoded: tuple[Tensor, Tensor] | None = None
+    # filled with the frozen decoder's object features where they were computed already
     objects: ObjectFeatures | None = None
+    # filled with the prediction before any click where it was computed already
     straight_forward: Prediction | None = None
 
     def __len__(self) -> int:
