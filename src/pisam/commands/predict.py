@@ -39,12 +39,11 @@ from pisam.commands.shared.folders import (
     list_pictures,
     say_left_out,
     work_through,
-    write_bytes,
 )
 from pisam.commands.shared.models import load_engines
 from pisam.commands.shared.prompt_files import Box, Clicks, parse_box, read_boxes, read_click_file
 from pisam.core.errors import PisamError
-from pisam.core.files import write_json
+from pisam.core.files import write_bytes, write_json
 from pisam.core.lock import holding
 from pisam.core.types import UInt8Array
 from pisam.data.reading.reader import read_image, read_mask
@@ -296,11 +295,11 @@ def _write(kind: str, out: Path, name: str, pixels: UInt8Array, answer: dict[str
     path = out / kind / f"{name}.{formats.suffix_of(kind)}"
     match kind:
         case "mask":
-            write_bytes(path, formats.mask_png(answer["mask"]))
+            write_bytes(formats.mask_png(answer["mask"]), path)
         case "soft":
-            write_bytes(path, formats.soft_png(answer["soft"]))
+            write_bytes(formats.soft_png(answer["soft"]), path)
         case "rgba":
-            write_bytes(path, formats.rgba_png(pixels, answer["soft"]))
+            write_bytes(formats.rgba_png(pixels, answer["soft"]), path)
         case "polygons":
             height, width = pixels.shape[:2]
             parts = formats.polygons(answer["mask"])

@@ -40,11 +40,11 @@ from pisam.commands.shared.folders import (
     list_pictures,
     say_left_out,
     work_through,
-    write_bytes,
 )
 from pisam.commands.shared.models import load_engines
 from pisam.commands.shared.prompt_files import Clicks, read_click_file
 from pisam.core.errors import PisamError
+from pisam.core.files import write_bytes
 from pisam.core.locality import iou
 from pisam.core.lock import holding
 from pisam.core.types import BoolArray, Click, UInt8Array
@@ -127,7 +127,7 @@ def _repair_all(
         print(f"{done} of {len(pairs)} pictures are done already")
 
     def write(repair: Repair) -> None:
-        write_bytes(out / "mask" / f"{repair.given.stem}.png", formats.mask_png(repair.mask))
+        write_bytes(formats.mask_png(repair.mask), out / "mask" / f"{repair.given.stem}.png")
         record.add({"image": repair.given.stem, "rows": repair.rows})
 
     def answer(engine: Engine, read: tuple[Any, ...]) -> Repair:

@@ -18,7 +18,7 @@ from yaml import MappingNode, Node, ScalarNode
 from pisam.config.rules import key_name, walk, wrong_values
 from pisam.config.schema import Config, PromptsConfig, to_plain
 from pisam.core.errors import PisamError, nearest
-from pisam.core.files import replacing, shipped
+from pisam.core.files import shipped, write_text
 from pisam.core.yaml_text import LARGEST_FILE, STRING, entries, keep_text, nodes, plain, short
 
 ROW_TEXTS = {"name": False, "images": True, "masks": True, "annotations": True, "names": True}  # True: a path
@@ -107,8 +107,7 @@ def load_with_origins(
 
 def save_config(config: Config, path: str | Path) -> None:
     """Write `config` as YAML that `load_config` reads back equal; interrupted, it leaves no half file."""
-    with replacing(Path(path)) as temporary:
-        temporary.write_text(yaml.safe_dump(to_plain(config), sort_keys=False), encoding="utf-8")
+    write_text(yaml.safe_dump(to_plain(config), sort_keys=False), Path(path))
 
 
 def _find_experiment(experiment: str | Path) -> Path:

@@ -80,10 +80,21 @@ def sweep_temporaries(folder: Path) -> None:
             temporary.unlink()
 
 
-def write_json(value: Any, path: Path) -> None:
-    """Plain values as indented JSON."""
+def write_bytes(contents: bytes, path: Path) -> None:
+    """A file, whole or not at all; errors as `replacing`."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        temporary.write_bytes(contents)
+
+
+def write_text(text: str, path: Path, errors: str = "strict") -> None:
+    """A text in UTF-8, as `write_bytes`; `errors` are those of encoding."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors=errors)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Plain values as indented JSON, as `write_bytes`."""
+    write_text(json.dumps(value, indent=2) + "\n", path)
 
 
 def sha256_of(path: Path) -> str:

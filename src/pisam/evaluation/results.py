@@ -13,7 +13,7 @@ import yaml
 
 from pisam.core.checks import ALL_IMAGES, POOLED
 from pisam.core.errors import PisamError
-from pisam.core.files import read_object, replacing, write_json
+from pisam.core.files import read_object, write_json, write_text
 from pisam.evaluation.rows import Row, TableLine, text_table, write_csv
 from pisam.metrics.image_scores import ImageScores
 from pisam.metrics.set_scores import SetScores
@@ -98,8 +98,7 @@ def write_results(
 def write_tables(folder: Path, summaries: Mapping[str, Mapping[str, Any]]) -> None:
     """`table.md` and `table.tex` of all models beside the published figures."""
     for name, text in (("table.md", markdown_table(summaries)), ("table.tex", latex_table(summaries))):
-        with replacing(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_text(text, folder / name, "backslashreplace")
 
 
 def summarise(images: Sequence[ScoredImage]) -> dict[str, Any]:

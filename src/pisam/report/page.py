@@ -19,21 +19,15 @@ from pisam.core.drawing import (
     as_hex,
     fitted,
 )
-from pisam.core.types import Click
-from pisam.evaluation.rows import Row
 from pisam.report.examples import LONGEST
 from pisam.report.results import Evaluation, Interaction
-from pisam.report.tables import Cell, number_cell, per_image_table, summary_tables
+from pisam.report.tables import number_cell, per_image_table, summary_tables
 
 BESIDE = ("page.css", "page.js")
 SECTIONS = {
-    "summary": "Summary",
-    "scores": "Scores",
-    "figures": "Figures",
-    "images": "Images",
-    "gallery": "Gallery",
-    "protocol": "Protocol",
+    name: name.capitalize() for name in ("summary", "scores", "figures", "images", "gallery", "protocol")
 }
+IOUS = ("before", "after", "gain")
 COLOURS = {
     "missed": MISSED,
     "false": FALSE,
@@ -52,40 +46,8 @@ class Drawing:
     caption: str  # below it
 
 
-@dataclass(frozen=True)
-class Tile:
-    """One model on a card: the beginning of its pictures' names, and its IoU."""
-
-    model: str
-    file: str
-    before: Cell
-    after: Cell
-    gain: Cell
-
-
-@dataclass(frozen=True)
-class Card:
-    """One image in the gallery."""
-
-    number: int  # from 1, in the order of the click file
-    name: str  # SET/IMAGE
-    # width, height: of the original, in pixels
-    width: int
-    height: int
-    shown: tuple[int, int]  # (width, height) of its pictures
-    radius: float  # of clicks, in pixels of the original
-    common_area: int  # pixels in which all models were wrong
-    clicks: Sequence[Click]  # that were given
-    tiles: list[Tile]  # one per model
-
-    @property
-    def folder(self) -> str:
-        """Address of its pictures. A name of a file may hold anything, a number is safe in every address."""
-        return picture_folder(self.number)
-
-
 def picture_folder(number: int) -> str:
-    """The folder of an image's pictures, below `images`."""
+    """The folder of an image's pictures, below `images`: a number is safe in every address."""
     return f"{number:04d}"
 
 
@@ -156,26 +118,27 @@ def _warnings(interaction: Interaction, evaluations: Sequence[Evaluation]) -> It
             )
 
 
-def _cards(interaction: Interaction) -> Iterator[Card]:
+def _cards(interaction: Interaction) -> Iterator[dict[str, Any]]:
+    """What the gallery shows of each image; a tile is of one model, whose pictures begin with `file`."""
     rows = {(row["set"], row["image"], row["model"]): row for row in interaction.rows}
     for number, image in enumerate(interaction.clicks.images, start=1):
-        of_image = {model: rows[image.set, image.image, model] for model in interaction.models}
-        yield Card(
-            number=number,
-            name=f"{image.set}/{image.image}",
-            width=image.width,
-            height=image.height,
-            shown=fitted(image.width, image.height, LONGEST),
-            radius=max(image.width, image.height) / 90,
-            common_area=image.common_area,
-            clicks=image.clicks[: interaction.given],
-            tiles=[_tile(model, index, row) for index, (model, row) in enumerate(of_image.items())],
-        )
-
-
-def _tile(model: str, index: int, row: Row) -> Tile:
-    scores = (number_cell(column, float(row[column])) for column in ("iou_before", "iou_after", "iou_gain"))
-    return Tile(model, str(index), *scores)
+        tiles = []
+        for index, model in enumerate(interaction.models):
+            row = rows[image.set, image.image, model]
+            ious = {what: number_cell(f"iou_{what}", float(row[f"iou_{what}"])) for what in IOUS}
+            tiles.append({"model": model, "file": str(index), **ious})
+        yield {
+            "number": number,
+            "folder": picture_folder(number),
+            "name": f"{image.set}/{image.image}",
+            "width": image.width,
+            "height": image.height,
+            "shown": fitted(image.width, image.height, LONGEST),
+            "radius": max(image.width, image.height) / 90,  # of clicks, in pixels of the original
+            "common_area": image.common_area,
+            "clicks": image.clicks[: interaction.given],
+            "tiles": tiles,
+        }
 
 
 def _facts(interaction: Interaction, evaluations: Sequence[Evaluation]) -> Iterator[dict[str, Any]]:

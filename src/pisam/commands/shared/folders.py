@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pisam.core.errors import PisamError
-from pisam.core.files import parse_json, replacing, sha256_of, writing
+from pisam.core.files import parse_json, sha256_of, write_text, writing
 from pisam.core.terminal import escaped, progress
 from pisam.data.sources.pairs import SUFFIXES, one_form
 from pisam.predictor.engine import Engine
@@ -163,8 +163,7 @@ class Record:
                 print(f"{len(again)} pictures are answered again: they changed, or their answers are gone")
             self.rows = {stem: row for stem, row in kept.items() if stem not in again and is_row(row)}
             lines += self.rows.values()
-        with replacing(self.path) as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        write_text("".join(json.dumps(line) + "\n" for line in lines), self.path)
 
     def _read(self, settings: dict[str, Any], stems: set[str]) -> tuple[set[str], dict[str, dict[str, Any]]]:
         """The pictures and rows of an earlier run with the same settings.
@@ -216,12 +215,6 @@ def _refuse_shared_files(jobs: Sequence[Job]) -> None:
                 raise PisamError(
                     f"{file}: would hold an answer of {other} and one of {job.stem}; rename one of them"
                 )
-
-
-def write_bytes(path: Path, contents: bytes) -> None:
-    """A file, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(contents)
 
 
 def work_through(

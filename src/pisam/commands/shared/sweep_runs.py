@@ -26,7 +26,7 @@ import yaml
 from pisam.commands.shared.sweep_file import Sweep, Values, as_arguments, draws, grid
 from pisam.config.schema import decisive_settings
 from pisam.core.errors import PisamError
-from pisam.core.files import read_object, replacing, shown
+from pisam.core.files import read_object, shown, write_text
 from pisam.core.lock import holding
 from pisam.core.processes import end_with_parent
 from pisam.evaluation.rows import Row, text_table, write_csv
@@ -116,8 +116,7 @@ def register(sweep: Sweep) -> str:
         PisamError: no account or no server, in W&B's words.
     """
     file = Path("runs") / "sweeps" / sweep.name / "sweep.yaml"
-    with replacing(file) as temporary:
-        temporary.write_text(yaml.safe_dump(sweep.as_file(), sort_keys=False), encoding="utf-8")
+    write_text(yaml.safe_dump(sweep.as_file(), sort_keys=False), file)
     command = [sys.executable, "-m", "wandb", "sweep", str(file)]
     try:
         result = subprocess.run(

@@ -20,7 +20,7 @@ import cv2
 from tqdm import tqdm
 
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing
+from pisam.core.files import write_text
 from pisam.data.audit.duplicates import content_hash
 from pisam.data.sources.pairs import Pair
 from pisam.data.sources.rows import Source
@@ -114,8 +114,7 @@ def _save(known: Known, file: Path, rules: str) -> None:
     # Names that are no UTF-8 come back as they were: JSON escapes their bytes.
     text = json.dumps(known)
     try:
-        with replacing(file) as temporary:
-            temporary.write_text(f"{_digest(rules, text)}\n{text}", encoding="utf-8")
+        write_text(f"{_digest(rules, text)}\n{text}", file)
     except PisamError as error:
         _warn(file.parent, getattr(error.__cause__, "strerror", None) or str(error))
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from pisam.core.errors import PisamError
-from pisam.core.files import parse_json, replacing, sweep_temporaries
+from pisam.core.files import parse_json, replacing, sweep_temporaries, write_text
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.audit.cache import in_threads, stamp_of
 from pisam.data.audit.duplicates import content_hash
@@ -192,5 +192,4 @@ def _load_index(own: Path) -> Index:
 
 
 def _save_index(index: Index, own: Path) -> None:
-    with replacing(own / "index.json") as temporary:
-        temporary.write_text(json.dumps({"format": FORMAT, "pairs": index}), encoding="utf-8")
+    write_text(json.dumps({"format": FORMAT, "pairs": index}), own / "index.json")

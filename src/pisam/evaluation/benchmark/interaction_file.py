@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pisam.core.errors import PisamError
-from pisam.core.files import read_object, replacing
+from pisam.core.files import read_object, write_text
 from pisam.core.types import Click
 from pisam.evaluation.benchmark.record import (
     CONTROLS,
@@ -62,10 +62,7 @@ def write_interaction(record: Interaction, path: Path) -> None:
     images = ",\n".join(json.dumps(_plain(image), allow_nan=False) for image in record.images)
     failed = ",\n".join(json.dumps(vars(failure)) for failure in record.failed)
     start = json.dumps(head, indent=1, allow_nan=False).removesuffix("\n}")
-    with replacing(path) as temporary:
-        temporary.write_text(
-            f'{start},\n "images": [\n{images}\n],\n "failed": [\n{failed}\n]\n}}\n', encoding="utf-8"
-        )
+    write_text(f'{start},\n "images": [\n{images}\n],\n "failed": [\n{failed}\n]\n}}\n', path)
 
 
 def read_interaction(path: Path) -> Interaction:

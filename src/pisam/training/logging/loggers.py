@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing, shown, writing
+from pisam.core.files import shown, write_text, writing
 from pisam.core.provenance import environment, git_diff
 from pisam.training.resume.ranks import from_every_rank
 
@@ -73,8 +73,7 @@ class JsonLinesLogger(Logger):
 
 def new_run_id(folder: Path) -> None:
     """Choose one for a stage that begins; an attempt that left no checkpoint behind is another run."""
-    with replacing(folder / "wandb_id") as temporary:
-        temporary.write_text(secrets.token_hex(4) + "\n", encoding="ascii")
+    write_text(secrets.token_hex(4) + "\n", folder / "wandb_id")
 
 
 def read_run_id(folder: Path) -> str | None:
