@@ -15,5 +15,6 @@ class PisamError(Exception):
 
 def nearest(wrong: Any, valid: Iterable[Any]) -> str:
     """The end of an error message that names the most similar of the `valid` values, or nothing."""
-    match = difflib.get_close_matches(str(wrong), [str(choice) for choice in valid], n=1)
-    return f"; did you mean {match[0]}?" if match else ""
+    folded = {str(choice).lower(): choice for choice in valid}
+    match = difflib.get_close_matches(str(wrong).lower(), folded, n=1)
+    return f"; did you mean {folded[match[0]]}?" if match else ""

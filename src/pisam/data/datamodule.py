@@ -98,19 +98,15 @@ class PairDataModule(LightningDataModule):
                 raise ValueError(f"{name}: expected a list, got {given!r:.40}")
         if jitter and not is_increasing_pair(jitter):
             raise ValueError(f"jitter: expected two increasing positive numbers, or none, got {jitter!r:.40}")
-        self.root = root
-        self.train_entries = list(train)
-        self.val_entries = list(val)
-        self.image_size = image_size
-        self.batch_size = batch_size
-        self.val_batch_size = val_batch_size
-        self.workers = workers
-        self.views = views
-        self.instances = instances
-        self.seed = seed
+        self.root, self.train_entries, self.val_entries = root, list(train), list(val)
+        self.image_size, self.views = image_size, views
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size
+        self.workers, self.timeout, self.seed = workers, timeout, seed
+        self._samples: dict[str, Any] = {"image_size": image_size, "instances": instances, "seed": seed}
         if photometric:
             Photometric(photometric)  # what cannot be done is refused before any file is read
         self._augmentation: dict[str, Any] = {
+            "views": views,
             "flip": flip,
             "jitter": (jitter[0], jitter[1]) if jitter else None,
             "prepared": None if prepared is None else Path(prepared),
@@ -118,7 +114,6 @@ class PairDataModule(LightningDataModule):
             "photometric": list(photometric),
             "composites": composites,
         }
-        self.timeout = timeout
         self.train_set: PairDataset | None = None
         self.val_set: PairDataset | None = None
         self.resume_at: tuple[int, int] | None = None
@@ -156,26 +151,13 @@ class PairDataModule(LightningDataModule):
         """
         if self.val_set is None:
             sources = resolve_sources(self.val_entries, self.root, training=False)
-            self.val_set = PairDataset(
-                sources,
-                image_size=self.image_size,
-                training=False,
-                instances=self.instances,
-                seed=self.seed,
-            )
+            self.val_set = PairDataset(sources, training=False, **self._samples)
             self._log_counts("val", self.val_set)
         if self.train_set is None and stage in (None, "fit"):
             if not self.train_entries:
                 raise PisamError(NOTHING_TO_TRAIN_ON)
-            self.train_set = PairDataset(
-                resolve_sources(self.train_entries, self.root, training=True),
-                image_size=self.image_size,
-                training=True,
-                views=self.views,
-                instances=self.instances,
-                seed=self.seed,
-                **self._augmentation,
-            )
+            sources = resolve_sources(self.train_entries, self.root, training=True)
+            self.train_set = PairDataset(sources, training=True, **self._samples, **self._augmentation)
             self._log_counts("train", self.train_set)
 
     def check_files(self) -> None:

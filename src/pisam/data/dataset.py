@@ -62,19 +62,9 @@ class PairDataset(Dataset[Sample]):
 
     Args:
         sources: where the pairs are.
-        image_size: side S of the network frame.
-        training: random views if True, else the whole image squashed and the mask kept at original size.
-        flip: mirror half of the training views.
-        jitter: range of the large-scale jitter, None for none.
-        views: number of different training views per image, taken in turn by the epochs; 0 = endless.
-        prepared: folder of copies that training reads in place of the originals, see `prepared`; windows then
-            refer to the copies.
-        prompts: what training samples are prompted with; only boxes by default, and always in validation.
-        instances: make each instance of at least so many pixels a sample of its own, see `split_pairs`; None
-            takes an image's objects together.
-        photometric: changes of training images that leave every pixel in its place, see `Photometric`.
-        composites: share of the training views on which another pair's object is pasted, see `paste`.
-        seed: views, prompts and sample seeds are a function of (seed, epoch, set, id) alone.
+        training: random views if True, else the whole image squashed and the mask kept at original size; the
+            other arguments, as in `PairDataModule`, are then of no account but `image_size`, `instances` and
+            `seed`: views, prompts and sample seeds are a function of (seed, epoch, set, id) alone.
 
     Raises:
         PisamError: a folder is missing or empty, or an image lacks its mask.
@@ -96,18 +86,12 @@ class PairDataset(Dataset[Sample]):
         composites: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.sources = list(sources)
-        self.image_size = image_size
-        self.training = training
-        self.flip = flip
-        self.jitter = jitter
-        self.views = views
+        self.sources, self.image_size, self.training = list(sources), image_size, training
+        self.flip, self.jitter, self.views = flip, jitter, views
         self.prepared = prepared if training else None
         self.prompts = prompts or PromptMix()
-        self.instances = instances
+        self.instances, self.composites, self.seed = instances, composites, seed
         self.photometric = Photometric(photometric) if training and photometric else None
-        self.composites = composites
-        self.seed = seed
         self.items: list[tuple[Source, Pair]] = [
             (source, pair) for source in sources for pair in self._pairs(source)
         ]

@@ -47,12 +47,8 @@ class TrainingSampler(Sampler[Key]):
         if len(weights) == 0:
             raise ValueError("weights: expected at least one sample, got none")
         self.weights = np.asarray(weights, dtype=np.float64)
-        self.batch_size = batch_size
-        self.rank = rank
-        self.world_size = world_size
-        self.seed = seed
-        self.epoch = 0
-        self.start = 0
+        self.batch_size, self.rank, self.world_size, self.seed = batch_size, rank, world_size, seed
+        self.epoch = self.start = 0
 
     @property
     def batches(self) -> int:

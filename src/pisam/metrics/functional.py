@@ -58,7 +58,9 @@ def iou(prediction: Tensor, mask: Tensor) -> Tensor:
     Raises:
         ValueError: not two bool masks of one size.
     """
-    return _iou_compute(*_iou_update(prediction, mask))
+    _check_pair(prediction, mask)
+    union = (prediction | mask).count_nonzero()
+    return ((prediction & mask).count_nonzero() / union.clamp(min=1)).where(union > 0, 1.0)
 
 
 def boundary_iou(prediction: Tensor, mask: Tensor, dilation_ratio: float = DILATION_RATIO) -> Tensor:
@@ -75,7 +77,8 @@ def boundary_iou(prediction: Tensor, mask: Tensor, dilation_ratio: float = DILAT
     Raises:
         ValueError: not two bool masks of one size, or no such width.
     """
-    return _iou_compute(*_boundary_iou_update(prediction, mask, dilation_ratio))
+    _check_pair(prediction, mask)
+    return iou(*(boundary_band(each, dilation_ratio) for each in (prediction, mask)))
 
 
 def boundary_band(mask: Tensor, dilation_ratio: float = DILATION_RATIO) -> Tensor:
@@ -99,16 +102,6 @@ def boundary_band(mask: Tensor, dilation_ratio: float = DILATION_RATIO) -> Tenso
     return mask & ~inner
 
 
-def _iou_update(prediction: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    _check_pair(prediction, mask)
-    return (prediction & mask).count_nonzero(), (prediction | mask).count_nonzero()
-
-
-def _boundary_iou_update(prediction: Tensor, mask: Tensor, dilation_ratio: float) -> tuple[Tensor, Tensor]:
-    _check_pair(prediction, mask)
-    return _iou_update(boundary_band(prediction, dilation_ratio), boundary_band(mask, dilation_ratio))
-
-
 def _check_pair(prediction: Tensor, mask: Tensor) -> None:
     pair = {"prediction": prediction, "mask": mask}
     bools = all(isinstance(each, Tensor) and each.dtype == torch.bool for each in pair.values())
@@ -118,10 +111,6 @@ def _check_pair(prediction: Tensor, mask: Tensor) -> None:
             for name, each in pair.items()
         ]
         raise ValueError(f"expected two bool masks (H, W) of one size, tensors, got {' and '.join(kinds)}")
-
-
-def _iou_compute(intersection: Tensor, union: Tensor) -> Tensor:
-    return (intersection / union.clamp(min=1)).where(union > 0, 1.0)
 
 
 def _erode(mask: Tensor, distance: int, dim: int) -> Tensor:

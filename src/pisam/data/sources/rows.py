@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pisam.core.checks import refuse_reserved
-from pisam.core.errors import PisamError
+from pisam.core.errors import PisamError, nearest
 from pisam.core.files import shown
 from pisam.data.sources.known_sets import GROUPS, KNOWN_SETS, Layout, Role
 
@@ -65,7 +64,7 @@ def resolve_source(entry: Entry, root: str | Path | None) -> Source:
     for key in row:
         if key not in ROW_KEYS:
             keys = ", ".join(ROW_KEYS)
-            raise PisamError(f"data row {row}: unknown key {key}, expected {keys}{_hint(key, ROW_KEYS)}")
+            raise PisamError(f"data row {row}: unknown key {key}, expected {keys}{nearest(key, ROW_KEYS)}")
     name = row.get("name")
     if not isinstance(name, str) or not name:
         raise PisamError(f"data row {row}: name is {name!r}, expected a text")
@@ -177,7 +176,7 @@ def longest_parts(sources: Iterable[Source]) -> list[Source]:
 def _known_folders(name: str, root: str | Path | None) -> Source:
     if name not in KNOWN_SETS:
         raise PisamError(
-            f"unknown data set {name}{_hint(name, [*KNOWN_SETS, *GROUPS])}; known are "
+            f"unknown data set {name}{nearest(name, [*KNOWN_SETS, *GROUPS])}; known are "
             f"{', '.join(KNOWN_SETS)}, in a list also {', '.join(GROUPS)}, or a row {{name, images, masks}}"
         )
     start = _existing_root(root, name)
@@ -272,9 +271,3 @@ def _existing_root(root: str | Path | None, name: str) -> Path:
     if not (folder := Path(root)).is_dir():
         raise PisamError(f"data set {name}: no root folder {folder}; set data.root or PISAM_DATA_ROOT")
     return folder
-
-
-def _hint(wrong: str, valid: Iterable[str]) -> str:
-    folded = {name.lower(): name for name in valid}
-    match = difflib.get_close_matches(str(wrong).lower(), folded, n=1)
-    return f"; did you mean {folded[match[0]]}?" if match else ""

@@ -47,9 +47,7 @@ class ClickSimulation(Callback):
     ) -> None:
         check_number("max_clicks", max_clicks, 1, whole=True)
         check_number("altered", altered, 0, 1)
-        self.max_clicks = max_clicks
-        self.altered = altered
-        self.simulation = simulation
+        self.max_clicks, self.altered, self.simulation = max_clicks, altered, simulation
         self.frozen_features = features
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, *_: Any) -> None:

@@ -37,9 +37,7 @@ class MemoryCheck(Callback):
     def __init__(
         self, *, batch_size: int, image_size: int, clicks: int = 0, on_gpu: bool = True, on_cpu: bool = False
     ) -> None:
-        self.batch_size = batch_size
-        self.image_size = image_size
-        self.clicks = clicks
+        self.batch_size, self.image_size, self.clicks = batch_size, image_size, clicks
         self.wanted = {True: on_gpu, False: on_cpu}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

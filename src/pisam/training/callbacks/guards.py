@@ -43,10 +43,8 @@ class FiniteLoss(Callback, Exchanging):
     """
 
     def __init__(self, most_in_a_row: int = MOST_IN_A_ROW, most_overflows: int = MOST_OVERFLOWS) -> None:
-        self.most_in_a_row = most_in_a_row
-        self.most_overflows = most_overflows
-        self.skipped = 0
-        self.in_a_row = 0
+        self.most_in_a_row, self.most_overflows = most_in_a_row, most_overflows
+        self.skipped = self.in_a_row = 0
         self._losses: list[tuple[Tensor, list[str]]] = []
         self._samples: list[str] = []
         self._bad_loss = False
