@@ -42,6 +42,19 @@ def groups_by(rows: Iterable[Row], *columns: str) -> dict[Any, list[Row]]:
     return groups
 
 
+def changes(before: Mapping[str, float], after: Mapping[str, float], scores: Iterable[str]) -> Row:
+    """`SCORE_before`, `SCORE_after` and `SCORE_gain`, after less before, of each of some scores."""
+    return {
+        f"{score}_{what}": value
+        for score in scores
+        for what, value in (
+            ("before", before[score]),
+            ("after", after[score]),
+            ("gain", after[score] - before[score]),
+        )
+    }
+
+
 def write_csv(rows: Sequence[Row], path: Path, columns: Sequence[str] = ()) -> None:
     """Rows as CSV, six digits after the point, NaN or nothing as an empty cell; whole or not at all.
 

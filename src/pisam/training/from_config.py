@@ -128,15 +128,10 @@ def build_stage(config: Config, number: int) -> Stage:
         PisamError: no stage 1 to start from, or one of another model; or a stage the decoder does not have.
     """
     check_stage(config, number)
-    loss = config.loss
+    loss, first, second = config.loss, config.stage1, config.stage2
+    terms = {"bce": loss.bce, "dice": loss.dice}
     if config.model.decoder == "hq":
-        return HqStage(
-            build_hq_network(config),
-            lr=config.stage1.lr,
-            low_res=loss.low_res,
-            bce=loss.bce,
-            dice=loss.dice,
-        )
+        return HqStage(build_hq_network(config), lr=first.lr, low_res=loss.low_res, **terms)
     if number == 1:
         build = partial(build_network, config)
         if begin := decoder_checkpoint(config):
@@ -145,29 +140,27 @@ def build_stage(config: Config, number: int) -> Stage:
             model = build()
         return DecoderStage(
             model,
-            lr=config.stage1.lr,
+            lr=first.lr,
             low_res=loss.low_res,
             high_res=loss.high_res,
-            bce=loss.bce,
-            dice=loss.dice,
-            cache=config.stage1.views > 0,
-            rounds=config.stage1.rounds,
-            proposals=config.stage1.proposals,
-            window=config.stage1.window,
+            cache=first.views > 0,
+            rounds=first.rounds,
+            proposals=first.proposals,
+            window=first.window,
+            **terms,
         )
     checkpoint, model = stage1_checkpoint(config), build_network(config)
     load_checkpoint(model, read_own_checkpoint(checkpoint), checkpoint)
     return InteractorStage(
         model,
-        lr=config.stage2.lr,
+        lr=second.lr,
         high_res=loss.high_res,
-        bce=loss.bce,
-        dice=loss.dice,
         near_clicks=loss.near_clicks,
         near_spreads=loss.near_spreads,
         at_clicks=loss.at_clicks,
-        rounds=config.stage2.rounds,
-        window=config.stage2.window,
+        rounds=second.rounds,
+        window=second.window,
+        **terms,
     )
 
 

@@ -33,7 +33,7 @@ from pisam.evaluation.interaction.curves import (
 )
 from pisam.evaluation.interaction.models import levels_of
 from pisam.evaluation.parallel import Threads
-from pisam.evaluation.rows import Row
+from pisam.evaluation.rows import Row, changes
 from pisam.metrics.functional import KnownMask, region_scores
 from pisam.metrics.image_scores import score_image
 from pisam.metrics.number_of_clicks import clicks_needed, nof
@@ -153,10 +153,8 @@ class _Asked:
 
     def image_row(self) -> Row:
         """The row of `per_image.csv`, once all is scored."""
-        before, (after, at_clicks), row = self.before.result(), self.after.result(), dict(self.heading)
-        for score in SCORES:
-            start, end = before[score], after[score]
-            row |= {f"{score}_before": start, f"{score}_after": end, f"{score}_gain": end - start}
+        before, (after, at_clicks) = self.before.result(), self.after.result()
+        row = self.heading | changes(before, after, SCORES)
         row |= share_of_oracle(after["iou"] - before["iou"], after["oracle"] - before["iou"])
         row |= {column: scores.result()["iou"] - before["iou"] for column, scores in self.controls.items()}
         row |= at_clicks

@@ -15,7 +15,7 @@ from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch, Clicks
 from pisam.evaluation.interaction.benchmark import obedience, share_of_oracle
 from pisam.evaluation.interaction.controls import anywhere, collateral, exchanged, gain_away, near_clicks
-from pisam.evaluation.rows import Row
+from pisam.evaluation.rows import Row, changes
 from pisam.metrics.functional import KnownMask, region_scores
 from pisam.modeling.pisam import PiSam
 from pisam.modeling.segmenters import State
@@ -83,12 +83,10 @@ def click_effect(
             after = answer.mask()
             new = region_scores(after, true)
             row: Row = {"model": name, "set": set_name, "image": image, "click_seed": click_seed}
-            row["clicks"] = len(clicks)
-            for score in old:
-                row[f"{score}_before"], row[f"{score}_after"] = old[score], new[score]
-                row[f"{score}_gain"] = new[score] - old[score]
             rows.append(
                 row
+                | {"clicks": len(clicks)}
+                | changes(old, new, old)
                 | share_of_oracle(new["iou"] - old["iou"], oracle)
                 | {
                     "labels_exchanged": iou_of(first.after(exchanged(clicks))) - old["iou"],
