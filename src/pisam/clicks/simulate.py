@@ -88,12 +88,7 @@ def simulate_clicks(
     for row, errors, seed in zip(rows, error_maps(prediction, mask, region), seeds, strict=True):
         rng = np.random.Generator(np.random.PCG64(seed))
         pixels = POLICIES["paper" if policy == "noisy" else policy](
-            errors,
-            rng,
-            max_clicks=max_clicks,
-            min_area=min_area,
-            margin=margin,
-            connectivity=connectivity,
+            errors, rng, max_clicks=max_clicks, min_area=min_area, margin=margin, connectivity=connectivity
         )
         if policy == "noisy":
             pixels = disturb(pixels, errors.shape, rng, noise)

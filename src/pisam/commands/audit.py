@@ -85,16 +85,7 @@ def _sources(config: Config) -> tuple[list[tuple[Part, Source]], list[Finding]]:
 
 
 def _report(result: Audit, file: Path) -> str:
-    header: TableLine = [
-        "part",
-        "source",
-        "pairs",
-        "long side",
-        "object",
-        "errors",
-        "suspect",
-        "notes",
-    ]
+    header: TableLine = ["part", "source", "pairs", "long side", "object", "errors", "suspect", "notes"]
     lines = [header, *(_line(result, report) for report in result.sources)]
     return "\n".join([text_table(lines), *_lists(result), f"findings: {len(result.findings)}, in {file}"])
 

@@ -260,12 +260,7 @@ def _measure(run: _Run, file: ClickFile) -> BenchmarkRows:
             for batch, image in zip(run.batches(indices, "interact: clicks"), own, strict=True):
                 rows.add(
                     benchmark_image(
-                        models.benchmarked(run.answers.of(batch)),
-                        batch,
-                        image,
-                        settings,
-                        threads,
-                        keep=keep,
+                        models.benchmarked(run.answers.of(batch)), batch, image, settings, threads, keep=keep
                     )
                 )
                 run.bar.update(STEPS)

@@ -32,14 +32,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pisam.commands.shared.command import Arguments
-from pisam.commands.shared.folders import (
-    Job,
-    Record,
-    content_of,
-    list_pictures,
-    say_left_out,
-    work_through,
-)
+from pisam.commands.shared.folders import Job, Record, content_of, list_pictures, say_left_out, work_through
 from pisam.commands.shared.models import load_engines
 from pisam.commands.shared.prompt_files import Box, Clicks, parse_box, read_boxes, read_click_file
 from pisam.core.errors import PisamError
@@ -252,10 +245,7 @@ def refuse_other_size(mask: tuple[int, ...], image: tuple[int, ...], path: Path)
 
 
 def _answer(
-    engine: Engine,
-    read: tuple[Picture, UInt8Array, list[tuple[float, float, float, float]]],
-    *,
-    tile: Tile,
+    engine: Engine, read: tuple[Picture, UInt8Array, list[tuple[float, float, float, float]]], *, tile: Tile
 ) -> tuple[Picture, UInt8Array, list[dict[str, Any]]]:
     picture, pixels, boxes = read
     session = Session(engine)

@@ -33,14 +33,7 @@ from pisam.clicks.components import clicked_errors, error_map
 from pisam.clicks.policies import centre_click
 from pisam.commands.predict import refuse_other_size
 from pisam.commands.shared.command import Arguments
-from pisam.commands.shared.folders import (
-    Job,
-    Record,
-    content_of,
-    list_pictures,
-    say_left_out,
-    work_through,
-)
+from pisam.commands.shared.folders import Job, Record, content_of, list_pictures, say_left_out, work_through
 from pisam.commands.shared.models import load_engines
 from pisam.commands.shared.prompt_files import Clicks, read_click_file
 from pisam.core.errors import PisamError

@@ -55,8 +55,7 @@ def _is_step(step: Any) -> bool:
 
 
 FOLDER_NAME = matching(
-    r"[A-Za-z0-9][\w.-]{0,99}",
-    "letters, digits, '.', '_' or '-', 100 at most, for it names the run's folder",
+    r"[A-Za-z0-9][\w.-]{0,99}", "letters, digits, '.', '_' or '-', 100 at most, for it names the run's folder"
 )
 ROWS = each(
     "the name of a known set, or a row {name: ..., images: ..., masks: ...}",

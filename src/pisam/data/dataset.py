@@ -186,11 +186,7 @@ class PairDataset(Dataset[Sample]):
         return framed
 
     def _framed(
-        self,
-        pair: Pair,
-        rng: np.random.Generator,
-        jitter: tuple[float, float] | None,
-        change: Change | None,
+        self, pair: Pair, rng: np.random.Generator, jitter: tuple[float, float] | None, change: Change | None
     ) -> Framed:
         """One pair in the frame, as `rng` draws it."""
         shape, coverage, ignored = open_target(pair)

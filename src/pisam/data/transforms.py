@@ -125,11 +125,7 @@ def draw_view(
 
 
 def frame_view(
-    view: View,
-    image: UInt8Array,
-    size: int,
-    change: Change | None = None,
-    ignored: UInt8Array | None = None,
+    view: View, image: UInt8Array, size: int, change: Change | None = None, ignored: UInt8Array | None = None
 ) -> Framed:
     """The frame of a view.
 

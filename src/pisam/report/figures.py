@@ -129,10 +129,7 @@ LONGEST_NAME = 18  # characters
 SMALL = 6.5  # points
 RADIUS = 9  # of clicks, in pixels of a panel
 PROMPT = WINDOW = "#ffb000"
-ERRORS = (
-    Patch(color=as_hex(MISSED), label="missed"),
-    Patch(color=as_hex(FALSE), label="false"),
-)
+ERRORS = (Patch(color=as_hex(MISSED), label="missed"), Patch(color=as_hex(FALSE), label="false"))
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,7 @@ import jinja2
 
 from pisam import __version__
 from pisam.core.checks import POOLED
-from pisam.core.drawing import (
-    BACKGROUND_CLICK,
-    FALSE,
-    FOREGROUND_CLICK,
-    MISSED,
-    as_hex,
-    fitted,
-)
+from pisam.core.drawing import BACKGROUND_CLICK, FALSE, FOREGROUND_CLICK, MISSED, as_hex, fitted
 from pisam.report.examples import LONGEST
 from pisam.report.results import Evaluation, Interaction
 from pisam.report.tables import number_cell, per_image_table, summary_tables
@@ -28,12 +21,7 @@ SECTIONS = {
     name: name.capitalize() for name in ("summary", "scores", "figures", "images", "gallery", "protocol")
 }
 IOUS = ("before", "after", "gain")
-COLOURS = {
-    "missed": MISSED,
-    "false": FALSE,
-    "foreground": FOREGROUND_CLICK,
-    "background": BACKGROUND_CLICK,
-}
+COLOURS = {"missed": MISSED, "false": FALSE, "foreground": FOREGROUND_CLICK, "background": BACKGROUND_CLICK}
 
 
 @dataclass(frozen=True)

@@ -206,10 +206,7 @@ def _other_weights(evaluation: Evaluation, interaction: Interaction) -> str | No
     here, there = evaluation.summary, interaction.summary
     hashes = {"frozen_hash": (here.get("frozen_hash"), there.get("frozen_hash"))}
     if evaluation.model == "HQ-SAM":
-        hashes["checkpoint_hash"] = (
-            here["protocol"]["checkpoint_hash"],
-            there["hq"]["checkpoint_hash"],
-        )
+        hashes["checkpoint_hash"] = (here["protocol"]["checkpoint_hash"], there["hq"]["checkpoint_hash"])
     return next((f"{name} {a!s:.12} and {b!s:.12}" for name, (a, b) in hashes.items() if a != b), None)
 
 

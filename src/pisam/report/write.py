@@ -137,12 +137,7 @@ def write_report(
                 "of the common clicks at once (single-shot).",
             ),
         ]
-        figures = _save_figures(
-            interaction,
-            [read_example(one) for one in drawn],
-            new,
-            by_hand=bool(chosen),
-        )
+        figures = _save_figures(interaction, [read_example(one) for one in drawn], new, by_hand=bool(chosen))
         bar.update()
         for name in BESIDE:
             (new / name).write_text(asset(name), encoding="utf-8")

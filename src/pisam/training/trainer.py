@@ -217,11 +217,7 @@ def build_callbacks(
         own += [
             Dashboard(scores.scores.names),
             ImageScores(scores, spread="iou" if number == 1 else "iou_gain"),
-            CheckpointArtifacts(
-                checkpoints,
-                name=f"{config.logging.group}-stage{number}",
-                start=start,
-            ),
+            CheckpointArtifacts(checkpoints, name=f"{config.logging.group}-stage{number}", start=start),
         ]
     return [
         LastCheckpoint(checkpoints / LAST, seconds=config.trainer.save_seconds),

@@ -85,10 +85,7 @@ def run_together(
 
 def _interrupt(children: Sequence[subprocess.Popen]) -> None:
     """End children after Ctrl-C; whoever lives on is told to save and leave."""
-    for seconds, number in (
-        (SECONDS_BY_THEMSELVES, signal.SIGINT),
-        (SECONDS_WHEN_TOLD, signal.SIGTERM),
-    ):
+    for seconds, number in ((SECONDS_BY_THEMSELVES, signal.SIGINT), (SECONDS_WHEN_TOLD, signal.SIGTERM)):
         end = time.monotonic() + seconds
         for child in children:
             with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):  # pressed again: tell them now

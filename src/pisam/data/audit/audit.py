@@ -122,12 +122,7 @@ def _of_folders(source: Source, matched: Matched) -> Iterator[Found]:
         yield "error", image, None, text
     if matched.unused:
         first = matched.unused[0]
-        yield (
-            "note",
-            None,
-            first,
-            f"{first}: mask without an image; the folder has {len(matched.unused)}",
-        )
+        yield ("note", None, first, f"{first}: mask without an image; the folder has {len(matched.unused)}")
     for text in matched.left_out:
         yield "note", None, None, text
     expected = published_pairs(source)

@@ -129,5 +129,5 @@ KNOWN_SETS: dict[str, KnownSet] = {
 
 # A name for several sets, each in the layout of so many pairs.
 GROUPS: dict[str, dict[str, int]] = {
-    "HQSEG44K-VAL": {"DIS5K-VD": 470, "HRSOD-TE": 287, "ThinObject5K-TE": 500, "COIFT": 280},
+    "HQSEG44K-VAL": {"DIS5K-VD": 470, "HRSOD-TE": 287, "ThinObject5K-TE": 500, "COIFT": 280}
 }

@@ -23,14 +23,7 @@ from pisam.evaluation.interaction.controls import (
     near_clicks,
     spoilt,
 )
-from pisam.evaluation.interaction.curves import (
-    TARGETS,
-    Look,
-    Stopwatch,
-    iterative,
-    readings,
-    single_shot,
-)
+from pisam.evaluation.interaction.curves import TARGETS, Look, Stopwatch, iterative, readings, single_shot
 from pisam.evaluation.interaction.models import levels_of
 from pisam.evaluation.parallel import Threads
 from pisam.evaluation.rows import Row, changes

@@ -75,13 +75,7 @@ class Look:
 
 
 def iterative(
-    first: Answer,
-    mask: BoolArray,
-    rounds: int,
-    *,
-    connectivity: int,
-    watch: Stopwatch,
-    looking: Executor,
+    first: Answer, mask: BoolArray, rounds: int, *, connectivity: int, watch: Stopwatch, looking: Executor
 ) -> Iterator[tuple[Future[Look], BoolArray]]:
     """The answers after each of `rounds` clicks, one a round, each on the largest error that is left.
 
