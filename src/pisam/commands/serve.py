@@ -42,11 +42,7 @@ def run(arguments: Arguments) -> None:
 
 
 def serve(arguments: Arguments, started: Callable[[str], object]) -> None:
-    """Serve until Ctrl-C.
-
-    Args:
-        arguments: as in the help above.
-        started: told the page's address once the server listens.
+    """Serve until Ctrl-C; `started` is told the page's address once the server listens.
 
     Raises:
         PisamError: a package is missing, a wrong value, no model, or the address cannot be listened on.

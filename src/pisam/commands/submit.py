@@ -44,11 +44,7 @@ def run(arguments: Arguments) -> None:
 
 
 class Training:
-    """The command that each task of the job runs, as a user would type it.
-
-    Args:
-        arguments: those of `pisam train`.
-    """
+    """The command `pisam train` and its arguments, which each task of the job runs as a user would."""
 
     def __init__(self, arguments: list[str]) -> None:
         self.arguments = arguments
@@ -74,17 +70,12 @@ class Training:
 
 
 def submit(config: Config, arguments: list[str], *, cluster: str, minutes: int, slurm: dict[str, Any]) -> str:
-    """Queue one stage; its logs go to `RUN_DIR/submitit`.
+    """Queue one stage and return the job's id; its logs go to `RUN_DIR/submitit`.
 
     Args:
         config: what the arguments say, for the number of nodes and devices.
         arguments: those of `pisam train`.
-        cluster: "slurm", or "local" for a process on this machine.
-        minutes: time limit of one turn; an unfinished job is queued again.
-        slurm: further parameters of submitit's `SlurmExecutor`, such as `partition`.
-
-    Returns:
-        the job's id.
+        cluster, minutes, slurm: see the help above.
 
     Raises:
         PisamError: submitit is not installed, there is no SLURM, or a parameter is wrong.

@@ -122,11 +122,7 @@ def sha256_of_files(folder: Path, pattern: str) -> str:
 
 
 def parse_json(text: str, *, nan: bool = False) -> Any:
-    """The value of a JSON text that anybody may have written.
-
-    Args:
-        text: the whole of it.
-        nan: NaN and infinity are numbers too, as Python writes them.
+    """The value of a JSON text that anybody may have written; where `nan`, with Python's NaN and infinity.
 
     Raises:
         ValueError: not JSON of finite numbers, one key twice in an object, or nested too deep.
@@ -160,14 +156,12 @@ def read_object(
     """A JSON object from a file that anybody may have written.
 
     Args:
-        path: the file.
         what: begins error messages.
         fields: keys that must be there, and the kinds of their values.
-        nan: NaN and infinity are numbers too, as Python writes them.
+        nan: as in `parse_json`.
 
     Raises:
-        PisamError: not there, not JSON of finite numbers, nested too deep, no object, or a field is missing
-            or of another kind; one line.
+        PisamError: not there, not as `parse_json` wants it, no object, or a field missing or of another kind.
     """
     try:
         content = parse_json(path.read_text(encoding="utf-8-sig"), nan=nan)

@@ -50,12 +50,7 @@ _Loader.add_constructor(
 
 
 def parse_yaml(text: str, source: str, prepare: Callable[[Node], None] = lambda node: None) -> Any:
-    """The value of a YAML text that anybody may have written.
-
-    Args:
-        text: the whole of it.
-        source: begins errors.
-        prepare: changes the nodes before they become values, see `keep_text`.
+    """The value of a YAML text of anybody's; `prepare` changes the nodes before, see `keep_text`.
 
     Raises:
         PisamError: not YAML, a key twice, nested too deep, or more than `MOST_VALUES` values; begins with

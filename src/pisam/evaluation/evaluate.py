@@ -117,16 +117,9 @@ def rescore_folder(
 ) -> dict[str, Any]:
     """Score predicted masks (8-bit, same stems, original size) as our own are; returns the summary.
 
-    Writes `per_image.csv`, `table.md`, `table.tex` and, last, `summary.json` to `out`.
-
-    Args:
-        predictions: folder of predictions.
-        masks: folder of the true masks.
-        out: new folder, or one of an earlier evaluation, which is replaced.
-        name: of the model, in tables.
-        set_name: of the data set; under a known name the table has its published figures.
-        workers: processes, 0 = this one.
-        ignore: the value of mask pixels that count for no score; see `read_mask`.
+    Writes `per_image.csv`, `table.md`, `table.tex` and, last, `summary.json` to `out`, a new folder or one of
+    an earlier evaluation, which is replaced. `name` is the model's in tables; under a known `set_name` they
+    have its published figures; `ignore` is as in `read_mask`; 0 `workers` are this process.
 
     Raises:
         PisamError: missing or extra files, wrong sizes, unreadable files; named.

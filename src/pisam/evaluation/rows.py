@@ -17,6 +17,7 @@ Row = dict[str, str | int | float]
 TableLine = Sequence[str | int | float | None]
 DIGITS = 6
 ANY_BYTES = "surrogateescape"  # names of files may be of any
+WHEN = ("before", "after", "gain")
 TEXTS = ("set", "image", "model", "protocol")  # columns that hold no numbers
 RENAMED = {
     "clicked_flipped": "obeyed",
@@ -47,11 +48,7 @@ def changes(before: Mapping[str, float], after: Mapping[str, float], scores: Ite
     return {
         f"{score}_{what}": value
         for score in scores
-        for what, value in (
-            ("before", before[score]),
-            ("after", after[score]),
-            ("gain", after[score] - before[score]),
-        )
+        for what, value in zip(WHEN, (before[score], after[score], after[score] - before[score]), strict=True)
     }
 
 

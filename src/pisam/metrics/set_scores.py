@@ -142,11 +142,7 @@ class SetScores(PerSetMean):
     each is the mean of the sets' scores; `pooled/score` treats all images as those of one set.
 
     Args:
-        set_names: all data sets.
-        metrics: names out of `METRICS`.
-
-    Raises:
-        ValueError: no set, a set named twice or `POOLED`; no metric, or an unknown one.
+        metrics: names out of `METRICS`; ValueError for none, or an unknown one.
     """
 
     f_curves: Tensor
@@ -177,10 +173,6 @@ class SetScores(PerSetMean):
                 sums[index] += torch.from_numpy(curve).to(sums)
 
     def compute(self) -> dict[str, Tensor]:
-        """Scalars `SET/score`, over all images `pooled/score` and, over the sets that had images, `score`.
-
-        The keys and their order are the same on every rank; a set without any image has NaN.
-        """
         scores = super().compute()
         for name, sums in (("max_f", self.f_curves), ("max_e", self.e_curves)):
             if name in self.scores:

@@ -102,13 +102,10 @@ def write_report(
     chosen: Sequence[Files] = (),
     workers: int = 0,
 ) -> None:
-    """Write a report to `folder`, in place of an earlier one.
+    """Write a report of a benchmark and of its models on whole sets, in place of an earlier one.
 
     Args:
-        interaction: the benchmark.
-        evaluations: of its models on whole sets.
         files: of all its images, in the order of its click file.
-        folder: of the report.
         chosen: the images of the figures; none for the largest common errors, sets in turn.
         workers: processes that draw pictures, 0 = this one.
 

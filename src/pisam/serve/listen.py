@@ -86,14 +86,7 @@ def _stop(*clocks: asyncio.TimerHandle | None) -> None:
 def listen(
     engine: Engine, settings: Settings, host: str, port: int, started: Callable[[str], object]
 ) -> None:
-    """Serve until Ctrl-C.
-
-    Args:
-        engine: of all sessions.
-        settings: see there.
-        host: address to listen on.
-        port: 0 = a free one.
-        started: told the page's address.
+    """Serve until Ctrl-C; `started` is told the page's address. Port 0 is a free one.
 
     Raises:
         PisamError: the address cannot be listened on.

@@ -30,8 +30,7 @@ def list_pictures(path: Path, what: str, *, but: Path, like: Iterable[str] = ())
     What else lies there, hidden files and what is in hidden folders is counted.
 
     Args:
-        path: of a picture or a folder.
-        what: begins what is said of it.
+        what: begins what is said of `path`.
         but: the folder that is written to, passed over where it is below.
         like: names; a picture whose name is one of them in another Unicode form goes by it.
 
@@ -229,14 +228,10 @@ def work_through(
 ) -> None:
     """Read, answer and write each item; threads read ahead and write behind, each engine has one of its own.
 
+    What `read` gives goes to `answer`, what that gives to `write`, which notes itself that an item is done.
     An error, or Ctrl-C, ends it once the files that are being written are whole.
 
     Args:
-        items: in their order.
-        engines: at least one.
-        read: its result goes to `answer`, in a thread.
-        answer: its result goes to `write`, in a thread.
-        write: notes itself that an item is done.
         workers: threads that read, and as many that write.
         what: stands before the progress bar.
     """

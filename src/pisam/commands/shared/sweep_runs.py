@@ -137,7 +137,7 @@ def run_agents(path: str, *, agents: int, count: int | None) -> int:
 
     Args:
         path: ENTITY/PROJECT/ID.
-        agents: how many at the same time; 0 to start none.
+        agents: how many at the same time.
         count: of trials each; default: all that the server has.
 
     Returns:

@@ -80,12 +80,7 @@ def object_above(
 ) -> int:
     """The threshold above which a value is object: 0 in a 0/1 file, else 127 of 255.
 
-    Args:
-        present: the values that some pixel has, ascending.
-        path: as in `to_coverage`, likewise `ignore` and `step`.
-
-    Raises:
-        PisamError: as `to_coverage`.
+    `present` are the values that some pixel has, ascending; other arguments and errors as in `to_coverage`.
     """
     if present[-1] <= step:
         return 0

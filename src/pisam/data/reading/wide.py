@@ -39,11 +39,9 @@ def wide_values(
     Grey of which 0 is white comes with 0 as black.
 
     Args:
-        image: the loaded picture, not turned yet.
-        data: the file.
+        image: the loaded picture, not turned yet; `upright` turns it.
+        data: the file, at `path`.
         raw: its `raw_mode`.
-        upright: turns a picture as its file asks for.
-        path: of the file, for errors.
 
     Raises:
         PisamError: values beyond 16 bits or below 0; 16-bit colour in a layout that Pillow cuts in silence.

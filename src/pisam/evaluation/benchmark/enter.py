@@ -62,10 +62,9 @@ def open_entry(
     scenes: dict[Key, tuple[str, str]],
     ignore: dict[str, int],
 ) -> Entry:
-    """Begin a model's file, or go on with the one that is there.
+    """Begin a model's file `NAME.json` in `folder`, or go on with the one that is there.
 
     Args:
-        folder: where `NAME.json` goes.
         sets: images of each set, as published where that is known.
         scenes: (set, image) -> hashes of image and mask here.
         ignore: as in `Interaction`.
@@ -138,12 +137,11 @@ def enter(
     on_image: Callable[[], Any] = lambda: None,
     save: bool = True,
 ) -> None:
-    """Ask every model about every image that it has no scores for.
+    """Ask every model about every image of this process that it has no scores for.
 
     What a model raises, or answers instead of logits, fails the image for this model alone.
 
     Args:
-        items: this process's images.
         order: all images, in the order of the files.
         scenes: see `open_entry`.
         threads: score beside the models.

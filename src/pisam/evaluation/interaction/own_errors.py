@@ -27,14 +27,9 @@ CLICK_SEEDS = 3  # different clicks on each image
 def own_clicks(
     straight: State, batch: Batch, click_seed: int, *, seed: int, simulation: Mapping[str, Any]
 ) -> Clicks:
-    """Clicks on the errors of a straight-forward mask, drawn in the network's frame as in training.
+    """Clicks on the errors of a straight-forward mask of one sample, drawn in the frame as in training.
 
-    Args:
-        straight: the answer to the box.
-        batch: the validation sample, one.
-        click_seed: which of `CLICK_SEEDS`.
-        seed: of the run; clicks are a function of (seed, click seed, set, image).
-        simulation: arguments of `simulate_clicks`.
+    They are a function of (seed, click seed, set, image); `simulation` are arguments of `simulate_clicks`.
     """
     drawn = derive_seed(seed, "interact", click_seed, batch.sets[0], batch.ids[0])
     region = None if batch.ignored is None else ((straight.logits > 0) ^ batch.mask) & ~batch.ignored
