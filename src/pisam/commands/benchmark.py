@@ -135,11 +135,7 @@ def benchmark(
     workers: int = 0,
     like: Interaction | None = None,
 ) -> int:
-    """Ask the models about all images, on the ranks of the configuration; write and print what came.
-
-    Returns:
-        1 if an image has no scores, else 0.
-    """
+    """Ask the models about all images, on all ranks; write and print it. Returns 1 if any has no scores."""
     matched = [(source, match_without_gaps(source)) for source in sources]
     items: list[Item] = [(source.name, pair) for source, found in matched for pair in found.pairs]
     ignore = {source.name: value for source in sources if (value := source.ignore or 0) > 0}

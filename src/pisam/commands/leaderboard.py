@@ -25,11 +25,7 @@ def run(arguments: Arguments) -> int:
 
 
 def leaderboard(paths: list[Path], out: Path) -> int:
-    """Write a leaderboard of files and folders; name what is not in it.
-
-    Returns:
-        1 if something was left out, else 0.
-    """
+    """Write a leaderboard of files and folders; name what is not in it. Returns 1 if there is any, else 0."""
     files, left_out = read_files(paths)
     if not files:
         raise PisamError("leaderboard: no complete results: " + "; ".join(each.reason for each in left_out))

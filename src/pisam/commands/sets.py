@@ -29,11 +29,7 @@ def run(arguments: Arguments) -> None:
 
 
 def list_sets(root: Path | None) -> str:
-    """List what is there of each set, and a paragraph per publication.
-
-    Args:
-        root: the data root, None where none is set.
-    """
+    """List what is there of each set below the data root, if any, and a paragraph per publication."""
     publications = dict.fromkeys([*(known.publication for known in KNOWN_SETS.values()), HQSEG_44K])
     where = "no data root is set: data.root=DIR or PISAM_DATA_ROOT" if root is None else f"below {root}:"
     lines = [where, *(_line(name, known, root) for name, known in KNOWN_SETS.items())]

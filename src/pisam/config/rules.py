@@ -100,12 +100,7 @@ def key_name(name: str) -> str:
 
 
 def walk(section: Any, prefix: str = "") -> Iterator[tuple[str, Field, Any]]:
-    """Every dotted key with its field and value in the order of the schema, a section before its keys.
-
-    Args:
-        section: a configuration or a section of it.
-        prefix: the section's own key and a dot.
-    """
+    """Every dotted key below `prefix`, field and value, as in the schema, a section before its keys."""
     for f in fields(section):
         name, value = f"{prefix}{key_name(f.name)}", getattr(section, f.name)
         yield name, f, value

@@ -24,13 +24,10 @@ HELD: set[Path] = set()  # by this process, which the operating system would not
 
 
 class Lock:
-    """A file beside the folder that names who writes there; removed at the end.
+    """A file beside the folder that names who writes there; removed at the end. The folder need not exist.
 
     The operating system's lock on it ends with its process, also after SIGKILL. Between machines that do not
     share such locks the file's time of change counts, which the holder renews.
-
-    Args:
-        folder: what is written to; need not exist.
     """
 
     def __init__(self, folder: Path) -> None:

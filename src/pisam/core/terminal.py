@@ -28,11 +28,7 @@ def one_line(text: str) -> str:
 
 
 class Printable:
-    """A text stream that writes to another one what can be printed, in lines.
-
-    Args:
-        stream: where it goes; anything but writing is its own affair.
-    """
+    """A text stream that writes to another one what can be printed, in lines; else it is that stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -258,13 +258,7 @@ PASTED_JITTER = (0.3, 1.0)  # of the picture the pasted object comes from: its l
 
 
 def paste(framed: Framed, other: Framed, rng: np.random.Generator) -> Framed:
-    """`framed` with the object of `other` somewhere on it; the window stays that of `framed`.
-
-    Args:
-        framed: the picture that is pasted on.
-        other: holds the pasted object.
-        rng: where it goes, and which objects are the mask then.
-    """
+    """`framed` with the object of `other` somewhere on it, and what the mask is then, drawn by `rng`."""
     width, height = framed.extent
     left, top, right, bottom = box_of(other.mask).astype(int)
     right, bottom = min(right, left + width), min(bottom, top + height)

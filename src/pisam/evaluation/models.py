@@ -38,12 +38,7 @@ RESIZE = "longest side to the frame, padded right and below"
 
 
 class NativeSam:
-    """SAM by its own protocol among the models of an evaluation, before any click.
-
-    Args:
-        model: as in `sam_logits`.
-        name: in tables.
-    """
+    """SAM by its own protocol (`sam_logits`) among the models of an evaluation, before any click."""
 
     def __init__(self, model: PiSam, name: str) -> None:
         self.model = model

@@ -177,11 +177,7 @@ Block = tuple[str, list[Cells]]
 
 
 def markdown_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table of every model on every set, the published figures of known sets below it.
-
-    Args:
-        summaries: of each model, by its name: `sets` with the means and `status`, as in `summary.json`.
-    """
+    """A table of every model, by its name and `summary.json`, on every set; published figures below it."""
     metrics = _metrics(summaries)
     arrows = ["↓" if metric in LOWER_IS_BETTER else "↑" for metric in metrics]
     columns = (f"{LABELS[metric]} {arrow}" for metric, arrow in zip(metrics, arrows, strict=True))

@@ -131,11 +131,7 @@ def _erode(mask: Tensor, distance: int, dim: int) -> Tensor:
 
 
 class KnownMask:
-    """The true mask of an image.
-
-    Args:
-        pixels: bool (H, W), not changed afterwards.
-    """
+    """The true mask of an image, bool (H, W), which is not changed afterwards."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = np.asarray(pixels)
@@ -157,12 +153,7 @@ class KnownMask:
 
 
 def band_of(words: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The band of boundary IoU (Cheng et al., CVPR 2021) of a packed mask: `functional.boundary_band`.
-
-    Args:
-        words: of `packed.pack`.
-        shape: (H, W) of the mask.
-    """
+    """The band of boundary IoU of a mask of this shape (H, W) in packed words: `boundary_band`."""
     return words & ~erode_box(words, max(1, round(DILATION_RATIO * math.hypot(*shape))))
 
 

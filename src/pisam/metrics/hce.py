@@ -18,11 +18,9 @@ _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 def human_correction_effort(prediction: np.ndarray, mask: KnownMask) -> int:
-    """Number of operations: points of the polygons along wrong outlines, and one for each region without any.
+    """Number of operations: points of the polygons along wrong outlines, one for each region without any.
 
-    Args:
-        prediction: bool (H, W).
-        mask: of the same size.
+    The prediction is bool (H, W), of the mask's size.
     """
     true = mask.pixels
     hit, union = prediction & true, prediction | true

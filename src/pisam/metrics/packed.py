@@ -104,12 +104,7 @@ _ORDER = [RING.index(name) for name in ("N", "NE", "S", "SE", "SW", "NW", "E", "
 
 
 def removes(number: int, neighbours: frozenset[str]) -> bool:
-    """True where a pass removes a pixel.
-
-    Args:
-        number: of the pass, 1 or 2.
-        neighbours: those of `RING` that are object.
-    """
+    """True where pass 1 or 2 removes a pixel with these neighbours of `RING` in the object."""
     if neighbours in _PASSES:
         return bool(_PASSES[neighbours] & number)
     ring = [name in neighbours for name in RING]

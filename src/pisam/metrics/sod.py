@@ -39,12 +39,7 @@ class JointHistogram:
 
 
 def joint_histogram(prediction: np.ndarray, mask: np.ndarray) -> JointHistogram:
-    """Count the levels of a prediction.
-
-    Args:
-        prediction: uint8 (H, W).
-        mask: bool (H, W).
-    """
+    """Count the levels of a prediction, uint8 (H, W), in and off a mask, bool (H, W)."""
     inside = mask.view(np.uint8)
     row, column = (centre + 1 for centre in _centroid(inside))
     counts = np.stack(

@@ -39,12 +39,7 @@ _NEAREST_FIRST = sorted(
 
 
 def weighted_f(histogram: JointHistogram, mask: np.ndarray) -> float:
-    """Weighted F with beta 1, in [0, 1]; 0 for an empty mask.
-
-    Args:
-        histogram: of the prediction and this mask.
-        mask: bool (H, W).
-    """
+    """Weighted F with beta 1, in [0, 1], from the histogram on a mask, bool (H, W); 0 for an empty one."""
     pixels = np.count_nonzero(mask)
     if not pixels:
         return 0.0

@@ -41,11 +41,7 @@ GAIN, LOSS = "#0072b2", "#d55e00"
 
 
 def distributions_figure(rows: Sequence[Row]) -> Figure:
-    """Per score and model a line for every image from before to after, between boxes of their quartiles.
-
-    Args:
-        rows: of `per_image.csv`.
-    """
+    """Per score and model a line for each row from before to after, between boxes of their quartiles."""
     models = list(dict.fromkeys(str(row["model"]) for row in rows))
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     panels = figure.subplots(1, len(SCORES), squeeze=False)[0]
@@ -66,11 +62,7 @@ def distributions_figure(rows: Sequence[Row]) -> Figure:
 
 
 def curves_figure(curves: Sequence[Row]) -> Figure:
-    """Mean scores by the number of clicks: one by one on the model's own errors, and all at once.
-
-    Args:
-        curves: of `curves.csv`.
-    """
+    """Mean scores by number of clicks (`curves.csv`): one by one on the model's own errors, all at once."""
     pooled = [row for row in curves if row["set"] == ALL_IMAGES]
     models = list(dict.fromkeys(str(row["model"]) for row in pooled))
     figure = Figure(figsize=(11, 3.6), layout="constrained")

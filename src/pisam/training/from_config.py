@@ -235,11 +235,7 @@ def open_store(config: Config, number: int, model: Any, data: PairDataModule) ->
 
 
 def view_stamps(data: PairDataModule) -> dict[Key, str]:
-    """Each view of training and each validation image.
-
-    Returns:
-        a text for each that changes when its files do, or the meaning of its mask's values.
-    """
+    """Of each training view and validation image a text that changes when its files or values' meaning do."""
     stamps: dict[Key, str] = {}
     for part, samples, views in (("train", data.train_set, data.views), ("val", data.val_set, 1)):
         for source, pair in samples.items if samples else ():

@@ -72,9 +72,7 @@ class Audit:
 def audit(sources: Iterable[tuple[Part, Source]], findings: Sequence[Finding] = ()) -> Audit:
     """Examine every pair of every source; only files that are new or changed are read.
 
-    Args:
-        sources: with the part of the run they belong to; the same folders may occur in several.
-        findings: those already made.
+    `sources` come with their part of the run, the same folders in several maybe; `findings` were made before.
     """
     result = Audit(list(findings), [])
     entries: list[Entry] = []

@@ -57,12 +57,7 @@ class Entrant(Protocol):
 
 
 class Answer:
-    """Logits together with what a model wants back as `previous`.
-
-    Args:
-        logits: (H, W).
-        memory: anything, for instance SAM's low-resolution mask.
-    """
+    """Logits (H, W) with what a model wants back as `previous`, such as SAM's low-resolution mask."""
 
     def __init__(self, logits: npt.NDArray[Any], memory: Any) -> None:
         self.logits, self.memory = logits, memory

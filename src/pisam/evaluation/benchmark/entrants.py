@@ -84,9 +84,6 @@ class MaskFolder:
 
     Each is read as any mask is, 0/1 or 0/255, and may be empty. The program must click by the same rule; then
     its clicks are the recorded ones.
-
-    Args:
-        folder: DIR.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -50,15 +50,7 @@ class Scene:
 
 
 class Asked:
-    """Clicks on an image and the answers of a model.
-
-    Args:
-        entrant: the model; the scene is encoded here.
-        scene: the image.
-        protocol: the rules.
-        threads: score while the model works on.
-        limit: the most seconds an answer may take; None = any number.
-    """
+    """Clicks on an image, which is encoded here, and a model's answers of at most `limit` seconds each."""
 
     def __init__(
         self, entrant: Entrant, scene: Scene, protocol: ClickProtocol, threads: Threads, limit: float | None

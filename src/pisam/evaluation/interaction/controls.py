@@ -46,13 +46,7 @@ def spoilt(clicks: Sequence[Click], size: tuple[int, int], seed: int, noise: flo
 
 
 def near_clicks(clicks: Iterable[Sequence[float]], size: Sequence[int], distance: float = NEAR) -> BoolArray:
-    """bool (H, W): the pixels whose centre is within `distance` of a click.
-
-    Args:
-        clicks: rows that begin with (x, y), in pixels of the H x W image.
-        size: (H, W).
-        distance: in pixels.
-    """
+    """bool (H, W): the pixels whose centre is within `distance` pixels of a click (x, y, ...)."""
     height, width = size
     xs, ys = np.arange(width) + 0.5, np.arange(height) + 0.5
     near = np.zeros((height, width), bool)

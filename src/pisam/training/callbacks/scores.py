@@ -64,11 +64,7 @@ SCORES = ("iou", "biou")
 
 
 class SegmentationIoU(ValidationScores):
-    """Logs `val/iou` and `val/biou` at original size, overall and per data set, as `pisam evaluate` scores.
-
-    Args:
-        set_names: all validation sets, the same on every rank.
-    """
+    """Logs `val/iou`, `val/biou` at original size, overall and per set, as `pisam evaluate` scores."""
 
     def __init__(self, set_names: Sequence[str]) -> None:
         super().__init__(SetScores(set_names, SCORES))
@@ -79,12 +75,9 @@ class SegmentationIoU(ValidationScores):
 
 
 class InteractionIoU(ValidationScores):
-    """Logs `val/iou_before`, `_after`, `_gain`, the same of `biou`, `improved`, `oracle` and `oracle_share`.
+    """Logs `val/iou_before`, `_after`, `_gain`, the same of `biou`, `improved`, `oracle`, `oracle_share`.
 
-    Each also per data set.
-
-    Args:
-        set_names: all validation sets, the same on every rank.
+    Each also per data set; the sets are the same on every rank.
     """
 
     def __init__(self, set_names: Sequence[str]) -> None:

@@ -16,9 +16,6 @@ class WeightAverage(Callback):
     Validation sees the averages, and checkpoints hold them as the model's weights; what training goes on with
     is in this callback's state. Lightning's `EMAWeightAveraging` copies the whole module, frozen SAM
     included, into every checkpoint, and the stage would write its own weights over the averages.
-
-    Args:
-        decay: between 0 and 1, the larger the slower.
     """
 
     def __init__(self, decay: float) -> None:

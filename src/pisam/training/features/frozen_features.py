@@ -121,11 +121,7 @@ class StoredFeatures:
 
 
 class StoredEncodings(Callback):
-    """Fills `batch.encoded` of stage 1 from a store of `encoder_layout` before each step.
-
-    Args:
-        store: keeps the records.
-    """
+    """Fills `batch.encoded` of stage 1 from a store of `encoder_layout` before each step."""
 
     def __init__(self, store: FeatureStore) -> None:
         self.store = store

@@ -25,11 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class JsonLinesLogger(Logger):
-    """Appends `{"step": ..., "train/loss": ...}` lines to a file.
-
-    Args:
-        path: the file; its folder must exist.
-    """
+    """Appends `{"step": ..., "train/loss": ...}` lines to a file, whose folder must exist."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

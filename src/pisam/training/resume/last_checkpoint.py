@@ -215,8 +215,7 @@ class LastCheckpoint(Callback, Exchanging):
 def save_last(trainer: Trainer, batch_idx: int | None = None) -> bool:
     """Write the trainer's `last.ckpt` now, see `LastCheckpoint.save`; False too where it keeps none.
 
-    Args:
-        batch_idx: the next batch of the epoch, where no step is under way.
+    `batch_idx` is the next batch of the epoch, where no step is under way.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     own = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), None)

@@ -49,9 +49,6 @@ class SameStart(Callback):
     DDP sends rank 0's parameters to all others, which would hide another seed, another file of SAM's weights
     or another checkpoint on one node; a data set that is not complete on one node would end in a hang, one
     that is another in a mixture.
-
-    Args:
-        settings: those that decide the numbers of a stage, by their keys.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
