@@ -22,15 +22,11 @@ CENTRAL = 2 / 3  # of the depth of what changes: the least depth of a click that
 
 
 class Heard(NamedTuple):
-    """SAM's answers to the clicks on an object so far.
+    """SAM's answers to the clicks on an object so far."""
 
-    Attributes:
-        clicks: how many it was asked about.
-        settled: it has once agreed with the mask that was clicked on, so what object is meant is known; never
-            after a given mask, which it was shown and may have believed.
-    """
-
-    clicks: int = 0
+    clicks: int = 0  # how many it was asked about
+    # it has once agreed with the mask that was clicked on, so what object is meant is known; never after a
+    # given mask, which it was shown and may have believed
     settled: bool = False
 
     def reads_alone(self, clicks: Sequence[Click], start: Start) -> bool:

@@ -9,21 +9,14 @@ LARGEST_FRAME = 8192  # pixels a side: the encodings of a larger one fill any me
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone: its builder, the file of its weights, its early feature.
+    """A backbone: its builder, the file of its weights, its early feature."""
 
-    Attributes:
-        early_dim: channels of the early feature; in a plain ViT those of all blocks.
-        depth: number of blocks; 0 for MobileSAM's TinyViT, which has a builder of its own.
-        heads: of the attention.
-        global_blocks: those that attend to the whole image; the first gives the early feature.
-        weights: pattern of the published file's name; None where nothing is published.
-    """
-
-    early_dim: int
-    depth: int = 0
-    heads: int = 0
+    early_dim: int  # channels of the early feature; in a plain ViT those of all blocks
+    depth: int = 0  # number of blocks; 0 for MobileSAM's TinyViT, which has a builder of its own
+    heads: int = 0  # of the attention
+    # those that attend to the whole image; the first gives the early feature
     global_blocks: tuple[int, ...] = ()
-    weights: str | None = None
+    weights: str | None = None  # pattern of the published file's name; None where nothing is published
 
 
 BACKBONES = {

@@ -25,19 +25,13 @@ NANO_SEED = 20241028
 
 @dataclass
 class SamParts:
-    """A SAM taken apart.
+    """A SAM taken apart."""
 
-    Attributes:
-        image_encoder: float (B, 3, S, S) -> image embedding (B, 256, E, E) and early feature (B, D, E, E).
-        prompt_encoder: segment-anything's.
-        mask_decoder: segment-anything's.
-        early_dim: D.
-    """
-
+    # float (B, 3, S, S) -> image embedding (B, 256, E, E) and early feature (B, D, E, E)
     image_encoder: nn.Module
-    prompt_encoder: PromptEncoder
-    mask_decoder: MaskDecoder
-    early_dim: int
+    prompt_encoder: PromptEncoder  # segment-anything's
+    mask_decoder: MaskDecoder  # segment-anything's
+    early_dim: int  # D
 
 
 class EarlyFeatureViT(ImageEncoderViT):

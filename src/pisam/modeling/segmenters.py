@@ -22,19 +22,12 @@ from pisam.modeling.sam_network import SamNetwork
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """SAM's encoding of a batch of images.
+    """SAM's encoding of a batch of images."""
 
-    Attributes:
-        image: uint8 (B, 3, S, S) RGB, the images themselves.
-        embedding: float (B, 256, E, E).
-        early: float (B, D, E, E).
-        encoder: the image encoder that said it.
-    """
-
-    image: Tensor
-    embedding: Tensor
-    early: Tensor
-    encoder: nn.Module
+    image: Tensor  # uint8 (B, 3, S, S) RGB, the images themselves
+    embedding: Tensor  # float (B, 256, E, E)
+    early: Tensor  # float (B, D, E, E)
+    encoder: nn.Module  # the image encoder that said it
 
     def row(self, one: slice) -> EncodedImage:
         """Some of the images."""
@@ -50,26 +43,17 @@ class EncodedImage:
 
 @dataclass(frozen=True)
 class State:
-    """A segmenter's answer, and what it needs to answer clicks.
+    """A segmenter's answer, and what it needs to answer clicks."""
 
-    Attributes:
-        logits: float (B, 1, S, S), positive = object.
-        low_res: float (B, 1, F, F), the mask logits at the decoder's own resolution.
-        encoded: the images.
-        box: float (B, 4), xyxy edges in pixels of the frame.
-        prompts: what was given in place of boxes alone.
-        objects: Pi-SAM's object features, None for the others.
-        of_image: what the decoder takes of the images whatever is clicked, worked out once; None for SAM.
-        heard: of SAM's answers to the clicks on each sample so far; empty before the first.
-    """
-
-    logits: Tensor
-    low_res: Tensor
-    encoded: EncodedImage
-    box: Tensor
-    prompts: Prompts | None = None
-    objects: ObjectFeatures | None = None
+    logits: Tensor  # float (B, 1, S, S), positive = object
+    low_res: Tensor  # float (B, 1, F, F), the mask logits at the decoder's own resolution
+    encoded: EncodedImage  # the images
+    box: Tensor  # float (B, 4), xyxy edges in pixels of the frame
+    prompts: Prompts | None = None  # what was given in place of boxes alone
+    objects: ObjectFeatures | None = None  # Pi-SAM's object features, None for the others
+    # what the decoder takes of the images whatever is clicked, worked out once; None for SAM
     of_image: Tensor | None = None
+    # of SAM's answers to the clicks on each sample so far; empty before the first
     heard: tuple[Heard, ...] = ()
 
     def rows(self) -> list[State]:

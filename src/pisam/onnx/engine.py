@@ -30,21 +30,14 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class OnnxState:
-    """The answer to a prompt, or to clicks on it.
+    """The answer to a prompt, or to clicks on it."""
 
-    Attributes:
-        encoded: frame uint8 (1, 3, S, S), and what the encoder says of it.
-        prompt: what was asked for.
-        objects: the decoder's outputs: low_res, logits, and what the interactor starts from; one row each.
-        logits: float32 (S, S).
-        heard: of SAM's answers to clicks so far.
-    """
-
-    encoded: Arrays
-    prompt: Prompt
+    encoded: Arrays  # frame uint8 (1, 3, S, S), and what the encoder says of it
+    prompt: Prompt  # what was asked for
+    # the decoder's outputs: low_res, logits, and what the interactor starts from; one row each
     objects: Arrays
-    logits: FloatArray
-    heard: Heard = field(default_factory=Heard)
+    logits: FloatArray  # float32 (S, S)
+    heard: Heard = field(default_factory=Heard)  # of SAM's answers to clicks so far
 
 
 class OnnxEngine:

@@ -21,18 +21,12 @@ LABELS = (BACKGROUND, FOREGROUND, UPPER_LEFT, LOWER_RIGHT)
 
 @dataclass(frozen=True)
 class Graph:
-    """A module to export, with an example of its inputs.
+    """A module to export, with an example of its inputs."""
 
-    Attributes:
-        module: takes the inputs in their order, returns a tuple.
-        inputs: by name.
-        outputs: names.
-        dynamic: by name of an input or output, its axes of variable length, with their names.
-    """
-
-    module: nn.Module
-    inputs: Mapping[str, Tensor]
-    outputs: list[str]
+    module: nn.Module  # takes the inputs in their order, returns a tuple
+    inputs: Mapping[str, Tensor]  # by name
+    outputs: list[str]  # names
+    # by name of an input or output, its axes of variable length, with their names
     dynamic: Mapping[str, dict[int, str]]
 
 

@@ -15,17 +15,11 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt for one object, in pixels of the square frame.
+    """A prompt for one object, in pixels of the square frame."""
 
-    Attributes:
-        box: float32 (4,), xyxy edges; None for none.
-        points: on the object (label 1) and beside it.
-        mask: float32 (F, F), logits of a rough mask; None for none.
-    """
-
-    box: FloatArray | None = None
-    points: tuple[Click, ...] = ()
-    mask: FloatArray | None = None
+    box: FloatArray | None = None  # float32 (4,), xyxy edges; None for none
+    points: tuple[Click, ...] = ()  # on the object (label 1) and beside it
+    mask: FloatArray | None = None  # float32 (F, F), logits of a rough mask; None for none
 
     @property
     def only_box(self) -> bool:

@@ -25,17 +25,11 @@ GIVEN_LOGIT = 8.0  # how sure a given mask is of its pixels
 
 @dataclass(frozen=True)
 class SeenImage:
-    """An encoded image.
+    """An encoded image."""
 
-    Attributes:
-        frame: uint8 (S, S, 3) RGB, the whole image squashed into the frame.
-        encoded: what the engine made of it.
-        size: (H, W) of the original.
-    """
-
-    frame: UInt8Array
-    encoded: Any
-    size: Size
+    frame: UInt8Array  # uint8 (S, S, 3) RGB, the whole image squashed into the frame
+    encoded: Any  # what the engine made of it
+    size: Size  # (H, W) of the original
 
     @property
     def scale(self) -> npt.NDArray[np.float64]:
@@ -51,24 +45,16 @@ class SeenImage:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a prompt and some clicks; at the image's size it is worked out when it is asked for.
+    """The answer to a prompt and some clicks; at the image's size it is worked out when it is asked for."""
 
-    Attributes:
-        engine: who answers.
-        image: what it is about.
-        state: the engine's.
-        clicks: in pixels of the original image, in the order of clicking.
-        given: float32 (H, W), logits of the mask to repair; None where the engine's own is repaired.
-        guarantee: whether `logits` obey all clicks.
-        ignored: bool (H, W), pixels that become background whatever is answered; None = nowhere.
-    """
-
-    engine: Engine
-    image: SeenImage
-    state: Any
-    clicks: tuple[Click, ...] = ()
+    engine: Engine  # who answers
+    image: SeenImage  # what it is about
+    state: Any  # the engine's
+    clicks: tuple[Click, ...] = ()  # in pixels of the original image, in the order of clicking
+    # float32 (H, W), logits of the mask to repair; None where the engine's own is repaired
     given: FloatArray | None = None
-    guarantee: bool = True
+    guarantee: bool = True  # whether `logits` obey all clicks
+    # bool (H, W), pixels that become background whatever is answered; None = nowhere
     ignored: BoolArray | None = None
 
     def after(self, clicks: Sequence[Click]) -> Answer:
@@ -105,19 +91,14 @@ class Answer:
 
 @dataclass
 class Session:
-    """One object of an image, asked for and repaired; all in pixels of the original image.
+    """One object of an image, asked for and repaired; all in pixels of the original image."""
 
-    Attributes:
-        engine: the model.
-        guarantee: whether answers obey all clicks.
-        answers: to the prompt, then after each click; empty before a prompt.
-        undone: clicks taken back, with their answers, the last one first to come again.
-    """
-
-    engine: Engine
-    guarantee: bool = True
+    engine: Engine  # the model
+    guarantee: bool = True  # whether answers obey all clicks
     image: SeenImage | None = None
+    # to the prompt, then after each click; empty before a prompt
     answers: list[Answer] = field(default_factory=list)
+    # clicks taken back, with their answers, the last one first to come again
     undone: list[Answer] = field(default_factory=list)
 
     def see(self, frame: UInt8Array, size: Size) -> SeenImage:

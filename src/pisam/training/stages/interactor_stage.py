@@ -24,17 +24,11 @@ from pisam.training.stages.windows import STEP, cut, window_around
 
 @dataclass(frozen=True)
 class FrozenAnswer:
-    """The state that an interactor starts from.
+    """The state that an interactor starts from."""
 
-    Attributes:
-        objects: the object's features.
-        prediction: the mask before the interactor.
-        clicks: made so far.
-    """
-
-    objects: ObjectFeatures
-    prediction: Prediction
-    clicks: Clicks
+    objects: ObjectFeatures  # the object's features
+    prediction: Prediction  # the mask before the interactor
+    clicks: Clicks  # made so far
 
 
 class InteractorStage(Stage):
