@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pisam.core.checks import POOLED
+from pisam.core.score_names import INTERACTION, OF_MEANS, of_interaction, prefixes, with_sets
 from pisam.metrics.functional import KnownMask, binarise, region_scores
 from pisam.metrics.image_scores import METRICS, ImageScores, known
 from pisam.metrics.sod import LEVELS
@@ -54,12 +55,7 @@ class PerSetMean(Metric):
     @property
     def names(self) -> list[str]:
         """The keys of `compute`, the same on every rank."""
-        return [f"{prefix}{score}" for prefix in self._prefixes for score in self.scores]
-
-    @property
-    def _prefixes(self) -> list[str]:
-        """Before the scores of each set, of all images, and over sets."""
-        return [*(f"{name}/" for name in (*self.set_names, POOLED)), ""]
+        return with_sets(self.set_names, self.scores)
 
     def _add(self, set_name: str, values: Mapping[str, float | Tensor]) -> None:
         if set_name not in self.set_names:
@@ -78,8 +74,7 @@ class PerSetMean(Metric):
         means = self.total / self.count.unsqueeze(1)
         pooled = self.total.sum(dim=0) / self.count.sum()
         values = [*means.flatten(), *pooled, *means.nanmean(dim=0)]
-        names = (f"{prefix}{score}" for prefix in self._prefixes for score in self.scores)
-        return dict(zip(names, values, strict=True))
+        return dict(zip(with_sets(self.set_names, self.scores), values, strict=True))
 
 
 class InteractionScores(PerSetMean):
@@ -95,18 +90,17 @@ class InteractionScores(PerSetMean):
     """
 
     def __init__(self, set_names: Sequence[str], **kwargs: Any) -> None:
-        scores = ["iou_before", "iou_after", "iou_gain", "biou_before", "biou_after", "biou_gain"]
-        super().__init__(set_names, [*scores, "improved", "oracle"], **kwargs)
+        super().__init__(set_names, INTERACTION, **kwargs)
 
     @property
     def names(self) -> list[str]:
-        return [*super().names, *(f"{prefix}oracle_share" for prefix in self._prefixes)]
+        return of_interaction(self.set_names)
 
     def compute(self) -> dict[str, Tensor]:
         means = super().compute()
-        for prefix in self._prefixes:
+        for prefix in prefixes(self.set_names):
             gain, oracle = means[f"{prefix}iou_gain"], means[f"{prefix}oracle"]
-            means[f"{prefix}oracle_share"] = (gain / oracle).where(oracle > 0, torch.nan)
+            means[f"{prefix}{OF_MEANS}"] = (gain / oracle).where(oracle > 0, torch.nan)
         return means
 
     def update(
@@ -178,7 +172,9 @@ class SetScores(PerSetMean):
             if name in self.scores:
                 best = (sums / self.count.unsqueeze(1)).amax(dim=1)
                 pooled = (sums.sum(dim=0) / self.count.sum()).amax()
-                for prefix, value in zip(self._prefixes, [*best, pooled, best.nanmean()], strict=True):
+                for prefix, value in zip(
+                    prefixes(self.set_names), [*best, pooled, best.nanmean()], strict=True
+                ):
                     scores[f"{prefix}{name}_per_image"] = scores[f"{prefix}{name}"]
                     scores[f"{prefix}{name}"] = value
         return scores

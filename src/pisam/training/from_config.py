@@ -14,6 +14,7 @@ import torch
 
 from pisam.config.rules import walk
 from pisam.config.schema import Config, stage_config, training_prompts, training_sources
+from pisam.config.scores import monitored
 from pisam.core.errors import PisamError
 from pisam.data.audit.cache import stamp_of
 from pisam.data.datamodule import PairDataModule
@@ -92,10 +93,10 @@ def build_data(config: Config, number: int) -> PairDataModule:
 
 
 def check_stage(config: Config, number: int) -> None:
-    """Refuse a stage that the configured decoder does not have, or that would learn nothing.
+    """Refuse a stage that the decoder does not have, that would learn nothing, or whose best is no score.
 
     Raises:
-        PisamError: stage 2 of HQ-SAM, or all weights of the loss are 0.
+        PisamError: stage 2 of HQ-SAM, all weights of the loss are 0, or no validation gives its monitor.
     """
     if number == 2 and config.model.decoder == "hq":
         raise PisamError(
@@ -112,6 +113,7 @@ def check_stage(config: Config, number: int) -> None:
         terms += loss.at_clicks
     if not masks * terms:
         raise PisamError(f"loss: all weights of stage {number} are 0, so it would learn nothing; set some")
+    monitored(config, number)
 
 
 def keys_without_effect(config: Config) -> list[str]:

@@ -21,7 +21,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from pisam.config.schema import Config, StageConfig, decisive_settings, simulation_of, stage_config, to_plain
-from pisam.core.errors import PisamError, nearest
+from pisam.config.scores import monitored
+from pisam.core.errors import PisamError
 from pisam.core.processes import announced_to_children, serve_starter, waiting_for_peers
 from pisam.core.provenance import git_revision
 from pisam.metrics.protocol import Protocol
@@ -30,7 +31,7 @@ from pisam.training.callbacks.ends import CheckpointArtifacts, EarlyStop, FinalV
 from pisam.training.callbacks.first_steps import FirstSteps, MemoryCheck
 from pisam.training.callbacks.guards import FiniteLoss, FirstError, TrainabilityGuard
 from pisam.training.callbacks.mask_panels import MaskPanels
-from pisam.training.callbacks.scores import ImageScores, InteractionIoU, SegmentationIoU, ValidationScores
+from pisam.training.callbacks.scores import ImageScores, InteractionIoU, SegmentationIoU
 from pisam.training.callbacks.weight_average import WeightAverage
 from pisam.training.features.feature_store import FeatureStore
 from pisam.training.features.frozen_features import FrozenFeatures, StoredEncodings, StoredFeatures
@@ -154,19 +155,6 @@ def _further(name: str, folder: Path) -> Logger:
         ) from error
 
 
-MONITOR = {1: "val/iou", 2: "val/iou_after"}
-
-
-def monitored(config: Config, number: int, scores: ValidationScores) -> str:
-    """The score that makes a validation of the stage the best; raises PisamError: no validation gives it."""
-    monitor = stage_config(config, number).monitor or MONITOR[number]
-    names = [f"val/{name}" for name in scores.scores.names]
-    if monitor not in names:
-        known = f"there are {', '.join(names)}{nearest(monitor, names)}"
-        raise PisamError(f"stage{number}.monitor: no score {monitor}; {known}")
-    return monitor
-
-
 def build_callbacks(
     config: Config,
     number: int,
@@ -183,7 +171,7 @@ def build_callbacks(
     set_names = list(samples["val"])
     folder, schedule = stage_dir(config, number), stage_config(config, number)
     scores = SegmentationIoU(set_names) if number == 1 else InteractionIoU(set_names)
-    monitor = monitored(config, number, scores)
+    monitor = monitored(config, number)
     facts = {
         "name": config.name,
         "stage": number,

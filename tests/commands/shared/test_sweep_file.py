@@ -171,6 +171,13 @@ def test_overrides_and_experiment_take_the_place_of_those_in_the_file(
         ({"parameters": {}}, "parameters: expected a key per parameter"),
         ({"method": "gird"}, "method: got gird"),
         ({"metric": {"name": "val/iou"}}, "goal: maximize or minimize"),
+        (
+            {"metric": {"name": "val/iuo", "goal": "maximize"}},
+            "metric: no score val/iuo; did you mean val/iou",
+        ),
+        ({"metric": {"name": "iou", "goal": "maximize"}}, r"metric: no score iou; did you mean val/iou\?"),
+        ({"metric": {"name": "val/iou_after", "goal": "maximize"}}, "metric: no score val/iou_after"),
+        ({"parameters": {"stage1.monitor": {"values": ["val/iou", "val/iuo"]}}}, "stage1.monitor: no score"),
         ({"program": "train.py"}, "program: expected pisam.cli"),
         ({"command": ["${env}", "${program}", "${args}"]}, "command: expected"),
         ({"run_cap": 0}, "run_cap: got 0"),

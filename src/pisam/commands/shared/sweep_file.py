@@ -15,6 +15,7 @@ from yaml import Node
 from pisam.config.load import is_text_key, load_config
 from pisam.config.rules import LARGEST
 from pisam.config.schema import Config
+from pisam.config.scores import monitored, refuse_no_score
 from pisam.core.checks import refuse_no_folder
 from pisam.core.errors import PisamError, nearest
 from pisam.core.files import shipped, shown
@@ -200,7 +201,8 @@ def read_sweep(file: str | Path, overrides: Sequence[str] = (), experiment: str 
         experiment: in place of the file's.
 
     Raises:
-        PisamError: no such file, something in it that is not understood, an unknown key or a wrong value.
+        PisamError: no such file, something in it that is not understood, an unknown key, a wrong value or a
+            score that no validation gives.
     """
     path = _find(str(file))
     content = _read(path)
@@ -309,4 +311,13 @@ def _check_values(sweep: Sweep) -> None:
     first = {key: parameter.candidates()[0] for key, parameter in sweep.parameters.items()}
     for key, parameter in sweep.parameters.items():
         for value in parameter.candidates():
-            sweep.config({**first, key: value})
+            _check_scores(sweep, sweep.config({**first, key: value}))
+
+
+def _check_scores(sweep: Sweep, config: Config) -> None:
+    """Refuse what no validation of a trial would give, of which its end would tell first."""
+    refuse_no_score(sweep.metric, config, sweep.stage, f"{sweep.file}: metric")
+    try:
+        monitored(config, sweep.stage)
+    except PisamError as error:
+        raise PisamError(f"{sweep.file}: {error}") from error

@@ -135,6 +135,16 @@ def resolve_sources(entries: Iterable[Entry], root: str | Path | None, *, traini
     return sources
 
 
+def names_of(entries: Iterable[Entry]) -> list[str]:
+    """The names of the sources of entries, whether their files are there or not; a group is its sets."""
+    names: list[str] = []
+    for entry in entries:
+        row = {"name": entry} if isinstance(entry, str) else entry
+        name, own = str(row.get("name")), "images" in row
+        names += [name] if own or name not in GROUPS else GROUPS[name]
+    return names
+
+
 def refuse_twice(sources: Iterable[Source]) -> None:
     """Raises PisamError where two sources of one list have one name."""
     seen: set[str] = set()

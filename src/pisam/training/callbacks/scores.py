@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pisam.clicks.components import locally_repaired
 from pisam.core.errors import PisamError
+from pisam.core.score_names import SEGMENTATION
 from pisam.core.types import Batch
 from pisam.metrics.functional import binarise
 from pisam.metrics.image_scores import score_logits
@@ -60,18 +61,15 @@ class ValidationScores(Callback, ABC):
         pl_module.log_dict({f"val/{name}": value for name, value in self.scores.compute().items()})
 
 
-SCORES = ("iou", "biou")
-
-
 class SegmentationIoU(ValidationScores):
     """Logs `val/iou`, `val/biou` at original size, overall and per set, as `pisam evaluate` scores."""
 
     def __init__(self, set_names: Sequence[str]) -> None:
-        super().__init__(SetScores(set_names, SCORES))
+        super().__init__(SetScores(set_names, SEGMENTATION))
 
     def score(self, batch: Batch, index: int, logits: Tensor) -> None:
         mask, ignored = batch.original_masks[index], batch.ignored_at(index)
-        self.add(batch, index, score_logits(logits, mask, SCORES, ignored))
+        self.add(batch, index, score_logits(logits, mask, SEGMENTATION, ignored))
 
 
 class InteractionIoU(ValidationScores):
