@@ -680,6 +680,31 @@ def test_a_hostile_file_of_clicks_is_one_line(
     assert f"{name}: " in error and message in error and error.count("\n") == 1
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("key", ["boxes", "clicks", "done.jsonl"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    pipe = out / key if "." in key else tmp_path / f"{key}.csv"
+    os.mkfifo(pipe)
+    given = [f"{key}={pipe}"] if "." not in key else []
+    given += [] if key == "boxes" else [f"box={BOX}"]
+    assert pisam("predict", exported, f"images={pictures}", f"out={out}", *given) == 2
+    error = capsys.readouterr().err
+    assert f"{pipe}: " in error and "it is a pipe or a device, expected a file" in error
+    assert error.count("\n") == 1
+
+
+def test_a_table_that_names_no_picture_shows_a_name_of_its_own(
+    exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\n grey.png ,1,1,20,20\n")
+    assert predicted(exported, pictures, tmp_path / "out", f"boxes={tmp_path / 'boxes.csv'}") == 2
+    assert "names is ' grey.png '" in capsys.readouterr().err
+
+
 def test_crowds_and_annotations_without_a_box_or_picture_are_counted(
     exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

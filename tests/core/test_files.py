@@ -22,7 +22,9 @@ from pisam.core.files import (
     refuse_unwritable,
     replacing,
     sealed,
+    sha256_of,
     sweep_temporaries,
+    with_an_end,
 )
 
 
@@ -142,6 +144,22 @@ def test_json_of_anybodys_is_a_value_or_one_error(tmp_path: Path, text: str, mes
     with pytest.raises(PisamError, match=rf"x.json: not readable as JSON: .*{message}") as error:
         read_object(tmp_path / "x.json", "")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_has_no_end_is_not_read(tmp_path: Path, kind: str) -> None:
+    """A pipe that nobody writes to is waited for, and /dev/zero fills the memory."""
+    path = {"device": Path("/dev/zero"), "folder": tmp_path}.get(kind, tmp_path / "x.json")
+    if kind == "pipe":
+        os.mkfifo(path)
+    expected = f"it is a {'folder' if kind == 'folder' else 'pipe or a device'}, expected a file"
+    with pytest.raises(OSError, match=expected):
+        with_an_end(path)
+    with pytest.raises(PisamError, match=rf"{path}: not readable as JSON: {expected}"):
+        read_object(path, "")
+    with pytest.raises(PisamError, match=rf"{path}: not readable: {expected}"):
+        sha256_of(path)
 
 
 def test_a_mark_of_the_order_of_bytes_is_passed_over(tmp_path: Path) -> None:

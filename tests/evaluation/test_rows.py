@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,10 @@ def test_names_of_any_bytes_are_written_and_read(tmp_path: Path) -> None:
 
 def test_a_name_stays_in_its_line_of_the_table() -> None:
     assert text_table([["model", "IoU"], ["a\nb\x1b[2J", 0.5]]) == "      model    IoU\na\\nb\\x1b[2J  0.500"
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_is_no_table(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    with pytest.raises(PisamError, match=r"rows\.csv: not readable as a table of numbers: it is a pipe"):
+        read_csv(tmp_path / "rows.csv")

@@ -97,9 +97,27 @@ def write_json(value: Any, path: Path) -> None:
     write_text(json.dumps(value, indent=2) + "\n", path)
 
 
+def with_an_end(path: Path) -> Path:
+    """The path itself, of a file: reading a pipe may wait forever, and a device may never end.
+
+    Raises:
+        OSError: something else is there.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"it is {'a folder' if path.is_dir() else 'a pipe or a device'}, expected a file")
+    return path
+
+
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        PisamError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(with_an_end(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise PisamError(f"{path}: not readable: {error.strerror or error}") from error
 
 
 def sha256_of_files(folder: Path, pattern: str) -> str:
@@ -164,7 +182,7 @@ def read_object(
         PisamError: not there, not as `parse_json` wants it, no object, or a field missing or of another kind.
     """
     try:
-        content = parse_json(path.read_text(encoding="utf-8-sig"), nan=nan)
+        content = parse_json(with_an_end(path).read_text(encoding="utf-8-sig"), nan=nan)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise PisamError(f"{what}{path}: not readable as JSON: {reason:.200}") from error

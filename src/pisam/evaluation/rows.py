@@ -10,7 +10,7 @@ from typing import Any
 
 from pisam.config.rules import LARGEST
 from pisam.core.errors import PisamError
-from pisam.core.files import replacing
+from pisam.core.files import replacing, with_an_end
 from pisam.core.terminal import escaped
 
 Row = dict[str, str | int | float]
@@ -86,7 +86,7 @@ def read_csv(path: Path, needed: Sequence[str] = ("set", "image")) -> list[Row]:
             under the others; names the file.
     """
     try:
-        with path.open(encoding="utf-8", errors=ANY_BYTES, newline="") as file:
+        with with_an_end(path).open(encoding="utf-8", errors=ANY_BYTES, newline="") as file:
             head, *lines = csv.reader(file, strict=True)
         columns = ["click_seed" if name == "seed" else RENAMED.get(name, name) for name in head]
         if not {*needed} <= {*columns} or len({*columns}) < len(columns) or not lines:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pisam.core.errors import PisamError
-from pisam.core.files import parse_json, sha256_of, write_text, writing
+from pisam.core.files import parse_json, sha256_of, with_an_end, write_text, writing
 from pisam.core.terminal import escaped, progress
 from pisam.data.sources.pairs import SUFFIXES, one_form
 from pisam.predictor.engine import Engine
@@ -169,7 +169,13 @@ class Record:
 
         A line that was not written whole is none. Where no pictures are named, they are those of now.
         """
-        head, *lines = [_json_object(line) for line in self.path.read_bytes().splitlines()] or [{}]
+        try:
+            written = with_an_end(self.path).read_bytes().splitlines()
+        except OSError as error:
+            raise PisamError(
+                f"{self.path}: not readable: {error.strerror or error}; restore it, or remove it"
+            ) from error
+        head, *lines = [_json_object(line) for line in written] or [{}]
         theirs = head.get("settings")
         if not isinstance(theirs, dict):
             raise PisamError(

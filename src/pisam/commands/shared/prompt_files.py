@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pisam.commands.shared.folders import say_left_out
 from pisam.core.errors import PisamError
-from pisam.core.files import parse_json, shown
+from pisam.core.files import parse_json, shown, with_an_end
 from pisam.core.types import Click
 from pisam.data.sources.coco import annotations_of, images_of
 from pisam.data.sources.pairs import one_form
@@ -109,7 +109,7 @@ def read_boxes(path: Path, pictures: Mapping[str, Path]) -> tuple[dict[str, list
         PisamError: unreadable, none for any of the pictures, or of two images for one of them.
     """
     with _reading(path, "boxes", BOXES):
-        text = path.read_text(encoding="utf-8-sig")
+        text = with_an_end(path).read_text(encoding="utf-8-sig")
         named, categories = _from_csv(text) if _is_csv(path) else _from_coco(parse_json(text), path)
     return _by_picture(named, pictures, f"boxes {path}"), categories
 
@@ -126,7 +126,7 @@ def read_click_file(path: Path, pictures: Mapping[str, Path]) -> dict[str, Click
         PisamError: unreadable, none on any of the pictures, or of two images on one of them.
     """
     with _reading(path, "clicks", CLICKS):
-        text = path.read_text(encoding="utf-8-sig")
+        text = with_an_end(path).read_text(encoding="utf-8-sig")
         rows: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = (
             [(row, row) for row in _csv_rows(text, CLICK_COLUMNS)]
             if _is_csv(path)
@@ -297,6 +297,9 @@ def _by_picture(rows: Iterable[Row], pictures: Mapping[str, Path], what: str) ->
         raise PisamError(f"{what}: holds none that can be used; expected some")
     if not found:
         some = ", ".join(sorted(pictures)[:3])
-        raise PisamError(f"{what}: names none of the pictures, which are {some}, ...")
+        raise PisamError(
+            f"{what}: names none of the pictures, which are {some}, ...; the first that it names is "
+            f"{shown(strangers[0])}"
+        )
     say_left_out(f"rows of {what}, which name no picture here", strangers)
     return found

@@ -173,10 +173,7 @@ def hashes_of(items: Sequence[Item]) -> dict[Key, tuple[str, str]]:
             raise PisamError(f"{name!r}/{pair.id!r}: a name has printable letters alone; rename it")
         for path in (pair.image, pair.mask):
             if path not in known:
-                try:
-                    known[path] = sha256_of(path)
-                except OSError as error:
-                    raise PisamError(f"{path}: not readable: {error.strerror}") from error
+                known[path] = sha256_of(path)
     return {(name, pair.id): (known[pair.image], known[pair.mask]) for name, pair in items}
 
 
