@@ -113,14 +113,17 @@ class SlurmCluster:
                     os.kill(int(process.name), signal.SIGKILL)
 
     def stop(self) -> None:
-        """End all jobs, then the daemons."""
+        """End all jobs, then the daemons, which write to the folder as they end."""
         with suppress(subprocess.SubprocessError):
             self.ask("scancel", "--user=root", "--signal=KILL", "--full")
             self.ask("scancel", "--user=root")
             wait_for(lambda: not self.ask("squeue", "-h"), 60, "the end of all jobs")
+        ending = []
         for name in (*(f"slurmd-{node}" for node in NODES), "slurmctld", "munged"):
             with suppress(OSError, ValueError):
-                os.kill(self.pid(name), signal.SIGTERM)
+                ending.append(self.pid(name))
+                os.kill(ending[-1], signal.SIGTERM)
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ending), 60, "the daemons' end")
 
     def pid(self, daemon: str) -> int:
         return int((self.folder / f"{daemon}.pid").read_text())

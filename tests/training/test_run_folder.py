@@ -40,4 +40,9 @@ def test_a_checkpoint_of_a_stage_that_is_not_complete_is_said_to_be(
             (checkpoints / file).touch()
         for source in (tmp_path / name, tmp_path / name / "stage1"):
             assert best_checkpoint(source) == checkpoints / "best.ckpt"
-    assert caplog.messages == [f"{tmp_path}/begun/stage1: not complete; best.ckpt is its best so far"]
+    (tmp_path / "begun" / "stage1" / "checkpoints" / "best.ckpt").unlink()
+    best_checkpoint(tmp_path / "begun" / "stage1" / "checkpoints" / "last.ckpt")
+    assert caplog.messages == [
+        f"{tmp_path}/begun/stage1: not complete; best.ckpt is its best so far",
+        f"{tmp_path}/begun/stage1: not complete; last.ckpt is what it saved last so far",
+    ]

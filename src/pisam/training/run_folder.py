@@ -57,4 +57,5 @@ def _say_where_incomplete(checkpoint: Path) -> None:
     if checkpoint.with_name("last.ckpt").is_file():
         stage = checkpoint.parent.parent
         if not (stage / "summary.json").is_file():
-            log.warning("%s: not complete; %s is its best so far", stage, checkpoint.name)
+            what = "its best" if checkpoint.name == "best.ckpt" else "what it saved last"
+            log.warning("%s: not complete; %s is %s so far", stage, checkpoint.name, what)

@@ -100,6 +100,22 @@ def test_wandb_is_given_nothing_that_it_warns_of(run: StageRun) -> None:
     finish_logging([run])
 
 
+@pytest.mark.parametrize("error", [OSError(22, "Invalid argument"), RuntimeError("no\nport")], ids=repr)
+def test_a_w_and_b_that_cannot_begin_is_named_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr("wandb.init", fail)
+    with pytest.raises(PisamError, match=r"logging\.mode=offline: W&B cannot begin a run: ") as told:
+        begin_logging([StageRun(tmp_path, mode="offline", config={}, project="small-tests")])
+    message = str(told.value)
+    assert type(error).__name__ in message and "\n" not in message
+    assert message.endswith("mend that, or set logging.mode=disabled")
+
+
 def test_failure_is_told_once_and_not_raised(run: StageRun, caplog: pytest.LogCaptureFixture) -> None:
     def fail(text: str) -> None:
         raise OSError(text)

@@ -168,15 +168,20 @@ class StageRun(WandbLogger):
         """Begin the run, offline where the server does not answer.
 
         Raises:
-            PisamError: no account, or one that the server refuses.
+            PisamError: no account, one that the server refuses, or W&B cannot work here at all.
         """
         import wandb
 
         try:
             _ = self.experiment
-        except wandb.errors.Error as error:
-            reason = " ".join(str(error).split())
-            if self._offline or _is_refusal(error):
+        except Exception as error:  # its process that does not start raises anything: OSError, ...
+            reason, mode = " ".join(str(error).split()), self._wandb_init["mode"]
+            if self._offline or not isinstance(error, wandb.errors.Error):
+                raise PisamError(
+                    f"logging.mode={mode}: W&B cannot begin a run: {type(error).__name__}: {reason}; "
+                    "mend that, or set logging.mode=disabled"
+                ) from error
+            if _is_refusal(error):
                 raise PisamError(
                     f"logging.mode=online: W&B says: {reason}; run `wandb login`, or set "
                     "logging.mode=offline and upload with `wandb sync` later"
