@@ -192,20 +192,21 @@ def make_scene(draw: Draw, image_size: int, rng: np.random.Generator) -> tuple[U
     distractors = _distractors(np.maximum(strokes, plates) >= 0.5, unit, rng)
 
     weave, grain = _weave(height, width, unit, rng), _noise(height, width, GRAIN_PERIOD * unit, rng)
-    background, colour = _background(height, width, unit, rng)
-    image = background
+    image, colour = _background(height, width, unit, rng)
     materials = (
         (distractors, WEAVE_CONTRAST * grain),
         (strokes, WEAVE_CONTRAST * weave),
         (plates, PLATE_TINT + 0.3 * WEAVE_CONTRAST * grain),
     )
     for coverage, texture in materials:
-        material = colour + texture[..., None]
-        image = image + coverage[..., None] * (material - image)
+        change = colour + texture[..., None]
+        change -= image  # in place: new arrays of this size take longer than the arithmetic
+        change *= coverage[..., None]
+        image += change
     # A plate that is no part of the object hides the strokes under it.
     mask = np.maximum(strokes * (1 - plates), plates_of_object) >= 0.5
-    image = image + rng.normal(0, 4, image.shape)
-    return np.clip(np.round(image), 0, 255).astype(np.uint8), mask
+    image += rng.normal(0, 4, image.shape)
+    return np.clip(np.rint(image, out=image), 0, 255, out=image).astype(np.uint8), mask
 
 
 def _object_box(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
@@ -271,8 +272,9 @@ def _background(
     base, colour = middle - COLOUR_CONTRAST / 2 * direction, middle + COLOUR_CONTRAST / 2 * direction
     tint = rng.normal(0, 14, 3)
     image = base + _noise(height, width, 50 * unit, rng)[..., None] * tint
-    image = image + 10 * _noise(height, width, 12 * unit, rng)[..., None]
-    return image + 7 * _noise(height, width, 3 * unit, rng)[..., None], colour
+    for amplitude, period in ((10, 12), (7, 3)):
+        image += amplitude * _noise(height, width, period * unit, rng)[..., None]
+    return image, colour
 
 
 def _noise(height: int, width: int, period: float, rng: np.random.Generator) -> np.ndarray:
