@@ -27,7 +27,7 @@ from helpers.small_runs import (
     write_sets,
 )
 from pisam import cli
-from pisam.commands.train import print_table, train
+from pisam.commands.train import KEPT_ON_CPU, print_table, train
 from pisam.config.load import load_config
 from pisam.config.schema import Config, to_plain
 from pisam.core.errors import PisamError
@@ -211,6 +211,15 @@ def test_start_says_what_it_does_before_it_does_it(
     ]
     order = [next(i for i, line in enumerate(said) if line.startswith(start)) for start in expected]
     assert order == sorted(order)
+
+
+def test_a_step_on_a_cpu_leaves_its_memory_to_the_next(
+    tmp_path: Path, sets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr("pisam.commands.train.keep_memory", kept.append)
+    train(small_config(tmp_path, sets, "stage1.max_steps=1"), 1)
+    assert kept == [KEPT_ON_CPU]
 
 
 def test_disabled_logging_touches_no_wandb(tmp_path: Path, sets: Path) -> None:

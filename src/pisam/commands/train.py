@@ -28,6 +28,7 @@ from pisam.core.files import read_object, refuse_unwritable, sweep_temporaries
 from pisam.core.lock import Lock
 from pisam.core.processes import announced_to_children, waiting_for_peers
 from pisam.core.provenance import git_revision
+from pisam.data.loader import keep_memory
 from pisam.evaluation.rows import TableLine, text_table
 from pisam.modeling.checkpoint import read_own_checkpoint
 from pisam.training.from_config import (
@@ -55,6 +56,8 @@ from pisam.training.resume.preemption import (
 from pisam.training.resume.ranks import leave_together
 from pisam.training.run_folder import best_checkpoint, stage_dir
 from pisam.training.trainer import build_callbacks, build_loggers, build_trainer
+
+KEPT_ON_CPU = 2**30  # bytes of a step's memory that stay for the next one
 
 
 def run(arguments: Arguments) -> None:
@@ -146,6 +149,8 @@ def _train(config: Config, number: int, lock: Lock | None) -> None:
         with checking(f"W&B: beginning a run, {config.logging.mode}"):
             begin_logging(loggers)
     trainer = build_trainer(config, number, callbacks, loggers)
+    if trainer.strategy.root_device.type == "cpu":
+        keep_memory(KEPT_ON_CPU)
     raise_if_interrupted()
     try:
         with announced_to_children(), waiting_for_peers(SECONDS_TO_CLOSE_LOGS):
