@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+import pisam
 from pisam.core.errors import PisamError
 from pisam.evaluation.rows import column_mean, groups_by, read_csv, text_table, write_csv
 
@@ -80,13 +82,23 @@ def test_sets_keep_their_order() -> None:
     assert list(groups_by(rows, "set", "image")) == [("b", "1"), ("a", "1"), ("b", "2")]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "'=1", "'", "a=1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\n=1", "\uff1d1", "'=1", "'", "a=1"]
+)
 def test_texts_that_a_spreadsheet_would_run_come_back_as_they_were(tmp_path: Path, text: str) -> None:
     rows = [{"set": text, "image": text, "iou": -0.5}]
     write_csv(rows, tmp_path / "rows.csv")
     cell = (tmp_path / "rows.csv").read_text().splitlines()[1]
-    assert not cell.lstrip('"').startswith(("=", "+", "-", "@", "\t"))
+    assert cell.lstrip('"').startswith("'" if text != "a=1" else text)
     assert read_csv(tmp_path / "rows.csv") == rows
+
+
+def test_no_other_place_writes_a_table() -> None:
+    """Or its texts would not be kept from spreadsheets."""
+    package = Path(pisam.__file__).parent
+    writer = re.compile(r"csv\.(Dict)?[wW]riter|to_csv")
+    writers = [file for file in package.rglob("*.py") if writer.search(file.read_text())]
+    assert [file.relative_to(package).as_posix() for file in writers] == ["evaluation/rows.py"]
 
 
 def test_columns_of_earlier_versions_have_todays_names(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ RENAMED = {
     "iou_gain_random": "random_places",
 }
 """Names of columns in results of earlier versions, and today's."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # what a spreadsheet takes a text for that begins so
+FORMULA = (*"=+-@\t\r\n'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes a text for that begins so; the last four are the wide forms of the first."""
 
 
 def column_mean(rows: Iterable[Mapping[str, Any]], column: str) -> float | None:
