@@ -107,6 +107,15 @@ def test_what_training_refuses_of_a_list_is_an_error(tmp_path: Path, root: Path)
             assert each["source"] == "a" and problem in each["problem"]
 
 
+def test_a_folder_in_the_place_of_the_findings_is_refused_before_the_audit(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run" / "audit.csv").mkdir(parents=True)
+    monkeypatch.setattr("pisam.commands.audit.audit", lambda *_: pytest.fail("was begun"))
+    assert cli.main(["audit", str(write_experiment(tmp_path, root)), f"run_dir={tmp_path / 'run'}"]) == 2
+    assert "audit.csv: a folder stands where a file is needed" in capsys.readouterr().err
+
+
 def test_a_group_of_sets_is_audited_set_by_set(
     tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

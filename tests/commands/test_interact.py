@@ -181,6 +181,22 @@ def test_results_that_are_not_finished_are_never_called_complete(
     assert summary_of(config) == {"status": "partial"}
 
 
+@pytest.mark.parametrize("name", ["clicks.json", "curves.csv", "masks"])
+def test_what_is_in_the_way_of_the_results_is_refused_before_any_click(
+    measured: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = replay(measured, tmp_path)
+    monkeypatch.setattr("pisam.commands.interact.interacting_models", lambda *_: pytest.fail("was begun"))
+    path = folder_of(config) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name == "masks":
+        path.write_text("a file")
+    else:
+        path.mkdir()
+    with pytest.raises(PisamError, match=rf"{name}: a (folder|file) stands where a (file|folder) is needed"):
+        interact(config)
+
+
 def test_a_log_says_how_far_it_is(
     measured: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,18 @@ def test_clicks_of_a_file_repair_and_nothing_else_changes(folders: Path, exporte
     assert given["one"][5, 80] == 255 and repaired["one"][5, 80] == 0
 
 
+def test_a_folder_in_the_place_of_an_answer_is_refused_before_the_first(
+    folders: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("per_image.csv", "mask/two.png"):
+        (folders / "out" / name).mkdir(parents=True)
+        assert pisam(*arguments(folders, exported, f"truth={folders / 'truth'}", "overwrite=true")) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and f"{name}: a folder stands where a file is needed" in error
+        (folders / "out" / name).rmdir()
+    assert not list((folders / "out").rglob("*.png"))
+
+
 @pytest.mark.parametrize("reprompt", [False, True])
 def test_clicks_of_a_file_are_those_of_the_predictor_and_looked_at_once(
     folders: Path, exported: Path, monkeypatch: pytest.MonkeyPatch, reprompt: bool

@@ -126,6 +126,22 @@ def test_odd_summary_of_a_complete_stage_is_one_line(
         train(config, 1)
 
 
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "checkpoints/best.ckpt", "checkpoints"])
+def test_what_is_in_the_way_of_a_runs_files_is_refused_before_training(
+    tmp_path: Path, sets: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(tmp_path, sets)
+    monkeypatch.setattr("pisam.commands.train.build_data", lambda *_: pytest.fail("was begun"))
+    path = run_dir(config) / "stage1" / name
+    path.parent.mkdir(parents=True)
+    if name == "checkpoints":
+        path.write_text("a file")
+    else:
+        path.mkdir()
+    with pytest.raises(PisamError, match=rf"{name}: a (folder|file) stands where a (file|folder) is needed"):
+        train(config, 1)
+
+
 def test_summary_says_how_the_numbers_were_made(complete: Config) -> None:
     for number, monitor in ((1, "val/iou"), (2, "val/iou_after")):
         written = summary(run_dir(complete), number)

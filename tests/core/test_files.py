@@ -19,12 +19,14 @@ from pisam.core.files import (
     parse_json,
     read_object,
     refuse_damaged,
+    refuse_folders,
     refuse_unwritable,
     replacing,
     sealed,
     sha256_of,
     sweep_temporaries,
     with_an_end,
+    write_json,
 )
 
 
@@ -78,6 +80,15 @@ def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(PisamError, match="not written: "):
         refuse_unwritable(tmp_path / "file")
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_before_and_at_the_writing(tmp_path: Path) -> None:
+    (path := tmp_path / "summary.json").mkdir()
+    for refuse in (lambda: refuse_folders(path), lambda: write_json({}, path)):
+        with pytest.raises(PisamError, match=r"summary\.json: a folder stands where a file is needed"):
+            refuse()
+    refuse_folders(tmp_path / "absent" / "a.json")
+    assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
 
 
 def test_only_temporaries_are_swept(tmp_path: Path) -> None:

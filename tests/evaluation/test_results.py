@@ -168,7 +168,27 @@ def test_names_mean_nothing_to_latex_markdown_or_a_browser() -> None:
     line = next(
         line for line in markdown_table(odd).splitlines() if "textascii" not in line and "a^b" in line
     )
-    assert line.startswith("| set \\|1 | 3 | a^b~c\\\\d &lt;i>\\| x |")
+    assert line.startswith("| set \\|1 | 3 | a^b\\~c\\\\d &lt;i>\\| x |")
+
+
+@pytest.mark.parametrize("name", ["[1ex]a", "*a"])
+def test_a_row_is_no_argument_of_the_line_above(name: str) -> None:
+    """`\\\\` and `\\midrule` look for `[` and `*` behind them, over the end of the line."""
+    lines = latex_table({"SAM": summary(name, 3), "HQ": summary(name, 3)}).splitlines()
+    rows = [line for line in lines if "1ex" in line or "a & 3" in line]
+    assert [row[:3] for row in rows] == [f"{{{name[0]}}}"] * 2
+
+
+def test_names_are_shown_in_markdown_as_they_are() -> None:
+    table = markdown_table({"*a* `b` &lt; [c](d) ~~e~~": summary("_x_", 3)})
+    assert "| \\_x\\_ | 3 | \\*a\\* \\`b\\` &amp;lt; \\[c](d) \\~\\~e\\~\\~ |" in table
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_at_the_begin(tmp_path: Path) -> None:
+    (tmp_path / "per_image.csv").mkdir()
+    with pytest.raises(PisamError, match=r"per_image\.csv: a folder stands where a file is needed"):
+        begin_results(tmp_path, FACTS, 3)
+    assert not (tmp_path / "summary.json").exists()
 
 
 def our_method(name: str) -> str:

@@ -15,6 +15,7 @@ from pisam.commands.shared.begin import generate_data
 from pisam.commands.shared.command import Arguments
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
+from pisam.core.files import refuse_folders
 from pisam.core.terminal import escaped, one_line
 from pisam.data.audit.audit import Audit, Finding, Level, SourceReport, audit
 from pisam.data.audit.duplicates import Part
@@ -43,8 +44,9 @@ def audit_data(config: Config) -> int:
     sources, unresolved = _sources(config)
     if not sources and not unresolved:
         raise PisamError("data: no source to audit; name some in data.train, data.val or data.test")
-    result = audit(sources, unresolved)
     file = Path(config.run_dir) / "audit.csv"
+    refuse_folders(file)
+    result = audit(sources, unresolved)
     write_findings(result, file)
     print(_report(result, file), flush=True)
     return 1 if result.of("error", "suspect") else 0

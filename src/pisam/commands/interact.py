@@ -21,7 +21,14 @@ from tqdm import tqdm
 from pisam.commands.benchmark import benchmark, sources_of
 from pisam.commands.shared.begin import begin
 from pisam.commands.shared.command import Arguments, as_list
-from pisam.commands.shared.interact_results import Search, begin_results, results_folder, some, write_results
+from pisam.commands.shared.interact_results import (
+    Search,
+    begin_results,
+    refuse_in_the_way,
+    results_folder,
+    some,
+    write_results,
+)
 from pisam.config.schema import Config, simulation_of
 from pisam.core.errors import PisamError
 from pisam.core.files import local_path
@@ -136,6 +143,7 @@ def interact(config: Config, *, clicks: Path | None = None, checkpoints: Sequenc
     """
     if not config.data.val:
         raise PisamError("data.val: no set to evaluate on; name at least one")
+    refuse_in_the_way(results_folder(config))
     settings = _settings(config)
     replayed = None if clicks is None else read_clicks(clicks)
     if replayed and clicks:

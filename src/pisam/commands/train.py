@@ -54,7 +54,7 @@ from pisam.training.resume.preemption import (
     raise_if_interrupted,
 )
 from pisam.training.resume.ranks import leave_together
-from pisam.training.run_folder import best_checkpoint, stage_dir
+from pisam.training.run_folder import best_checkpoint, refuse_in_the_way, stage_dir
 from pisam.training.trainer import build_callbacks, build_loggers, build_trainer
 
 KEPT_ON_CPU = 2**30  # bytes of a step's memory that stay for the next one
@@ -89,6 +89,7 @@ def train(config: Config, number: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     check_stage(config, number)
     folder = stage_dir(config, number)
+    refuse_in_the_way(folder)
     if number == 2 and not config.stage2.from_:
         _refuse_unfinished_stage_1(config)
     if (folder / "summary.json").is_file():

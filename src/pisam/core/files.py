@@ -50,6 +50,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         refuse_blocked(path.parent)
+        refuse_folders(path)
         if error.errno == errno.ENAMETOOLONG:
             raise PisamError(f"{path}: not written: {error.strerror}; give it a shorter name") from error
         raise PisamError(
@@ -64,6 +65,17 @@ def refuse_blocked(folder: Path) -> None:
         if os.path.lexists(path) and not os.path.isdir(path):
             what = "a file" if path.exists() else "a link to nowhere"
             raise PisamError(f"{path}: {what} stands where a folder is needed; remove it, or write elsewhere")
+
+
+def refuse_folders(*files: Path) -> None:
+    """Raise PisamError where a folder stands in the place of a file that is to be written.
+
+    Asked before long work: else the folder is met at its end.
+    """
+    for path in files:
+        refuse_blocked(path.parent)
+        if os.path.isdir(path):  # of a name that is too long, too
+            raise PisamError(f"{path}: a folder stands where a file is needed; remove it, or write elsewhere")
 
 
 def refuse_unwritable(folder: Path) -> None:

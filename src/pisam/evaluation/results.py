@@ -13,7 +13,7 @@ import yaml
 
 from pisam.core.checks import ALL_IMAGES, POOLED
 from pisam.core.errors import PisamError
-from pisam.core.files import read_object, write_json, write_text
+from pisam.core.files import read_object, refuse_folders, write_json, write_text
 from pisam.evaluation.rows import Row, TableLine, text_table, write_csv
 from pisam.metrics.image_scores import ImageScores
 from pisam.metrics.set_scores import SetScores
@@ -61,7 +61,12 @@ def _is_evaluation(summary: Path) -> bool:
 
 
 def begin_results(folder: Path, facts: Mapping[str, Any], expected: int) -> None:
-    """Mark a folder as partial, and remove the results of an earlier evaluation."""
+    """Mark a folder as partial, and remove the results of an earlier evaluation.
+
+    Raises:
+        PisamError: a folder stands in the place of a file, or nothing can be written there.
+    """
+    refuse_folders(*(folder / name for name in FILES))
     folder.mkdir(parents=True, exist_ok=True)
     write_json(
         {"status": "partial", "images": 0, "images_expected": expected, **facts}, folder / "summary.json"
@@ -167,9 +172,20 @@ LATEX = str.maketrans(
         "\\": r"\textbackslash{}",
         "^": r"\textasciicircum{}",
         "~": r"\textasciitilde{}",
+        **{character: f"{{{character}}}" for character in "[*"},  # begins an argument after a line or a rule
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "\n": " ",
+        "\r": " ",
+    }
+)
+MARKDOWN = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "\\|*_`[~"},
+        "&": "&amp;",
+        "<": "&lt;",
+        "\n": " ",
+        "\r": " ",
     }
 )
 Cells = list[str]
@@ -262,10 +278,8 @@ def _remarks(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _in_markdown(text: str) -> str:
-    """A cell that is neither two cells, nor a line's end, nor HTML."""
-    for character, instead in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("\n", " "), ("\r", " ")):
-        text = text.replace(character, instead)
-    return text
+    """A cell that is neither two cells, nor a line's end, nor HTML, nor emphasis or a link."""
+    return text.translate(MARKDOWN)
 
 
 def _escaped(text: str) -> str:

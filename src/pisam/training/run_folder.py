@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
+from pisam.core.files import refuse_folders, refuse_unwritable
+from pisam.training.resume.checkpoint_io import LAST, PREVIOUS
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +18,17 @@ log = logging.getLogger(__name__)
 def stage_dir(config: Config, number: int) -> Path:
     """The folder of a stage."""
     return Path(config.run_dir) / f"stage{number}"
+
+
+def refuse_in_the_way(folder: Path) -> None:
+    """Raise PisamError where what lies in a stage's folder keeps it from writing its files."""
+    refuse_folders(
+        *(folder / name for name in ("config.yaml", "summary.json", "metrics.jsonl", "wandb_id")),
+        *(folder / "checkpoints" / name for name in ("best.ckpt", LAST, PREVIOUS)),
+    )
+    for path in (folder, folder / "checkpoints"):
+        if path.is_dir():
+            refuse_unwritable(path)
 
 
 def stage1_checkpoint(config: Config) -> Path:

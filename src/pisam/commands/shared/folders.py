@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pisam.core.errors import PisamError
-from pisam.core.files import parse_json, sha256_of, with_an_end, write_text, writing
+from pisam.core.files import parse_json, refuse_folders, sha256_of, with_an_end, write_text, writing
 from pisam.core.terminal import escaped, progress
 from pisam.data.sources.pairs import SUFFIXES, one_form
 from pisam.predictor.engine import Engine
@@ -145,6 +145,7 @@ class Record:
         self._lock = threading.Lock()
         self._stamps = {job.stem: job.stamp() for job in jobs}
         _refuse_shared_files(jobs)
+        refuse_folders(*also, *(file for job in jobs for file in job.writes))
         settings = json.loads(json.dumps(settings))
         stems, known, kept = {job.stem for job in jobs}, set[str](), dict[str, dict[str, Any]]()
         if overwrite or not self.path.exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pisam.config.schema import Config
-from pisam.core.files import write_json
+from pisam.core.files import refuse_blocked, refuse_folders, write_json
 from pisam.core.terminal import escaped
 from pisam.evaluation.interaction.benchmark import NOISE, BenchmarkRows
 from pisam.evaluation.interaction.click_file import ClickFile, Selection, clicks_hash, write_clicks
@@ -44,6 +44,12 @@ class Search:
 def results_folder(config: Config) -> Path:
     """The folder that the verb writes to."""
     return Path(config.run_dir) / "interact"
+
+
+def refuse_in_the_way(folder: Path) -> None:
+    """Raise PisamError where a folder or file keeps results from being written to `folder`."""
+    refuse_folders(*(folder / name for name in (*TABLES, "clicks.json", "summary.json")))
+    refuse_blocked(folder / "masks")
 
 
 def begin_results(folder: Path) -> None:
