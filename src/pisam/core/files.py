@@ -50,7 +50,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         refuse_blocked(path.parent)
-        refuse_folders(path)
+        if isinstance(error, IsADirectoryError):
+            refuse_folders(path)
         if error.errno == errno.ENAMETOOLONG:
             raise PisamError(f"{path}: not written: {error.strerror}; give it a shorter name") from error
         raise PisamError(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pisam.config.schema import Config
 from pisam.core.errors import PisamError
-from pisam.core.files import refuse_folders, refuse_unwritable
+from pisam.core.files import refuse_folders
 from pisam.training.resume.checkpoint_io import LAST, PREVIOUS
 
 log = logging.getLogger(__name__)
@@ -21,14 +21,11 @@ def stage_dir(config: Config, number: int) -> Path:
 
 
 def refuse_in_the_way(folder: Path) -> None:
-    """Raise PisamError where what lies in a stage's folder keeps it from writing its files."""
+    """Raise PisamError where a folder stands in the place of one of a stage's files."""
     refuse_folders(
         *(folder / name for name in ("config.yaml", "summary.json", "metrics.jsonl", "wandb_id")),
         *(folder / "checkpoints" / name for name in ("best.ckpt", LAST, PREVIOUS)),
     )
-    for path in (folder, folder / "checkpoints"):
-        if path.is_dir():
-            refuse_unwritable(path)
 
 
 def stage1_checkpoint(config: Config) -> Path:
