@@ -105,7 +105,7 @@ def test_paper_experiments_follow_the_paper() -> None:
 def test_failed_save_leaves_the_old_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.mkdir()
-    with pytest.raises(PisamError, match=r"config\.yaml: not written: "):
+    with pytest.raises(PisamError, match=r"config\.yaml: a folder stands where a file is needed"):
         save_config(load_config("quickstart"), path)
     assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
 
