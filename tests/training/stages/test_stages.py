@@ -200,19 +200,6 @@ def test_learning_rate_falls_to_zero_as_a_cosine() -> None:
     assert rates == pytest.approx([0.5, 0.25 * (1 + 2**-0.5) * 1.0, 0.25, 0.25 * (1 - 2**-0.5), 0.0])
 
 
-def test_one_kernel_on_a_cpu_takes_the_steps_of_adam() -> None:
-    numbers = torch.randn(2, 40, generator=torch.Generator().manual_seed(0))
-    ours, theirs = (torch.nn.Parameter(numbers[0].clone()) for _ in range(2))
-    fused = adam_with_cosine([ours], lr=0.1, steps=1000)["optimizer"]
-    plain = torch.optim.Adam([theirs], lr=0.1, fused=False)
-    assert fused.defaults["fused"]
-    for step in range(5):
-        ours.grad, theirs.grad = numbers[1] * (step - 1.5), numbers[1] * (step - 1.5)
-        fused.step()
-        plain.step()
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("kind", [DecoderStage, InteractorStage])
 def test_checkpoint_holds_the_own_part_alone_and_rebuilds_the_model(
     kind: type[Stage], tmp_path: Path
