@@ -18,7 +18,7 @@ from yaml import MappingNode, Node, ScalarNode
 from pisam.config.rules import key_name, walk, wrong_values
 from pisam.config.schema import Config, PromptsConfig, to_plain
 from pisam.core.errors import PisamError, nearest
-from pisam.core.files import shipped, write_text
+from pisam.core.files import read_text, shipped, write_text
 from pisam.core.yaml_text import LARGEST_FILE, STRING, entries, keep_text, nodes, plain, short
 
 ROW_TEXTS = {"name": False, "images": True, "masks": True, "annotations": True, "names": True}  # True: a path
@@ -131,7 +131,7 @@ def _file_node(file: Path) -> Node | None:
     try:
         if file.stat().st_size > LARGEST_FILE:
             raise PisamError(f"{file}: larger than {LARGEST_FILE // 1024} kB; that is no experiment")
-        node = _parse(file.read_text(encoding="utf-8"), str(file))
+        node = _parse(read_text(file), str(file))
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise PisamError(f"{file}: not valid YAML{line}: {error.problem}") from error

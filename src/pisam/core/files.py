@@ -121,6 +121,16 @@ def with_an_end(path: Path) -> Path:
     return path
 
 
+def read_text(path: Path) -> str:
+    """A file's text in UTF-8, a byte order mark before it or not.
+
+    Raises:
+        OSError: it cannot be read, see `with_an_end`.
+        UnicodeDecodeError: it holds something else.
+    """
+    return with_an_end(path).read_text(encoding="utf-8-sig")
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal.
 
@@ -195,7 +205,7 @@ def read_object(
         PisamError: not there, not as `parse_json` wants it, no object, or a field missing or of another kind.
     """
     try:
-        content = parse_json(with_an_end(path).read_text(encoding="utf-8-sig"), nan=nan)
+        content = parse_json(read_text(path), nan=nan)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise PisamError(f"{what}{path}: not readable as JSON: {reason:.200}") from error

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pisam.core.errors import PisamError
-from pisam.core.files import local_path, read_object
+from pisam.core.files import local_path, read_object, with_an_end
 from pisam.core.locality import Heard, Start, join_answers
 from pisam.core.types import Click, FloatArray, UInt8Array
 from pisam.predictor.engine import Prompt, Size
@@ -210,9 +210,9 @@ def _load(
             f"{folder}: {file} was not exported, only {exported}; export the model again with it"
         )
     try:
-        graph = (folder / file).read_bytes()
+        graph = with_an_end(folder / file).read_bytes()
     except OSError as error:
-        raise PisamError(f"{folder / file}: {error.strerror}; export the model again") from error
+        raise PisamError(f"{folder / file}: {error.strerror or error}; export the model again") from error
     if hashlib.sha256(graph).hexdigest() != meta["files"][file]:
         raise PisamError(
             f"{folder / file}: not what was exported with {META}, or damaged; export the model again"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pisam import __version__
 from pisam.core.errors import PisamError
-from pisam.core.files import parse_json, with_an_end, write_json, writing
+from pisam.core.files import parse_json, read_text, write_json, writing
 from pisam.core.terminal import progress
 from pisam.evaluation.parallel import bounded_map
 from pisam.report.examples import Example, Files, read_example, sets_in_turn, write_pictures
@@ -81,7 +81,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 def _contents(folder: Path) -> set[str]:
     """The files that an earlier report lists as its own; none where there is no such report."""
     try:
-        listed = parse_json(with_an_end(folder / CONTENTS).read_text(encoding="utf-8"))
+        listed = parse_json(read_text(folder / CONTENTS))
         return set(filter(PARTS.fullmatch, listed["files"])) if listed["made_by"] == MADE_BY else set()
     except (OSError, ValueError, KeyError, TypeError):
         return set()

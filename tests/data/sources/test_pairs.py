@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,18 @@ def test_list_of_names_chooses_with_and_without_suffix(tmp_path: Path) -> None:
     (tmp_path / "part.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(PisamError, match=r"part.txt: cannot be read as text"):
         list_pairs(listed)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("place", ["names", "masks"])
+def test_a_pipe_in_the_place_of_a_list_or_of_annotations_is_not_waited_for(
+    tmp_path: Path, place: str
+) -> None:
+    source = own(tmp_path, ["a.jpg"], ["a.png"])
+    os.mkfifo(tmp_path / "pipe.json")
+    odd = {place: tmp_path / "pipe.json", "annotated": place == "masks"}
+    with pytest.raises(PisamError, match=r"pipe\.json: .*it is a pipe or a device, expected a file"):
+        list_pairs(replace(source, **odd))
 
 
 def test_gaps_in_folders_name_the_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pisam.commands.shared.folders import say_left_out
 from pisam.core.errors import PisamError
-from pisam.core.files import parse_json, shown, with_an_end
+from pisam.core.files import parse_json, read_text, shown
 from pisam.core.types import Click
 from pisam.data.sources.coco import annotations_of, images_of
 from pisam.data.sources.pairs import one_form
@@ -109,7 +109,7 @@ def read_boxes(path: Path, pictures: Mapping[str, Path]) -> tuple[dict[str, list
         PisamError: unreadable, none for any of the pictures, or of two images for one of them.
     """
     with _reading(path, "boxes", BOXES):
-        text = with_an_end(path).read_text(encoding="utf-8-sig")
+        text = read_text(path)
         named, categories = _from_csv(text) if _is_csv(path) else _from_coco(parse_json(text), path)
     return _by_picture(named, pictures, f"boxes {path}"), categories
 
@@ -126,7 +126,7 @@ def read_click_file(path: Path, pictures: Mapping[str, Path]) -> dict[str, Click
         PisamError: unreadable, none on any of the pictures, or of two images on one of them.
     """
     with _reading(path, "clicks", CLICKS):
-        text = with_an_end(path).read_text(encoding="utf-8-sig")
+        text = read_text(path)
         rows: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = (
             [(row, row) for row in _csv_rows(text, CLICK_COLUMNS)]
             if _is_csv(path)

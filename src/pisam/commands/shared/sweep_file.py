@@ -18,7 +18,7 @@ from pisam.config.schema import Config
 from pisam.config.scores import monitored, refuse_no_score
 from pisam.core.checks import refuse_no_folder
 from pisam.core.errors import PisamError, nearest
-from pisam.core.files import shipped, shown
+from pisam.core.files import read_text, shipped, shown
 from pisam.core.yaml_text import entries, keep_text, parse_yaml
 
 DISTRIBUTIONS = ("uniform", "int_uniform", "log_uniform_values", "q_uniform", "q_log_uniform_values")
@@ -255,7 +255,7 @@ def _find(file: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), str(path), _keep_texts)
+        content = parse_yaml(read_text(path), str(path), _keep_texts)
     except (OSError, ValueError) as error:
         raise PisamError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(content, dict):

@@ -20,7 +20,7 @@ import cv2
 from tqdm import tqdm
 
 from pisam.core.errors import PisamError
-from pisam.core.files import write_text
+from pisam.core.files import read_text, write_text
 from pisam.data.audit.duplicates import content_hash
 from pisam.data.sources.pairs import Pair
 from pisam.data.sources.rows import Source
@@ -103,7 +103,7 @@ def _key(pair: Pair) -> str:
 
 def _load(file: Path, rules: str) -> Known:
     try:
-        digest, _, text = file.read_text(encoding="utf-8").partition("\n")
+        digest, _, text = read_text(file).partition("\n")
     except (OSError, ValueError):
         return {}
     known: Known = json.loads(text) if digest == _digest(rules, text) else {}

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from pisam.core.errors import PisamError
-from pisam.core.files import parse_json, replacing, sweep_temporaries, with_an_end, write_text
+from pisam.core.files import parse_json, read_text, replacing, sweep_temporaries, write_text
 from pisam.core.types import BoolArray, UInt8Array
 from pisam.data.audit.cache import in_threads, stamp_of
 from pisam.data.audit.duplicates import content_hash
@@ -174,7 +174,7 @@ def _folder_of(source: Source, folder: Path) -> Path:
 
 def _load_index(own: Path) -> Index:
     try:
-        stored = parse_json(with_an_end(own / "index.json").read_text(encoding="utf-8"))
+        stored = parse_json(read_text(own / "index.json"))
         pairs = stored["pairs"] if stored["format"] == FORMAT else {}
         return {
             id_: {

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pisam.core.errors import PisamError
-from pisam.core.files import is_possible_path, parse_json
+from pisam.core.files import is_possible_path, parse_json, read_text
 from pisam.data.sources.segmentation import MAX_PIXELS, Id, decode, id_of, run_lengths, whole
 
 
@@ -90,7 +90,7 @@ def open_coco(file: Path) -> CocoFile:
 @lru_cache(maxsize=8)
 def _read(file: Path, modified: int, size: int) -> CocoFile:
     try:
-        contents = parse_json(file.read_text(encoding="utf-8-sig"), nan=True)
+        contents = parse_json(read_text(file), nan=True)
         images = dict(images_of(contents["images"], file))
         rows, left_out = annotations_of(contents["annotations"], images, file)
     except PisamError:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from pisam.core.errors import PisamError
+from pisam.core.files import read_text
 from pisam.data.sources.coco import Shapes, open_coco
 from pisam.data.sources.rows import Source
 
@@ -227,7 +228,7 @@ def _same_stem(file: Path, other: Path) -> str:
 
 def _listed_stems(names: Path) -> set[str]:
     try:
-        lines = names.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(names).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise PisamError(f"{names}: cannot be read as text: {error}; expected a file name a line") from error
     stems = set()

@@ -12,7 +12,7 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
-from pisam.core.files import write_json
+from pisam.core.files import read_text, write_json
 from pisam.training.logging.loggers import tell_wandb
 
 
@@ -168,7 +168,7 @@ def artifact_name(checkpoint: Path) -> str:
     """W&B's name for the checkpoint of a run of ours; another file's own name, in the letters it allows."""
     stage = checkpoint.parent.parent
     with suppress(OSError, ValueError, yaml.YAMLError, KeyError, TypeError):  # no folder of a run
-        saved = yaml.safe_load((stage / "config.yaml").read_text(encoding="utf-8"))
+        saved = yaml.safe_load(read_text(stage / "config.yaml"))
         return f"{saved['logging']['group']}-{stage.name}"
     return re.sub(r"[^\w.-]", "_", checkpoint.stem)
 
