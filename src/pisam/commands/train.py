@@ -26,9 +26,8 @@ from pisam.core.checks import refuse_no_folder
 from pisam.core.errors import PisamError
 from pisam.core.files import read_object, refuse_unwritable, sweep_temporaries
 from pisam.core.lock import Lock
-from pisam.core.processes import announced_to_children, waiting_for_peers
+from pisam.core.processes import announced_to_children, keep_memory, waiting_for_peers
 from pisam.core.provenance import git_revision
-from pisam.data.loader import keep_memory
 from pisam.evaluation.rows import TableLine, text_table
 from pisam.modeling.checkpoint import read_own_checkpoint
 from pisam.training.from_config import (

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -15,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 from pisam.core.errors import PisamError
+from pisam.core.processes import keep_memory
 from pisam.core.seeding import derive_seed
 from pisam.core.types import Batch
 from pisam.data.dataset import Key, Sample, collate
@@ -101,9 +100,6 @@ class ValidationSampler(Sampler[int]):
         return iter(self.indices)
 
 
-# Numbers of glibc's <malloc.h>.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-LARGEST = 32 * 2**20  # bytes of one array; glibc allows no more
 KEPT = 192 * 2**20  # bytes that a worker may keep for its next sample
 
 
@@ -115,23 +111,7 @@ def begin_worker(worker: int) -> None:
     cv2.setNumThreads(0)
     if hasattr(os, "setpgrp"):
         os.setpgrp()
-    keep_memory()
-
-
-def keep_memory(kept: int = KEPT) -> None:
-    """Use freed memory again.
-
-    glibc would hand each large array back to the system, and the next sample would pay for its pages anew: a
-    tenth of the time of a sample, a fifth of that of the HR-Conv Head in a training step on a CPU. Another C
-    library has no such function.
-
-    Args:
-        kept: bytes that this process may keep for what comes next.
-    """
-    with suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(_M_MMAP_THRESHOLD, LARGEST)
-        library.mallopt(_M_TRIM_THRESHOLD, kept)
+    keep_memory(KEPT)
 
 
 SHARED_MEMORY = "/dev/shm"
