@@ -47,7 +47,7 @@ class State:
 
     logits: Tensor  # float (B, 1, S, S), positive = object
     low_res: Tensor  # float (B, 1, F, F), the mask logits at the decoder's own resolution
-    encoded: EncodedImage  # the images
+    encoded: EncodedImage
     box: Tensor  # float (B, 4), xyxy edges in pixels of the frame
     prompts: Prompts | None = None  # what was given in place of boxes alone
     objects: ObjectFeatures | None = None  # Pi-SAM's object features, None for the others

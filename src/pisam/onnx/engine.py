@@ -33,7 +33,7 @@ class OnnxState:
     """The answer to a prompt, or to clicks on it."""
 
     encoded: Arrays  # frame uint8 (1, 3, S, S), and what the encoder says of it
-    prompt: Prompt  # what was asked for
+    prompt: Prompt
     # the decoder's outputs: low_res, logits, and what the interactor starts from; one row each
     objects: Arrays
     logits: FloatArray  # float32 (S, S)

@@ -47,9 +47,9 @@ class SeenImage:
 class Answer:
     """The answer to a prompt and some clicks; at the image's size it is worked out when it is asked for."""
 
-    engine: Engine  # who answers
-    image: SeenImage  # what it is about
-    state: Any  # the engine's
+    engine: Engine
+    image: SeenImage
+    state: Any
     clicks: tuple[Click, ...] = ()  # in pixels of the original image, in the order of clicking
     # float32 (H, W), logits of the mask to repair; None where the engine's own is repaired
     given: FloatArray | None = None
@@ -93,7 +93,7 @@ class Answer:
 class Session:
     """One object of an image, asked for and repaired; all in pixels of the original image."""
 
-    engine: Engine  # the model
+    engine: Engine
     guarantee: bool = True  # whether answers obey all clicks
     image: SeenImage | None = None
     # to the prompt, then after each click; empty before a prompt

@@ -36,7 +36,7 @@ class Encoded:
 class Open:
     """A session of somebody."""
 
-    image: Encoded  # what it is about
+    image: Encoded
     predictor: InteractivePredictor  # asked by one request at a time, who holds `lock`
     truth: BoolArray | None = None  # bool (H, W), to compare with; None for none
     used: float = field(default_factory=time.monotonic)  # when, in seconds of the monotonic clock

@@ -25,7 +25,7 @@ class Pair:
     """An image and its mask; `id` is their common stem, unique within the source."""
 
     id: str  # see above; of one instance of several, ID@INSTANCE
-    image: Path  # its file
+    image: Path
     mask: Path  # its file, or the annotation file
     ids: bool = False  # the mask's values are ids of objects
     # the image's annotations, if they come from an annotation file
@@ -161,7 +161,7 @@ def _unlisted(source: Source, stems: Iterable[str], what: str) -> list[tuple[Pat
 class Pictures:
     """The contents of a folder."""
 
-    folder: Path  # itself
+    folder: Path
     files: dict[str, list[Path]]  # the picture files of each stem; more than one is a gap
     others: Mapping[str, int]  # how many files of each other suffix, of hidden ones, and subfolders
 

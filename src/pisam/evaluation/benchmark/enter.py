@@ -35,7 +35,7 @@ Key = tuple[str, str]
 class Entry:
     """A model of a benchmark and its file."""
 
-    entrant: Entrant  # the model
+    entrant: Entrant
     path: Path  # of its `interaction.json`
     record: Interaction  # what is known so far
     saved: float = field(default_factory=time.monotonic)

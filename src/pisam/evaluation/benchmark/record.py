@@ -128,7 +128,7 @@ class Failure:
 class Interaction:
     """One model's results."""
 
-    protocol: ClickProtocol  # how it was asked
+    protocol: ClickProtocol
     model: dict[str, Any]  # its `name`, and plain facts about it
     versions: dict[str, str]  # of the packages that answered and scored
     sets: dict[str, int]  # images that each set has

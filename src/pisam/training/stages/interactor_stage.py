@@ -26,7 +26,7 @@ from pisam.training.stages.windows import STEP, cut, window_around
 class FrozenAnswer:
     """The state that an interactor starts from."""
 
-    objects: ObjectFeatures  # the object's features
+    objects: ObjectFeatures
     prediction: Prediction  # the mask before the interactor
     clicks: Clicks  # made so far
 
