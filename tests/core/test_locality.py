@@ -81,10 +81,12 @@ EDGE: list[Click] = [(12.0, 30.0, 0)]
 MIDDLE: list[Click] = [(30.0, 30.0, 0)]
 
 
-def test_sams_answer_counts_half_and_not_at_all_where_several_clicks_made_it_let_go() -> None:
+@pytest.mark.parametrize("start", STARTS)
+def test_sams_answer_counts_half_and_not_at_all_where_several_clicks_made_it_let_go(start: Start) -> None:
     two = [*CLICK, (31.0, 30.0, 1)]
-    for asked, known, both in ((FINE, 0, True), (LOST, 0, False), (FINE, 1, True)):
-        joined = join_answers(BEFORE, FINE, asked, two, Heard(known), "box")
+    like = FINE + np.float32(0.25)
+    for asked, known, both in ((like, 0, True), (LOST, 0, False), (like, 1, True)):
+        joined = join_answers(BEFORE, FINE, asked, two, Heard(known), start)
         near = stay_near(BEFORE, FINE, two)
         assert joined.believed == both and joined.heard.clicks == 2
         assert np.allclose(joined.logits, (near + stay_near(BEFORE, asked, two)) / 2 if both else near)
@@ -100,12 +102,23 @@ def test_a_click_near_the_edge_of_a_mask_does_not_ask_for_another_object(start: 
     assert lost.heard == Heard(1, settled=False)
 
 
-def test_after_points_a_click_that_is_obeyed_alone_asks_for_nothing_else() -> None:
-    obeying = np.where(disc(12, 30, 4), np.float32(-1), FINE)
+@pytest.mark.parametrize("clicks", [EDGE, MIDDLE])
+def test_after_points_nothing_is_taken_away_for_a_click_that_is_obeyed_alone(clicks: list[Click]) -> None:
+    [(x, y, _)] = clicks
+    obeying = np.where(disc(int(x), int(y), 4), np.float32(-1), FINE)
     for alone, believed in ((FINE, True), (obeying, False)):
-        joined = join_answers(BEFORE, alone, LOST, EDGE, Heard(), "points")
+        joined = join_answers(BEFORE, alone, LOST, clicks, Heard(), "points")
         assert joined.believed == believed
-        assert np.array_equal(joined.logits, stay_near(BEFORE, LOST if believed else alone, EDGE))
+        assert np.array_equal(joined.logits, stay_near(BEFORE, LOST if believed else alone, clicks))
+
+
+def test_after_points_whatever_is_added_is_believed_until_the_object_is_known() -> None:
+    larger, edge = np.abs(BEFORE), [(9.0, 30.0, 1)]  # of the disc, from outside
+    obeying = np.where(disc(9, 30, 4), np.float32(1), FINE)
+    for start in STARTS:
+        for known in (False, True):
+            joined = join_answers(BEFORE, obeying, larger, edge, Heard(0, known), start)
+            assert joined.believed == (start != "box" and not known), (start, known)
 
 
 @pytest.mark.parametrize("start", STARTS)

@@ -57,11 +57,14 @@ def join_answers(
     """The answer to clicks, from what the interactor answers alone and after SAM was asked again.
 
     The one repairs finely and seldom harms, the other also mends what is grossly wrong, or lets go of the
-    object. Where the two are alike, their mean gains as much after a box, and loses a third of what the
-    second alone loses where it errs (results of real_small). Where they are not, the second counts only for
-    one more click, in the middle of what it changes, and not where it takes away from an object that is
-    known; but points and a given mask may be of anything. There, until it is known, any click is enough: of
-    points one that the interactor alone does not obey.
+    object. Where the two are alike, their mean gains as much as the second alone, and loses a third of what
+    that loses where it errs (results of real_small). Where they are not, the second counts for one more
+    click alone, and
+
+    - of an object that is known, where it adds and the click is in the middle of what changes;
+    - else after a box, where the click is in the middle of what changes;
+    - else after points, where it adds or the interactor alone does not obey;
+    - after a given mask, which may be of anything, always.
 
     Args:
         before: float32 (H, W), positive = object.
@@ -73,15 +76,30 @@ def join_answers(
     """
     settled = start != "mask" and (heard.settled or alike(before, asked))
     now, agreed = Heard(len(clicks), settled), alike(alone, asked)
-    takes_away = heard.settled and np.count_nonzero(asked > 0) < np.count_nonzero(before > 0)
-    doubted = heard.settled or start == "box" or (start == "points" and _obeys(alone, clicks))
-    misses = takes_away or (doubted and not in_the_middle(before, asked, clicks))
-    if not agreed and (heard.several(clicks) or misses):
+    counts = not heard.several(clicks) and _may_be_meant(before, alone, asked, clicks, heard, start)
+    if not agreed and not counts:
         return Joined(stay_near(before, alone, clicks), False, now)
     joined = stay_near(before, asked, clicks)
-    if agreed and start == "box":
+    if agreed:
         joined = (stay_near(before, alone, clicks) + joined) / np.float32(2)
     return Joined(joined, True, now)
+
+
+def _may_be_meant(
+    before: FloatArray,
+    alone: FloatArray,
+    asked: FloatArray,
+    clicks: Sequence[Click],
+    heard: Heard,
+    start: Start,
+) -> bool:
+    """True where the last click may ask for what SAM answers, see `join_answers`."""
+    takes_away = np.count_nonzero(asked > 0) < np.count_nonzero(before > 0)
+    if heard.settled:
+        return not takes_away and in_the_middle(before, asked, clicks)
+    if start == "box":
+        return in_the_middle(before, asked, clicks)
+    return start == "mask" or not (takes_away and _obeys(alone, clicks))
 
 
 def in_the_middle(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> bool:
