@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pisam.commands.shared.command import commands
 from pisam.config.reference import entries
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,48 +31,13 @@ VALUES = [
     "#", "a #b", "|", ">", "? a", "https://x/y.ckpt", "file:///etc/passwd", "/dev/zero", "/proc/self/mem",
     "[0, 1]", "[-1]", "[true]", "[.nan]", "[null]", "auto", "nano", "[{name: a}]",
     "[{name: .., images: a, masks: b}]", "[{name: {}, images: [], masks: 3}]", "{Normalize: {mean: x}}",
+    "1,2,3,4", "nan,0,1,1", "65536", "0.0.0.0", "*", "human", "[sam,sam]", "[pi,bogus]", "masks:.",
+    "os:system",
 ]  # fmt: skip
-VERBS = [
-    "config",
-    "train",
-    "evaluate",
-    "interact",
-    "report",
-    "compare",
-    "audit",
-    "prepare",
-    "sets",
-    "import-released",
-]
-WORDS = [
-    "quickstart",
-    "quikstart",
-    "FILE",
-    "stage=1",
-    "stage=2",
-    "stage=3",
-    "--help",
-    "-v",
-    "--",
-    "-",
-    "--seed=1",
-    "a",
-    ".",
-]
-OWN = [
-    "sets",
-    "models",
-    "checkpoint",
-    "predictions",
-    "masks",
-    "out",
-    "name",
-    "set",
-    "workers",
-    "clicks",
-    "images",
-    "sweep",
-]
+VERBS = {command.name: command for command in commands() if command.name != "demo"}
+WORDS = ["quickstart", "quikstart", "FILE", "stage=1", "stage=3", "--help", "-v", "--", "-", "a", "."]
+RIGHT = {"N": "2", "true|false": "false", "1|2": "1", "DIR": ".", "FILE": "FILE", "PATH": ".", "NAME": "a"}
+"""A value that fits, by what a command takes: what else is wrong is found only beside it."""
 
 
 def configurations(rng: random.Random) -> Iterator[tuple[list[str], bytes]]:
@@ -111,14 +77,18 @@ def arguments(rng: random.Random) -> Iterator[tuple[list[str], bytes]]:
     """Verbs with keys that they know and do not know; nothing that they need is there."""
     absent = b"data: {root: absent, train: [DIS5K-TR], val: [DIS5K-VD]}\nlogging: {mode: disabled}\n"
     while True:
-        given = [rng.choice(VERBS), "FILE"]
-        for _ in range(rng.randint(0, 4)):
-            key = rng.choice([*KEYS, *OWN])
+        verb = rng.choice(list(VERBS))
+        own = VERBS[verb].keys
+        given = [verb, *["FILE"] * max(1, len(VERBS[verb].words))]
+        odd = [rng.choice([*KEYS, *own] if rng.random() < 0.5 or not own else list(own)) for _ in range(2)]
+        for key, kind in own.items():
+            if key not in odd and kind in RIGHT and rng.random() < 0.7:
+                given.append(f"{key}={RIGHT[kind]}")
+        for key in odd[: rng.randint(0, 2)]:
             if rng.random() < 0.1:
-                key = (
-                    key[: rng.randrange(len(key))] + rng.choice(VALUES)[:50] + key[rng.randrange(len(key)) :]
-                )
-            given.append(rng.choice([rng.choice(WORDS), f"{key}={rng.choice(VALUES)}"]))
+                at, to = rng.randrange(len(key)), rng.randrange(len(key))
+                key = key[:at] + rng.choice(VALUES)[:50] + key[to:]
+            given.append(rng.choice([rng.choice(WORDS), *[f"{key}={rng.choice(VALUES)}"] * 3]))
         yield given, absent
 
 

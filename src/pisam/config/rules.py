@@ -88,7 +88,7 @@ def _is_local(value: str) -> bool:
     return re.match(r"[A-Za-z][\w+.-]+://", value) is None
 
 
-PATH = Rule("a path whose names have at most 255 bytes", is_possible_path, is_path=True)
+PATH = Rule("a path of at most 255 names of at most 255 bytes", is_possible_path, is_path=True)
 LOCAL = Rule("a local file or folder, not a URL: download it first", _is_local)
 
 Wrong = tuple[str, Any, str]

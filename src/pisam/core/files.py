@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from pisam.core.errors import PisamError
 
 LONGEST_NAME = 255  # bytes, of a file or folder
+DEEPEST = 255  # folders in each other: Python makes them by a function that calls itself
 
 
 @contextmanager
@@ -245,16 +246,17 @@ def local_path(location: str | Path, what: str) -> Path:
         )
     if not is_possible_path(str(location)):
         raise PisamError(
-            f"{what}: expected a path whose names have at most {LONGEST_NAME} bytes, without NUL"
+            f"{what}: expected a path of at most {DEEPEST} names of at most {LONGEST_NAME} bytes, without NUL"
         )
     return Path(os.path.expanduser(location))  # which leaves ~ where there is no home
 
 
 def is_possible_path(text: str) -> bool:
-    """False for what no file system takes: a NUL, half a character, a name or a whole that is too long."""
+    """False for a NUL, half a character, a name or a whole that is too long, or too many folders."""
     if "\0" in text or len(text) >= 4096 or not is_encodable(text):
         return False
-    return all(len(os.fsencode(part)) <= LONGEST_NAME for part in text.split(os.sep))
+    parts = text.split(os.sep)
+    return len(parts) <= DEEPEST and all(len(os.fsencode(part)) <= LONGEST_NAME for part in parts)
 
 
 def is_encodable(text: str) -> bool:

@@ -85,7 +85,8 @@ class Command:
         values = [value for key, value in own.items() if value[:1] != "[" and self.keys.get(key) != "LIST"]
         for path in [*words, *values]:
             if not is_possible_path(path):
-                raise PisamError(f"{self.name}: {path[:40]!r}... can be no path: too long, or with NUL")
+                why = "too long, too deep, or with NUL"
+                raise PisamError(f"{self.name}: {path[:40]!r}... can be no path: {why}")
         self._check(arguments, own, overrides)
         written = [own["out"]] if self.keys.get("out") == "DIR" and "out" in own else []
         for path in written or (words if self.words == ["DIR"] else []):
