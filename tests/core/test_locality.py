@@ -93,31 +93,22 @@ def test_sams_answer_counts_half_and_not_at_all_where_several_clicks_made_it_let
 
 
 @pytest.mark.parametrize("start", STARTS)
-def test_a_click_near_the_edge_of_a_mask_does_not_ask_for_another_object(start: Start) -> None:
-    kept, known = join_answers(BEFORE, FINE, LOST, EDGE, Heard(), start), start == "box"
-    assert kept.believed != known, "points and a given mask may be of anything"
-    assert np.array_equal(kept.logits, stay_near(BEFORE, FINE if known else LOST, EDGE))
-    lost = join_answers(BEFORE, FINE, LOST, MIDDLE, Heard(), start)
-    assert lost.believed and np.array_equal(lost.logits, stay_near(BEFORE, LOST, MIDDLE)), "whole"
-    assert lost.heard == Heard(1, settled=False)
-
-
 @pytest.mark.parametrize("clicks", [EDGE, MIDDLE])
-def test_after_points_nothing_is_taken_away_for_a_click_that_is_obeyed_alone(clicks: list[Click]) -> None:
-    [(x, y, _)] = clicks
-    obeying = np.where(disc(int(x), int(y), 4), np.float32(-1), FINE)
-    for alone, believed in ((FINE, True), (obeying, False)):
-        joined = join_answers(BEFORE, alone, LOST, clicks, Heard(), "points")
-        assert joined.believed == believed
-        assert np.array_equal(joined.logits, stay_near(BEFORE, LOST if believed else alone, clicks))
+def test_sam_takes_away_in_the_middle_of_a_box_and_anywhere_of_a_given_mask(
+    start: Start, clicks: list[Click]
+) -> None:
+    """But not after points: it lets go of the object then."""
+    joined = join_answers(BEFORE, FINE, LOST, clicks, Heard(), start)
+    believed = start == "mask" or (start == "box" and clicks is MIDDLE)
+    assert joined.believed == believed and joined.heard == Heard(1, settled=False)
+    assert np.array_equal(joined.logits, stay_near(BEFORE, LOST if believed else FINE, clicks))
 
 
 def test_after_points_whatever_is_added_is_believed_until_the_object_is_known() -> None:
     larger, edge = np.abs(BEFORE), [(9.0, 30.0, 1)]  # of the disc, from outside
-    obeying = np.where(disc(9, 30, 4), np.float32(1), FINE)
     for start in STARTS:
         for known in (False, True):
-            joined = join_answers(BEFORE, obeying, larger, edge, Heard(0, known), start)
+            joined = join_answers(BEFORE, FINE, larger, edge, Heard(0, known), start)
             assert joined.believed == (start != "box" and not known), (start, known)
 
 

@@ -63,7 +63,7 @@ def join_answers(
 
     - of an object that is known, where it adds and the click is in the middle of what changes;
     - else after a box, where the click is in the middle of what changes;
-    - else after points, where it adds or the interactor alone does not obey;
+    - else after points, where it adds;
     - after a given mask, which may be of anything, always.
 
     Args:
@@ -76,7 +76,7 @@ def join_answers(
     """
     settled = start != "mask" and (heard.settled or alike(before, asked))
     now, agreed = Heard(len(clicks), settled), alike(alone, asked)
-    counts = not heard.several(clicks) and _may_be_meant(before, alone, asked, clicks, heard, start)
+    counts = not heard.several(clicks) and _may_be_meant(before, asked, clicks, heard, start)
     if not agreed and not counts:
         return Joined(stay_near(before, alone, clicks), False, now)
     joined = stay_near(before, asked, clicks)
@@ -86,20 +86,15 @@ def join_answers(
 
 
 def _may_be_meant(
-    before: FloatArray,
-    alone: FloatArray,
-    asked: FloatArray,
-    clicks: Sequence[Click],
-    heard: Heard,
-    start: Start,
+    before: FloatArray, asked: FloatArray, clicks: Sequence[Click], heard: Heard, start: Start
 ) -> bool:
     """True where the last click may ask for what SAM answers, see `join_answers`."""
-    takes_away = np.count_nonzero(asked > 0) < np.count_nonzero(before > 0)
+    adds = np.count_nonzero(asked > 0) >= np.count_nonzero(before > 0)
     if heard.settled:
-        return not takes_away and in_the_middle(before, asked, clicks)
+        return adds and in_the_middle(before, asked, clicks)
     if start == "box":
         return in_the_middle(before, asked, clicks)
-    return start == "mask" or not (takes_away and _obeys(alone, clicks))
+    return adds or start == "mask"
 
 
 def in_the_middle(before: FloatArray, after: FloatArray, clicks: Sequence[Click]) -> bool:
@@ -116,12 +111,6 @@ def in_the_middle(before: FloatArray, after: FloatArray, clicks: Sequence[Click]
     depth = _depths((before > 0) != bool(label))[pixel]
     changed = np.pad((before > 0) != (after > 0), 1)  # nothing changes beyond the frame
     return bool(depth >= CENTRAL * _depths(changed).max())
-
-
-def _obeys(logits: FloatArray, clicks: Sequence[Click]) -> bool:
-    """True where the last click has its label."""
-    [(pixel, label)] = last_labels(clicks[-1:], logits.shape).items()
-    return bool(logits[pixel] > 0) == bool(label)
 
 
 def _depths(region: npt.NDArray[np.bool_]) -> FloatArray:
