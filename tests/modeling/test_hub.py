@@ -79,6 +79,22 @@ def test_a_source_that_is_none_is_one_error(wrong: object) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    """Loading would refuse them: the model would be lost."""
+    file = tmp_path / WEIGHTS
+    model = small_model()
+    save_model(model, file)
+    good, weight = file.read_bytes(), model.interactor.residual.weight
+    for value in (1e6, torch.nan, torch.inf):
+        torch.nn.init.constant_(weight, value)
+        with pytest.raises(PisamError, match=r"interactor.residual.weight has values that are NaN, infinite"):
+            save_model(model, file)
+        assert file.read_bytes() == good
+    torch.nn.init.constant_(weight, 1e6)
+    save_model(model, file, half=False)
+    assert load_model(file).own_state()["interactor.residual.weight"].equal(weight)
+
+
 def test_what_is_no_model_is_not_saved(tmp_path: Path) -> None:
     for save in (save_pretrained, save_model):
         with pytest.raises(ValueError, match="expected what load_model gives, got Linear"):

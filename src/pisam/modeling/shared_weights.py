@@ -32,7 +32,7 @@ def save_model(model: SamNetwork, path: str | Path, *, half: bool = True) -> Non
 
     Raises:
         ValueError: another suffix, or no model of ours.
-        PisamError: the file cannot be written.
+        PisamError: the file cannot be written; a weight is no finite number, or too large for half precision.
     """
     if not isinstance(model, SamNetwork):
         raise ValueError(f"save_model: expected what load_model gives, got {type(model).__name__}")
@@ -44,6 +44,12 @@ def save_model(model: SamNetwork, path: str | Path, *, half: bool = True) -> Non
         name: (value.half() if half and name in parameters else value).contiguous().cpu()
         for name, value in model.own_state().items()
     }
+    for name, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise PisamError(
+                f"save_model {target}: {name} has values that are NaN, infinite, or above 65504, the most "
+                "that half precision holds; half=False keeps large ones"
+            )
     # One entry, for those of a file have no order: the same model gives the same bytes.
     facts = {IDENTITY: json.dumps({**model.identity(), HASH: hash_tensors(state)})}
     with replacing(target) as temporary:
