@@ -32,7 +32,11 @@ def test_two_ranks_write_what_one_does(tmp_path: Path) -> None:
         assert output.count("NoC@90") == 1  # one rank prints
         folder = Path(config.run_dir) / "interact"
         written.append({name: (folder / name).read_text() for name in FILES})
-    for name in FILES:
+        masks = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
+        written[-1]["masks"] = "\n".join(masks)
+        for number in range(20_000):  # what takes the first rank a while to remove; the second waits for it
+            (folder / "masks" / f"{number}.png").touch()
+    for name in (*FILES, "masks"):
         assert written[1][name] == written[0][name], name
 
 

@@ -168,8 +168,8 @@ def interact(config: Config, *, clicks: Path | None = None, checkpoints: Sequenc
             assert search.selection is not None
             file = ClickFile(search.selection.chosen, config.seed, [s.name for s in models.asked], settings)
             _expect(run, len(file.images))
-        if fabric.is_global_zero:
-            begin_results(results_folder(config))
+        # It removes the masks of before, and their folder; no other rank may write there yet.
+        on_all_ranks(lambda: begin_results(results_folder(config)) if fabric.is_global_zero else None)
         measured = _measure(run, file)
     if fabric.is_global_zero:
         hq = networks.get("hq")
