@@ -87,9 +87,10 @@ def test_sams_answer_counts_half_and_not_at_all_where_several_clicks_made_it_let
     like = FINE + np.float32(0.25)
     for asked, known, both in ((like, 0, True), (LOST, 0, False), (like, 1, True)):
         joined = join_answers(BEFORE, FINE, asked, two, Heard(known), start)
-        near = stay_near(BEFORE, FINE, two)
+        near, again = stay_near(BEFORE, FINE, two), stay_near(BEFORE, asked, two)
         assert joined.believed == both and joined.heard.clicks == 2
-        assert np.allclose(joined.logits, (near + stay_near(BEFORE, asked, two)) / 2 if both else near)
+        believed = again if start == "mask" else (near + again) / 2
+        assert np.allclose(joined.logits, believed if both else near)
 
 
 @pytest.mark.parametrize("start", STARTS)

@@ -58,8 +58,8 @@ def join_answers(
 
     The one repairs finely and seldom harms, the other also mends what is grossly wrong, or lets go of the
     object. Where the two are alike, their mean gains as much as the second alone, and loses a third of what
-    that loses where it errs (results of real_small). Where they are not, the second counts for one more
-    click alone, and
+    that loses where it errs (results of real_small); after a given mask the second alone, which repairs more.
+    Where they are not, the second counts for one more click alone, and
 
     - of an object that is known, where it adds and the click is in the middle of what changes;
     - else after a box, where the click is in the middle of what changes;
@@ -80,7 +80,7 @@ def join_answers(
     if not agreed and not counts:
         return Joined(stay_near(before, alone, clicks), False, now)
     joined = stay_near(before, asked, clicks)
-    if agreed:
+    if agreed and start != "mask":
         joined = (stay_near(before, alone, clicks) + joined) / np.float32(2)
     return Joined(joined, True, now)
 
