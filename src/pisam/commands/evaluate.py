@@ -39,7 +39,7 @@ from pisam.core.types import Batch, UInt8Array
 from pisam.data.reading.reader import read_image
 from pisam.evaluation.evaluate import Levels, evaluate_segmenters, rescore_folder
 from pisam.evaluation.models import NativeSam, compared_models, model_facts
-from pisam.evaluation.parallel import gather, on_all_ranks, own_share
+from pisam.evaluation.parallel import gather, own_share
 from pisam.evaluation.predictions import save_prediction
 from pisam.evaluation.results import (
     SCORING,
@@ -172,13 +172,10 @@ def evaluate(config: Config, options: EvaluateOptions | None = None) -> None:
     entry_facts = {"data": [dict(e) if not isinstance(e, str) else e for e in entries]}
     saved = {"predictions": "predictions" if options.predictions else None}
     facts = {s.name: _facts(config, s) | entry_facts | saved for s in segmenters.values()}
-
-    def begin() -> None:
+    if fabric.is_global_zero:
         begin_results(folder, {}, len(names))
         for name, where in folders.items():
             begin_results(where, facts[name], len(names))
-
-    on_all_ranks(lambda: begin() if fabric.is_global_zero else None)
     for segmenter in segmenters.values():
         segmenter.model.to(fabric.device)
 
